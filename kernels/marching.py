@@ -1,0 +1,246 @@
+"""Marching rays through the occupied cells of a cascaded grid (instant-ngp, Müller et al. 2022, appendix C and E).
+
+A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, growing with the distance
+otherwise. A step whose middle lies in an occupied cell becomes a sample; an empty cell is crossed in whole
+steps, so that the samples of a ray lie on one sequence of steps, whatever the grid holds. A step longer than
+a cell looks at a coarser cascade, so that it does not jump over what is thin.
+
+One pair of kernels serves training and inference: training marches a ray from end to end; inference marches
+each living ray a few samples at a time and continues where `t_next` says.
+"""
+
+from dataclasses import dataclass
+
+import taichi as ti
+import torch
+from torch import Tensor
+
+from .launch import check_dtype, check_like, check_shape, launch
+from .occupancy import MAX_RESOLUTION, cascade_of, cell_bit, cell_coordinate, cell_index
+
+_MOST_STEPS = 1 << 22
+"""A march goes no farther from t = 0 than this many smallest steps: there a float still tells them apart."""
+_NEVER = 1e30
+
+_POINTS = ti.types.ndarray(ti.f32, ndim=2)
+_INDICES = ti.types.ndarray(ti.i32, ndim=1)
+_RAYS = ti.types.ndarray(ti.i32, ndim=2)
+_BYTES = ti.types.ndarray(ti.u8, ndim=1)
+
+
+@dataclass(frozen=True)
+class OccupancyBits:
+    """Which cells of a cascaded grid are occupied: `bits` (cascades * resolution^3 / 8,) uint8, Morton order."""
+
+    bits: Tensor
+    cascades: int
+    resolution: int
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """Length of a marching step at distance t: clamp(t * cone_angle, min_step, max_step), scene units."""
+
+    min_step: float
+    max_step: float
+    cone_angle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1e-5 <= self.min_step <= self.max_step < _NEVER:
+            raise ValueError(
+                f"min_step, max_step: expected 1e-5 <= min_step <= max_step, got {self.min_step} and {self.max_step}"
+            )
+        if not 0 <= self.cone_angle < 1:
+            raise ValueError(f"cone_angle: expected in [0, 1), got {self.cone_angle}")
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """Packed samples of a batch of rays.
+
+    Attributes:
+        t_starts, t_ends: (n_samples,) ends of each interval along its ray, scene units.
+        ray_indices: (n_samples,) int32, ray of each sample; 0 in the padding.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray.
+        t_next: (n_rays,) where the march of each ray stopped; at least its t_max when it came to the end.
+        n_samples: how many samples belong to rays; those beyond are padding of length 0.
+    """
+
+    t_starts: Tensor
+    t_ends: Tensor
+    ray_indices: Tensor
+    packed_info: Tensor
+    t_next: Tensor
+    n_samples: int
+
+
+@ti.func
+def _step(t: ti.f32, min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32) -> ti.f32:
+    return ti.min(ti.max(t * cone_angle, min_step), max_step)
+
+
+@ti.func
+def _is_finite(x: ti.f32) -> ti.i32:
+    """By its bits: the compiler assumes that floats are numbers."""
+    return (ti.bit_cast(x, ti.i32) & 0x7F800000) != 0x7F800000
+
+
+@ti.func
+def _leave_distance(x: ti.f32, d: ti.f32, cascade: ti.i32, resolution: ti.i32) -> ti.f32:
+    """Distance along the ray until coordinate x leaves its cell of the cascade along one axis."""
+    half_edge = ti.cast(1 << cascade, ti.f32)
+    cell = ti.cast(cell_coordinate(x, cascade, resolution), ti.f32)
+    border = (cell + (1.0 if d > 0.0 else 0.0)) * (2.0 * half_edge / resolution) - half_edge
+    return (border - x) / d if ti.abs(d) > 1e-9 else 1e9
+
+
+@ti.func
+def _march(
+    r: ti.i32, write: ti.template(), rays_o: ti.template(), rays_d: ti.template(), begin: ti.f32, t_max: ti.f32,
+    bits: ti.template(), cascades: ti.i32, resolution: ti.i32, min_step: ti.f32, max_step: ti.f32,
+    cone_angle: ti.f32, max_samples: ti.i32, first: ti.i32, intervals: ti.template(), ray_indices: ti.template(),
+):  # fmt: skip
+    """Samples of ray r: counted, and written from index `first` on if `write`.
+
+    Returns:
+        their count, where the first one starts, and where the march ended.
+    """
+    t, t_first, count = begin, begin, 0
+    while t < t_max and count < max_samples:
+        dt = _step(t, min_step, max_step, cone_angle)
+        middle = t + 0.5 * dt
+        x = rays_o[r, 0] + middle * rays_d[r, 0]
+        y = rays_o[r, 1] + middle * rays_d[r, 1]
+        z = rays_o[r, 2] + middle * rays_d[r, 2]
+        coarse = cascade_of(0.5 * dt * resolution, 0.0, 0.0, cascades)
+        cascade = ti.max(cascade_of(x, y, z, cascades), coarse)
+        if cell_bit(bits, cell_index(x, y, z, cascade, resolution)) == 1:
+            if ti.static(write):
+                intervals[0, first + count] = t
+                intervals[1, first + count] = t + dt
+                ray_indices[first + count] = r
+            if count == 0:
+                t_first = t
+            count += 1
+            t += dt
+        else:
+            leave = _leave_distance(x, rays_d[r, 0], cascade, resolution)
+            leave = ti.min(leave, _leave_distance(y, rays_d[r, 1], cascade, resolution))
+            leave = ti.min(leave, _leave_distance(z, rays_d[r, 2], cascade, resolution))
+            border = middle + leave
+            # Steps that grow longer than the cell look at the next cascade, which may be occupied.
+            longest = ti.cast(2 << cascade, ti.f32) / resolution if cascade < cascades - 1 else _NEVER
+            t += dt
+            dt = _step(t, min_step, max_step, cone_angle)
+            while t + 0.5 * dt < border and dt <= longest and t < t_max:
+                t += dt
+                dt = _step(t, min_step, max_step, cone_angle)
+    return count, t_first, t
+
+
+@ti.kernel
+def _count_kernel(
+    rays_o: _POINTS, rays_d: _POINTS, spans: _POINTS, bits: _BYTES, cascades: ti.i32, resolution: ti.i32,
+    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, packed_info: _RAYS, t: _POINTS,
+):  # fmt: skip
+    for r in range(spans.shape[0]):
+        finite = _is_finite(spans[r, 0]) & _is_finite(spans[r, 1])
+        for axis in ti.static(range(3)):
+            finite &= _is_finite(rays_o[r, axis]) & _is_finite(rays_d[r, axis])
+        t_first, t_next, count = ti.f32(_NEVER), ti.f32(_NEVER), 0
+        far = _MOST_STEPS * min_step
+        if finite and spans[r, 0] > -far:
+            count, t_first, t_next = _march(
+                r, False, rays_o, rays_d, spans[r, 0], ti.min(spans[r, 1], far), bits, cascades, resolution,
+                min_step, max_step, cone_angle, max_samples, 0, t, packed_info,
+            )  # fmt: skip
+            if t_next >= far:
+                t_next = ti.max(t_next, spans[r, 1])
+        packed_info[r, 1] = count
+        t[0, r] = t_first
+        t[1, r] = t_next
+
+
+@ti.kernel
+def _write_kernel(
+    rays_o: _POINTS, rays_d: _POINTS, t: _POINTS, bits: _BYTES, cascades: ti.i32, resolution: ti.i32,
+    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, packed_info: _RAYS,
+    intervals: _POINTS, ray_indices: _INDICES,
+):  # fmt: skip
+    for r in range(packed_info.shape[0]):
+        first, count = packed_info[r, 0], packed_info[r, 1]
+        found, _, _ = _march(
+            r, True, rays_o, rays_d, t[0, r], t[1, r], bits, cascades, resolution, min_step, max_step, cone_angle,
+            count, first, intervals, ray_indices,
+        )  # fmt: skip
+        # Nothing where both kernels round alike; the compiler does not promise it.
+        for s in range(first + found, first + count):
+            intervals[0, s] = t[1, r]
+            intervals[1, s] = t[1, r]
+            ray_indices[s] = r
+
+
+def march_rays(
+    rays_o: Tensor,
+    rays_d: Tensor,
+    spans: Tensor,
+    grid: OccupancyBits,
+    rule: StepRule,
+    *,
+    max_samples: int = 1024,
+    pad_to: int = 1,
+) -> RaySamples:
+    """Samples of each ray in the occupied cells of the grid. Not differentiable.
+
+    Args:
+        rays_o, rays_d: (n_rays, 3) float32 origins and unit directions, scene coordinates.
+        spans: (n_rays, 2) float32 distances where each march starts and ends (t_min, t_max), within the
+            outermost cube of the grid; for training, jitter t_min by a random part of a step. A span that is
+            empty gives no sample, and neither does a ray or span with what is no finite number.
+        grid: which cells are occupied.
+        rule: length of a step.
+        max_samples: the march of a ray stops after this many samples.
+        pad_to: the samples are padded to a multiple of this number with samples of length 0 that belong to
+            no ray; matrix libraries are faster when sizes repeat.
+    Returns:
+        RaySamples. The number of samples is read back from the device: the one synchronisation of a step.
+    Raises:
+        ValueError: a shape, dtype or device disagrees.
+    """
+    for name, tensor in (("rays_o", rays_o), ("rays_d", rays_d), ("spans", spans)):
+        check_dtype(name, tensor, torch.float32)
+        check_shape(name, tensor, (len(rays_o), 2 if name == "spans" else 3))
+        check_like(name, tensor, "rays_o", rays_o)
+    if max_samples < 1 or pad_to < 1:
+        raise ValueError(f"max_samples, pad_to: expected >= 1, got {max_samples} and {pad_to}")
+    resolution = grid.resolution
+    smallest = 2 if grid.cascades == 1 else 4  # below it, a cell reaches into the next smaller cascade
+    if (
+        not smallest <= resolution <= MAX_RESOLUTION
+        or resolution & (resolution - 1)
+        or not 1 <= grid.cascades <= 16
+    ):
+        raise ValueError(
+            f"grid: expected a resolution that is a power of two in [{smallest}, {MAX_RESOLUTION}] and 1 to 16 "
+            f"cascades, got {resolution} and {grid.cascades}"
+        )
+    check_dtype("grid.bits", grid.bits, torch.uint8)
+    check_shape("grid.bits", grid.bits, (grid.cascades * grid.resolution**3 // 8,))
+    n_rays, device = len(rays_o), rays_o.device
+    packed_info = torch.zeros(n_rays, 2, dtype=torch.int32, device=device)
+    t = torch.empty(2, n_rays, device=device)  # of the first sample; where the march stopped
+    walk = (grid.bits, grid.cascades, grid.resolution, rule.min_step, rule.max_step, rule.cone_angle)
+    n_samples = 0
+    if n_rays:
+        launch(_count_kernel, (rays_o, rays_d, spans, *walk, max_samples), (packed_info, t))
+        ends = packed_info[:, 1].cumsum(0, dtype=torch.int32)
+        packed_info[1:, 0] = ends[:-1]
+        n_samples = int(ends[-1])
+    padded = -(-n_samples // pad_to) * pad_to
+    intervals = torch.empty(2, padded, device=device)
+    ray_indices = torch.empty(padded, dtype=torch.int32, device=device)
+    intervals[:, n_samples:] = 0
+    ray_indices[n_samples:] = 0
+    if n_samples:
+        launch(_write_kernel, (rays_o, rays_d, t, *walk, packed_info), (intervals, ray_indices))
+    return RaySamples(intervals[0], intervals[1], ray_indices, packed_info, t[1], n_samples)

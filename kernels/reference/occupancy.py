@@ -1,0 +1,88 @@
+"""Torch twin of `omniseg_kernels.occupancy`."""
+
+import torch
+from torch import Tensor
+
+
+def morton_encode(ijk: Tensor) -> Tensor:
+    """Codes (n,) of cells (n, 3): bit b of axis a becomes bit 3 b + a."""
+    codes = torch.zeros_like(ijk[:, 0])
+    for bit in range(10):
+        for axis in range(3):
+            codes |= ((ijk[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return codes
+
+
+def morton_decode(codes: Tensor) -> Tensor:
+    """Cells (n, 3) of codes (n,)."""
+    ijk = torch.zeros_like(codes)[:, None].repeat(1, 3)
+    for bit in range(10):
+        for axis in range(3):
+            ijk[:, axis] |= ((codes >> (3 * bit + axis)) & 1) << bit
+    return ijk
+
+
+def pack_bits(densities: Tensor, threshold: float | Tensor) -> Tensor:
+    """Bits (cascades * resolution^3 / 8,) uint8 of visible cells above the threshold, lowest bit first."""
+    keep = (densities > threshold) & (densities >= 0)
+    values = 2 ** torch.arange(8, device=densities.device)
+    return (keep.reshape(-1, 8) * values).sum(1).to(torch.uint8)
+
+
+def update_densities(densities: Tensor, cells: Tensor, sigmas: Tensor, decay: float) -> None:
+    """Decay every visible cell, then take the maximum with the samples, in place."""
+    flat = densities.view(-1)
+    visible = flat >= 0
+    sigmas = sigmas.nan_to_num(nan=0.0)
+    known = (cells >= 0) & (cells < len(flat))
+    highest = torch.zeros_like(flat)
+    highest.scatter_reduce_(0, cells[known].long(), sigmas[known], "amax")
+    flat.copy_(torch.where(visible, torch.maximum(flat * decay, highest), flat))
+
+
+def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
+    """Positions (n, 3) within the cells."""
+    cascade = cells.div(resolution**3, rounding_mode="floor")
+    corner = morton_decode(cells - cascade * resolution**3)
+    unit = (corner + noise) / resolution * 2 - 1
+    return unit * (2.0**cascade)[:, None]
+
+
+def visible_cells(
+    cascades: int,
+    resolution: int,
+    c2w: Tensor,
+    intrinsics: Tensor,
+    size: Tensor,
+    near: float = 0.0,
+    margin: float = 0.0,
+) -> Tensor:
+    """(cascades, resolution^3) bool, seen by at least one camera: the same sphere, in camera coordinates."""
+    cells = torch.arange(cascades * resolution**3, dtype=torch.int32, device=c2w.device)
+    half = torch.full((len(cells), 3), 0.5, dtype=c2w.dtype, device=c2w.device)
+    centre = sample_cells(cells, resolution, half)
+    radius = 3**0.5 / resolution * 2.0 ** (cells // resolution**3)
+    seen = torch.zeros_like(cells, dtype=torch.bool)
+    for pose, (fx, fy, cx, cy), (width, height) in zip(c2w, intrinsics, size):
+        x, y, z = ((centre - pose[:, 3]) @ pose[:, :3]).unbind(1)
+        left = (fx * x + (cx + margin) * z) / torch.hypot(fx, cx + margin)
+        right = ((width + margin - cx) * z - fx * x) / torch.hypot(fx, width + margin - cx)
+        top = (fy * y + (cy + margin) * z) / torch.hypot(fy, cy + margin)
+        bottom = ((height + margin - cy) * z - fy * y) / torch.hypot(fy, height + margin - cy)
+        depth_in_pyramid = torch.stack([left, right, top, bottom, z]).amin(0)
+        distance = (x * x + y * y + z * z).sqrt()
+        seen |= (depth_in_pyramid >= -radius) & (distance + radius >= near)
+    return seen.view(cascades, -1)
+
+
+def occupied(positions: Tensor, bits: Tensor, cascades: int, resolution: int) -> Tensor:
+    """(n,) bool: the bit of each point's cell in the smallest cascade that contains it."""
+    reach = positions.abs().amax(1)
+    cascade = torch.zeros(len(positions), dtype=torch.int32, device=positions.device)
+    for k in range(cascades - 1):
+        cascade += (reach > 2.0**k).int()
+    scaled = (positions / (2.0**cascade)[:, None] + 1) * (0.5 * resolution)
+    ijk = scaled.nan_to_num(0.0).clamp(0, resolution - 1).int()
+    index = (cascade * resolution**3 + morton_encode(ijk)).long()
+    bit = (bits[index // 8].int() >> (index % 8)) & 1
+    return (bit == 1) & (reach <= 2.0 ** (cascades - 1))

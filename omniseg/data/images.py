@@ -1,0 +1,207 @@
+"""Pixels of views: read, shrunk by exact area averaging, kept as bytes, with cameras in scene coordinates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from omniseg.cameras import Camera, Cameras, pixel_centres
+from omniseg.data.folders import size_fits
+from omniseg.data.normalisation import Normalisation
+from omniseg.data.pixels import decode, read_bytes, read_image, shrink
+from omniseg.data.scene import Scene, View
+from omniseg.errors import InputError
+
+_LONGEST_SIDE = {"cpu": 400, "cuda": 1600}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pixels of V views, one after another, rows from the top.
+
+    pixels: (n_pixels, 3) RGB or (n_pixels, 4) RGBA uint8; colour straight, not multiplied by alpha.
+    offsets: (V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1].
+    sizes: (V, 2) int64 width, height.
+    cameras: scene coordinates, of these image sizes.
+    names: names of the views.
+    depths: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0 = unknown; or
+        None where no view has depth.
+    """
+
+    pixels: Tensor
+    offsets: Tensor
+    sizes: Tensor
+    cameras: Cameras
+    names: tuple[str, ...]
+    depths: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, view: int) -> Tensor:
+        """Return the pixels of one view (height, width, 3 or 4) uint8, a view into `pixels`."""
+        width, height = self.sizes[view].tolist()
+        return self.pixels[self.offsets[view] : self.offsets[view + 1]].view(height, width, -1)
+
+    def depth(self, view: int) -> Tensor | None:
+        """Return the depths of one view (height, width), or None."""
+        if self.depths is None:
+            return None
+        width, height = self.sizes[view].tolist()
+        return self.depths[self.offsets[view] : self.offsets[view + 1]].view(height, width)
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """Return the set on `device`."""
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            offsets=self.offsets.to(device),
+            sizes=self.sizes.to(device),
+            cameras=self.cameras.to(device),
+            depths=None if self.depths is None else self.depths.to(device),
+        )
+
+
+def default_downsample(scene: Scene, device: torch.device | str) -> float:
+    """Whole factor, on disk, that brings the longest side to about 400 px on a CPU and 1600 on a GPU."""
+    longest = max(max(view.camera.width, view.camera.height) for view in scene.views)
+    wanted = round(longest / _LONGEST_SIDE.get(torch.device(device).type, _LONGEST_SIDE["cuda"]))
+    return float(max(1, wanted, *(min(view.images) for view in scene.views)))
+
+
+def load_images(
+    views: Sequence[View], normalisation: Normalisation, downsample: float | None = None
+) -> ImageSet:
+    """Read the images of `views`, shrunk by `downsample` from the cameras' full resolution.
+
+    Alpha is kept; images without it get 255 where others have it. 16 bit becomes 8, grey becomes RGB. EXIF
+    orientation is ignored, as calibration does. Depth images are shrunk to the nearest pixel.
+
+    Args:
+        views: at least one.
+        normalisation: input to scene coordinates.
+        downsample: at least 1; None takes the largest images on disk.
+    Raises:
+        ValueError: no views, or `downsample` below 1.
+        InputError: a file is missing, does not open or disagrees in size with its camera, or all are smaller
+            than asked for.
+    """
+    if not views:
+        raise ValueError("views: expected at least one")
+    if downsample is not None and not downsample >= 1:
+        raise ValueError(f"downsample: expected at least 1, got {downsample}")
+    jobs = [_job(view, downsample) for view in views]
+    cameras = [job.camera for job in jobs]
+    counts = [camera.width * camera.height for camera in cameras]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    pixels = np.empty((offsets[-1], 3), np.uint8)  # a fourth channel, opaque, is added when an image has one
+    depths = np.zeros(offsets[-1], np.float16) if any(view.depth_path for view in views) else None
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        results = pool.map(lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs)
+        bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False)
+        for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
+            if image.shape[2] == 4 and pixels.shape[1] == 3:
+                pixels = np.concatenate([pixels, np.full((len(pixels), 1), 255, np.uint8)], axis=1)
+            pixels[start:stop, : image.shape[2]] = image.reshape(-1, image.shape[2])
+            if depths is not None and depth is not None:
+                depths[start:stop] = depth
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
+    return ImageSet(
+        pixels=torch.from_numpy(pixels),
+        offsets=torch.from_numpy(offsets),
+        sizes=torch.tensor([[camera.width, camera.height] for camera in cameras]),
+        cameras=Cameras.stack(cameras, c2w),
+        names=tuple(view.name for view in views),
+        depths=None if depths is None else torch.from_numpy(depths),
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    view: View
+    path: Path
+    factor: int
+    camera: Camera  # of the image as it is wanted
+
+
+def _job(view: View, downsample: float | None) -> _Job:
+    factors = sorted(view.images)
+    factor = factors[0] if downsample is None else max((f for f in factors if f <= downsample), default=None)
+    if factor is None:
+        exist = ", ".join(str(f) for f in factors)
+        raise InputError(
+            f"{view.image_path}: no image is large enough for --downsample {downsample:g}; "
+            f"ask for {factors[0]} or more (on disk: {exist})"
+        )
+    by = factor if downsample is None else downsample
+    camera = view.camera
+    width, height = max(1, round(camera.width / by)), max(1, round(camera.height / by))
+    return _Job(view, view.images[factor], factor, camera.resized(width, height))
+
+
+def _load_pixels(job: _Job) -> np.ndarray:
+    image = read_image(job.path)
+    height, width = image.shape[:2]
+    camera = job.view.camera
+    if not size_fits(camera, job.factor, width, height):
+        turned = (
+            " (turned by 90 degrees: undo that, or calibrate again)" if _turned(camera, width, height) else ""
+        )
+        expected = f"{camera.width} x {camera.height}"
+        if job.factor > 1:
+            expected += f" shrunk by {job.factor}"
+        raise InputError(f"{job.path}: is {width} x {height}, but its camera is {expected}{turned}")
+    if image.shape[2] == 4 and image[..., 3].min() == 255:
+        image = np.ascontiguousarray(image[..., :3])
+    if width < job.camera.width or height < job.camera.height:  # rounded down on disk, to nearest here
+        return cv2.resize(image, (job.camera.width, job.camera.height), interpolation=cv2.INTER_LINEAR)
+    return shrink(image, job.camera.width, job.camera.height)
+
+
+def _turned(camera: Camera, width: int, height: int) -> bool:
+    return camera.width != camera.height and width * camera.width == height * camera.height
+
+
+def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
+    """Distance along each pixel's ray, scene units, flat, of a z-depth image in steps of the view's unit."""
+    path = job.view.depth_path
+    if path is None:
+        return None
+    if path.suffix == ".npy":
+        try:
+            stored = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path}: is not a readable numpy array ({error})") from error
+    else:
+        stored = decode(read_bytes(path))
+    if stored is None or not isinstance(stored, np.ndarray) or stored.dtype.kind not in "uif":
+        raise InputError(f"{path}: does not open as a depth image (16-bit PNG, or .npy); export it again")
+    stored = stored[..., 0] if stored.ndim == 3 else stored
+    camera = job.camera
+    if stored.ndim != 2 or abs(stored.shape[1] * camera.height - stored.shape[0] * camera.width) > 1.5 * max(
+        stored.shape[0] + camera.height, stored.shape[1] + camera.width
+    ):
+        size = " x ".join(str(n) for n in stored.shape[::-1])
+        raise InputError(
+            f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}"
+        )
+    rows = (np.arange(camera.height) + 0.5) * stored.shape[0] // camera.height
+    columns = (np.arange(camera.width) + 0.5) * stored.shape[1] // camera.width
+    z = stored[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32).reshape(-1)
+    z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
+    alone = Cameras.stack([camera], np.eye(3, 4)[None])
+    centres = pixel_centres(camera.width, camera.height)
+    cosine = alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy()
+    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)

@@ -1,0 +1,132 @@
+"""Random rays of a set of images, with the colours they should have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from omniseg.cameras import Cameras, pixel_centres
+from omniseg.data.images import ImageSet
+
+_TABLE_PIXELS = 2**24
+"""Largest table of directions: 200 MB."""
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays through pixel centres and what the images show there.
+
+    views: (n,) int64 view of each ray.
+    rays_o, rays_d: (n, 3) origins and unit directions, scene coordinates.
+    rgb: (n, 3) float32 in [0, 1], straight colour.
+    alpha: (n,) float32 in [0, 1], 1 where the images have none.
+    depth: (n,) float32 distance along the ray, scene units, 0 = unknown; None where no view has depth.
+    """
+
+    views: Tensor
+    rays_o: Tensor
+    rays_d: Tensor
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor | None
+
+
+class RaySampler:
+    """Draws rays uniformly over all pixels of all views, with replacement.
+
+    Drawn on the generator's device, so one generator state gives the same rays on any device of the images;
+    results lie on the images' device.
+    """
+
+    def __init__(self, images: ImageSet, generator: torch.Generator) -> None:
+        self.images = images
+        self.generator = generator
+        self._ends = images.offsets[1:].contiguous()
+        self._n_pixels = len(images.pixels)
+        self._table = _DirectionTable.of(images)
+
+    def sample(self, n: int, cameras: Cameras | None = None) -> RayBatch:
+        """Draw `n` rays.
+
+        Args:
+            n: number of rays.
+            cameras: the images' cameras with other (refined) poses; the rays are differentiable in `c2w`.
+        Raises:
+            ValueError: `n` is negative, or `cameras` are not as many as the images.
+        """
+        if n < 0:
+            raise ValueError(f"n: expected at least 0, got {n}")
+        images = self.images
+        cameras = images.cameras if cameras is None else cameras
+        if len(cameras) != len(images):
+            raise ValueError(f"cameras: expected {len(images)}, got {len(cameras)}")
+        device = images.pixels.device
+        draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
+        index = draw.to(device)
+        views = torch.searchsorted(self._ends, index, right=True)
+        if self._table is not None:
+            rays_o, rays_d = cameras.world_rays(views, self._table.look_up(index, views))
+        else:
+            rays_o, rays_d = cameras.rays(views, _pixel_xy(images, index, views))
+        colour = images.pixels[index].float() / 255
+        return RayBatch(
+            views=views,
+            rays_o=rays_o,
+            rays_d=rays_d,
+            rgb=colour[:, :3],
+            alpha=colour[:, 3] if colour.shape[1] == 4 else colour.new_ones(n),
+            depth=None if images.depths is None else images.depths[index].float(),
+        )
+
+
+def _pixel_xy(images: ImageSet, index: Tensor, views: Tensor) -> Tensor:
+    """Centres (n, 2) of pixels by their place in `ImageSet.pixels`."""
+    within = index - images.offsets[views]
+    width = images.sizes[views, 0]
+    row = torch.div(within, width, rounding_mode="floor")
+    return torch.stack([within - row * width, row], dim=1) + 0.5
+
+
+@dataclass(frozen=True)
+class _DirectionTable:
+    """Directions of every pixel of every distinct lens, since undistorting each sampled ray cost two thirds.
+
+    directions: (n, 3) camera axes.
+    shift: (V,) int64 from a pixel's place in `ImageSet.pixels` to its place in `directions`.
+    """
+
+    directions: Tensor
+    shift: Tensor
+
+    @classmethod
+    def of(cls, images: ImageSet) -> _DirectionTable | None:
+        """Make the table; None where the lenses are so many that it would be larger than `_TABLE_PIXELS`."""
+        cameras = images.cameras
+        lens = torch.cat(
+            [cameras.intrinsics, cameras.distortion, cameras.model[:, None], cameras.size], dim=1
+        )
+        _, lens_of_view = torch.unique(lens, dim=0, return_inverse=True)
+        first: dict[int, int] = {}
+        for view, number in enumerate(lens_of_view.tolist()):
+            first.setdefault(number, view)
+        counts = [int(cameras.size[view].prod()) for view in first.values()]
+        if sum(counts) > _TABLE_PIXELS:
+            return None
+        directions, starts, start = [], {}, 0
+        for (number, view), count in zip(first.items(), counts):
+            width, height = cameras.size[view].tolist()
+            centres = pixel_centres(width, height, cameras.c2w.device)
+            views = torch.full((count,), view, dtype=torch.int64, device=centres.device)
+            directions.append(cameras.directions(views, centres))
+            starts[number] = start
+            start += count
+        base = torch.tensor(
+            [starts[number] for number in lens_of_view.tolist()], device=images.offsets.device
+        )
+        return cls(torch.cat(directions), base - images.offsets[:-1])
+
+    def look_up(self, index: Tensor, views: Tensor) -> Tensor:
+        """Directions (n, 3) of pixels by their place in `ImageSet.pixels`."""
+        return self.directions[index + self.shift[views]]

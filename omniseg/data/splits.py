@@ -1,0 +1,65 @@
+"""Which views are learned from and which are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omniseg.data.scene import Scene
+from omniseg.errors import InputError
+
+DEFAULT_TEST_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Indices into `Scene.views`, each sorted; no view is in two of them."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def require_test(self, scene: Scene) -> tuple[int, ...]:
+        """Return the test views.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.test:
+            raise InputError(
+                f"{scene.root}: no view is held out for testing; "
+                "train with --test-every 8, or name test views in the scene"
+            )
+        return self.test
+
+
+def split_views(scene: Scene, test_every: int | None = None) -> Splits:
+    """Divide the views of a scene.
+
+    Args:
+        scene: its views are sorted by name.
+        test_every: hold out views 0, k, 2k...; 0 holds out none; None follows the format, and where that says
+            nothing, holds out every 8th. Where the format says something, views it leaves out are not used,
+            and "val" serves as test when there is no test.
+    Raises:
+        ValueError: `test_every` is negative or 1.
+        InputError: no view is left to train on.
+    """
+    if test_every is not None and (test_every < 0 or test_every == 1):
+        raise ValueError(f"test_every: expected 0 (none) or at least 2, got {test_every}")
+    given = {
+        name: [i for i, v in enumerate(scene.views) if v.split == name] for name in ("train", "val", "test")
+    }
+    if test_every is None and any(given.values()):
+        if not given["test"]:
+            given["test"], given["val"] = given["val"], []
+        splits = Splits(tuple(given["train"]), tuple(given["val"]), tuple(given["test"]))
+    else:
+        k = DEFAULT_TEST_EVERY if test_every is None else test_every
+        n = len(scene.views)
+        test = range(0, n, k) if k and n > 1 else range(0)
+        splits = Splits(tuple(i for i in range(n) if i not in test), (), tuple(test))
+    if not splits.train:
+        raise InputError(
+            f"{scene.root}: no view is left to train on; the scene's split names none as `train`"
+        )
+    return splits

@@ -1,0 +1,87 @@
+"""Renders held-out views and says how close they come to the photos."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from omniseg.checkpoint import RadianceModel
+from omniseg.data.images import ImageSet
+from omniseg.files import write_atomic
+from omniseg.metrics import psnr, ssim
+from omniseg.pictures import contact_sheet, depth_picture, save_image, to_uint8
+
+METRICS = "metrics.json"
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class ViewQuality:
+    """PSNR (dB) and SSIM of one rendered view."""
+
+    name: str
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over the held-out views, and each of them."""
+
+    psnr: float
+    ssim: float
+    views: tuple[ViewQuality, ...]
+
+
+def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
+    """A photo (height, width, 3) in [0, 1], transparent ones over white, and what renderings are shown over."""
+    pixels = images.image(view).float() / 255
+    if pixels.shape[2] == 3:
+        return pixels, 0.0
+    rgb, alpha = pixels[..., :3], pixels[..., 3:]
+    return rgb * alpha + (1 - alpha), 1.0
+
+
+def evaluate_views(model: RadianceModel, images: ImageSet, run: Path) -> Quality:
+    """Render every view of `images`, compare it with its photo, and write figures and pictures.
+
+    Writes `renders/test/NAME.png`, `renders/test.png` (photo, rendering and depth of a few views side by
+    side) and the image part of `metrics.json`; other parts of that file stay.
+
+    Raises:
+        InputError: the run folder cannot be written.
+    """
+    views, rows = [], []
+    shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}
+    for view, name in enumerate(tqdm(images.names, desc="test views", unit="view")):
+        photo, background = photo_and_background(images, view)
+        rendering = model.renderer.render_view(images.cameras, view)
+        picture = rendering.over(background).clamp(0, 1).view_as(photo)
+        views.append(ViewQuality(name, psnr(picture, photo), ssim(picture, photo)))
+        save_image(run / "renders" / "test" / f"{name}.png", to_uint8(picture))
+        if view in shown:
+            rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])
+    save_image(run / "renders" / "test.png", contact_sheet(rows))
+    quality = Quality(
+        psnr=float(np.mean([v.psnr for v in views])), ssim=float(np.mean([v.ssim for v in views])), views=tuple(views)
+    )
+    per_view = {v.name: {"psnr": v.psnr, "ssim": v.ssim} for v in views}
+    update_metrics(
+        run, {"psnr": quality.psnr, "ssim": quality.ssim, "train_seconds": {"radiance": model.seconds}, "views": per_view}
+    )
+    return quality
+
+
+def update_metrics(run: Path, figures: dict[str, Any]) -> None:
+    """Replace these figures in the `metrics.json` of a run folder and keep the others."""
+    path = run / METRICS
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    text = json.dumps({**(known if isinstance(known, dict) else {}), **figures}, indent=2) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))

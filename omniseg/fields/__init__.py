@@ -1,0 +1,6 @@
+"""What is learned about space: density, colour, and where space is empty."""
+
+from omniseg.fields.occupancy import OccupancyGrid
+from omniseg.fields.radiance import RadianceField
+
+__all__ = ["OccupancyGrid", "RadianceField"]

@@ -1,0 +1,35 @@
+"""Losses of the radiance stage; each is a mean over rays."""
+
+import torch
+from omniseg_kernels.distortion import distortion_loss
+from torch import Tensor
+
+from omniseg.rendering import TrainingRendering
+
+
+def opacity_entropy(opacity: Tensor) -> Tensor:
+    """Mean of -o log o: pushes the opacity (n_rays,) of each ray to 0 or 1. Differentiable in `opacity`."""
+    opacity = opacity.clamp(1e-6, 1.0)
+    return -(opacity * opacity.log()).mean()
+
+
+def distortion(rendering: TrainingRendering) -> Tensor:
+    """Mean distortion of the weights along each ray (Barron et al. 2022, eq. 15); differentiable in the weights.
+
+    Distances are taken as t / (1 + t), so that far and near surfaces count alike in unbounded scenes.
+    """
+    samples = rendering.samples
+    starts, ends = samples.t_starts / (1 + samples.t_starts), samples.t_ends / (1 + samples.t_ends)
+    return distortion_loss(rendering.weights, starts, ends, samples.packed_info).mean()
+
+
+def depth_error(rendering: TrainingRendering, depth: Tensor) -> Tensor:
+    """Mean squared error of the distance along the ray where it is known.
+
+    Args:
+        rendering: of n_rays.
+        depth: (n_rays,) true distance along the ray, scene units; 0 where unknown.
+    """
+    known = depth > 0
+    error = torch.where(known, rendering.depth - depth, 0.0)
+    return error.square().sum() / known.sum().clamp(min=1)

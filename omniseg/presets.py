@@ -1,0 +1,68 @@
+"""Configurations that follow from the kind of a scene, the size of its photos, and the device."""
+
+import math
+
+import torch
+from omniseg_kernels.hash_encoding import HashLayout
+
+from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
+from omniseg.data.images import default_downsample
+from omniseg.data.normalisation import Placement
+from omniseg.data.scene import Scene, SceneKind
+from omniseg.data.splits import split_views
+
+_FINEST_STEP = 2 * math.sqrt(3) / 1024
+"""Steps across the diagonal of [-1, 1]^3 as instant-ngp takes them."""
+
+
+def preset(
+    scene: Scene,
+    placement: Placement,
+    device: torch.device,
+    *,
+    kind: SceneKind | None = None,
+    downsample: float | None = None,
+    test_every: int | None = None,
+) -> Config:
+    """Default configuration of a scene on a device.
+
+    Args:
+        scene: the capture.
+        placement: where it sits in the grid.
+        device: what it will be trained on; a CPU gets coarser grids and shorter training.
+        kind: of scene, where it is known better than the reader knows it.
+        downsample: factor that the photos are shrunk by; follows the device unless given.
+        test_every: see `split_views`.
+    """
+    kind = kind or scene.kind
+    downsample = downsample or default_downsample(scene, device)
+    cameras = [scene.views[v].camera for v in split_views(scene, test_every).train]
+    n_pixels = sum(camera.width * camera.height for camera in cameras) / downsample**2
+    longest_side = max(max(camera.width, camera.height) for camera in cameras) / downsample
+    on_gpu = device.type == "cuda"
+    open_ended = kind in ("unbounded", "forward")
+    return Config(
+        downsample=downsample,
+        test_every=test_every,
+        marching=MarchingConfig(
+            near=placement.near,
+            cascades=placement.cascades,
+            resolution=128 if on_gpu else 64,
+            step=_FINEST_STEP if on_gpu else 4 * _FINEST_STEP,
+            cone_angle=(1 / 256 if on_gpu else 1 / 128) if open_ended else 0.0,
+        ),
+        radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
+        training=RadianceTrainingConfig(
+            steps=20_000 if on_gpu else 1_000,
+            samples_per_step=1 << 18 if on_gpu else 1 << 16,
+            lr=1e-2 if on_gpu else 2e-2,
+            distortion_weight=1e-3 if open_ended else 0.0,
+        ),
+    )
+
+
+def _encoding(n_pixels: float, longest_side: float) -> HashLayout:
+    """A row of every level for about 16 training pixels, and cells of about a quarter pixel."""
+    log2_table = min(max(math.floor(math.log2(max(n_pixels, 1))) - 4, 14), 19)
+    finest = min(max(2 ** math.ceil(math.log2(4 * longest_side)), 256), 4096)
+    return HashLayout(levels=12 if log2_table <= 16 else 16, log2_table=log2_table, finest_resolution=finest)

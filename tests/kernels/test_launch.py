@@ -1,0 +1,144 @@
+import pytest
+import taichi as ti
+import torch
+from torch.testing import assert_close
+
+from helpers import TOLERANCE, make_rays, noncontiguous, run_python
+from omniseg_kernels import launch as module
+from omniseg_kernels.launch import check_dtype, check_like, check_shape, launch
+
+_VECTOR = ti.types.ndarray(ti.f32, ndim=1)
+
+
+@ti.kernel
+def _scale(source: _VECTOR, factor: ti.f32, target: _VECTOR):
+    for n in range(source.shape[0]):
+        target[n] = source[n] * factor
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("n", [1, 7, 1031])
+def test_calls_the_kernel_on_inputs_then_outputs(n, device):
+    source, target = torch.randn(n, device=device), torch.empty(n, device=device)
+    launch(_scale, (source, 2.0), (target,))
+    assert_close(target, 2 * source)
+
+
+def test_noncontiguous_inputs_are_copied(device):
+    source, target = torch.randn(7, device=device), torch.empty(7, device=device)
+    launch(_scale, (noncontiguous(source), 2.0), (target,))
+    assert_close(target, 2 * source)
+
+
+def test_a_leaf_keeps_its_grad(device):
+    source, target = torch.randn(7, device=device, requires_grad=True), torch.empty(7, device=device)
+    launch(_scale, (source, 2.0), (target,))
+    assert source.grad is None
+    source.grad = torch.ones_like(source)
+    launch(_scale, (source, 2.0), (target,))
+    assert_close(source.grad, torch.ones_like(source))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (torch.zeros(4), noncontiguous(torch.zeros(4)), "output must be contiguous"),
+        (torch.zeros(4), torch.zeros(4, requires_grad=True), "must not require grad"),
+        (torch.zeros(4, device="meta"), torch.zeros(4), "a tensor is on 'meta'"),
+        (torch.zeros(4), torch.zeros(4, device="meta"), "a tensor is on 'meta'"),
+        (torch.zeros(1).expand(2**31), torch.zeros(4), "2147483648 elements is beyond 32-bit indices"),
+    ],
+)
+def test_refuses(source, target, message, device):
+    if device.type != "cpu":  # .to() would undo what is wrong with these tensors
+        pytest.skip("the checks are the same on every device")
+    with pytest.raises(ValueError, match=message):
+        launch(_scale, (source, 2.0), (target,))
+
+
+def test_init_twice_and_on_another_device(device):
+    module.init(device.type)
+    assert module.arch() == device.type
+    other = "cpu" if device.type == "cuda" else "cuda"
+    with pytest.raises(RuntimeError, match=f"already run on '{device.type}'"):
+        module.init(other)
+
+
+def test_checks_name_the_argument():
+    tensor = torch.zeros(4, 3)
+    check_shape("x", tensor, (None, 3))
+    check_like("x", tensor, "y", torch.zeros(1))
+    check_dtype("x", tensor, torch.float32)
+    with pytest.raises(ValueError, match=r"x: expected shape \(any, 2\), got \(4, 3\)"):
+        check_shape("x", tensor, (None, 2))
+    with pytest.raises(ValueError, match=r"x: expected shape \(4\), got \(4, 3\)"):
+        check_shape("x", tensor, (4,))
+    with pytest.raises(ValueError, match=r"x: expected torch.float64 on cpu as y, got torch.float32 on cpu"):
+        check_like("x", tensor, "y", tensor.double())
+    with pytest.raises(ValueError, match=r"x: expected torch.int32 or torch.int64, got torch.float32"):
+        check_dtype("x", tensor, torch.int32, torch.int64)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused():
+    got = run_python("-c", "from omniseg_kernels import launch; launch.init('cuda')")
+    assert got.returncode != 0
+    assert "PyTorch sees no CUDA device" in got.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_suite_on_cuda_without_a_device_is_refused():
+    got = run_python("-m", "pytest", "--arch", "cuda", "-q", __file__)
+    assert got.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--arch cuda: PyTorch sees no CUDA device" in got.stderr
+
+
+def operator_results(device):
+    """Outputs and gradients on several CPU chunks of work, from the same inputs in every process."""
+    from omniseg_kernels import distortion, occupancy, ray_aabb, spherical_harmonics
+
+    generator = torch.Generator().manual_seed(7)
+
+    def random(*shape):
+        return torch.rand(*shape, generator=generator).to(device)
+
+    dirs = torch.nn.functional.normalize(random(2000, 3) - 0.5, dim=1).requires_grad_()
+    harmonics = spherical_harmonics.spherical_harmonics(dirs)
+    box = torch.tensor([-0.3, -0.3, -0.3, 0.3, 0.3, 0.3], device=device)
+    t_min, t_max = ray_aabb.ray_aabb(2 * random(2000, 3) - 1, dirs.detach(), box)
+    rays = make_rays([k % 9 for k in range(1500)], torch.float32, device, generator)
+    weights = random(rays.n_samples).requires_grad_()
+    loss = distortion.distortion_loss(weights, rays.t_starts, rays.t_ends, rays.packed_info)
+    densities = random(2, 16**3)
+    cells = (random(5000) * densities.numel()).int()
+    occupancy.update_densities(densities, cells, random(5000), 0.9)
+    bits = occupancy.pack_bits(densities, 0.5)
+    return {
+        "harmonics": harmonics.detach(),
+        "g_dirs": torch.autograd.grad(harmonics.sin().sum(), dirs)[0],
+        "t_min": t_min,
+        "t_max": t_max,
+        "loss": loss.detach(),
+        "g_weights": torch.autograd.grad(loss.square().sum(), weights)[0],
+        "densities": densities,
+        "bits": bits,
+        "positions": occupancy.sample_cells(cells, 16, random(5000, 3)),
+        "occupied": occupancy.occupied(4 * random(3000, 3) - 2, bits, 2, 16),
+    }
+
+
+def test_results_do_not_depend_on_the_thread_count(tmp_path, device):
+    if device.type != "cpu":
+        pytest.skip("threads are the CPU's")
+    path = tmp_path / "one_thread.pt"
+    code = (
+        "import runpy, sys, torch; from omniseg_kernels import launch; launch.init('cpu', threads=1)\n"
+        f"results = runpy.run_path({__file__!r})['operator_results'](torch.device('cpu'))\n"
+        f"torch.save(results, {str(path)!r})"
+    )
+    got = run_python("-c", code)
+    assert got.returncode == 0, got.stderr
+    one_thread, here = torch.load(path, weights_only=True), operator_results(device)
+    for name, value in here.items():
+        prefix = f"{name}: {{}}".format
+        assert_close(one_thread[name], value, **TOLERANCE[torch.float32], msg=prefix)
