@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import tyro
 
 from omniseg import cli
-from omniseg.checkpoint import CONFIG, RADIANCE, RESUME, RadianceModel, save_radiance
+from omniseg.checkpoint import CONFIG, RADIANCE, RESUME, RadianceModel, Viewpoints, save_radiance
 from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.curves import tensorboard_report
 from omniseg.data import read_scene
-from omniseg.data.images import load_images
+from omniseg.data.images import load_images, view_cameras
 from omniseg.data.normalisation import place
 from omniseg.data.sample import make_sample
 from omniseg.data.splits import split_views
@@ -86,8 +86,16 @@ def main() -> None:
     if arguments.resume:
         trainer.resume(run)
 
+    used = [scene.views[v] for v in (*splits.train, *splits.test)]
+    viewpoints = Viewpoints(
+        names=tuple(view.name for view in used),
+        cameras=view_cameras(used, placement.normalisation, config.downsample),
+        held_out=tuple(v in splits.test for v in (*splits.train, *splits.test)),
+    )
+
     def model() -> RadianceModel:
-        return RadianceModel(config, placement.normalisation, trainer.field, trainer.grid, trainer.progress.seconds)
+        seconds = trainer.progress.seconds
+        return RadianceModel(config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds)
 
     def save() -> None:
         save_radiance(run, model())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .launch import check_dtype, check_like, check_shape, launch
-from .occupancy import MAX_RESOLUTION, cascade_of, cell_bit, cell_coordinate, cell_index
+from .occupancy import MAX_RESOLUTION, OccupancyBits, cascade_of, cell_bit, cell_coordinate, cell_index
 
 _MOST_STEPS = 1 << 22
 """A march goes no farther from t = 0 than this many smallest steps: there a float still tells them apart."""
@@ -26,15 +26,6 @@ _POINTS = ti.types.ndarray(ti.f32, ndim=2)
 _INDICES = ti.types.ndarray(ti.i32, ndim=1)
 _RAYS = ti.types.ndarray(ti.i32, ndim=2)
 _BYTES = ti.types.ndarray(ti.u8, ndim=1)
-
-
-@dataclass(frozen=True)
-class OccupancyBits:
-    """Which cells of a cascaded grid are occupied: `bits` (cascades * resolution^3 / 8,) uint8, Morton order."""
-
-    bits: Tensor
-    cascades: int
-    resolution: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ A cell of density -1 is invisible: no camera sees it, and it is never occupied.
 Nothing here is differentiable, and nothing waits for the device.
 """
 
+from dataclasses import dataclass
+
 import taichi as ti
 import torch
 from torch import Tensor
@@ -16,12 +18,27 @@ from .launch import check_dtype, check_shape, launch
 MAX_RESOLUTION = 256
 INVISIBLE = -1.0
 
-_FLOAT1, _FLOAT2, _FLOAT3 = (ti.types.ndarray(ti.f32, ndim=n) for n in (1, 2, 3))
+_FLOAT1, _FLOAT2 = (ti.types.ndarray(ti.f32, ndim=n) for n in (1, 2))
 _INT1, _INT2 = (ti.types.ndarray(ti.i32, ndim=n) for n in (1, 2))
 _BYTES = ti.types.ndarray(ti.u8, ndim=1)
 
 
-# Shared with the marching kernels.
+@dataclass(frozen=True)
+class OccupancyBits:
+    """Which cells of a cascaded grid are occupied.
+
+    Attributes:
+        bits: (cascades * resolution^3 / 8,) uint8 from `pack_bits`, Morton order.
+        cascades: number of cubes.
+        resolution: cells along an edge of a cascade, a power of two.
+    """
+
+    bits: Tensor
+    cascades: int
+    resolution: int
+
+
+# The functions are shared with the kernels of marching and visibility.
 @ti.func
 def _spread(v: ti.i32) -> ti.i32:
     """Ten bits with two zeros between each."""
@@ -142,7 +159,7 @@ def _update(cells: _INT1, sigmas: _FLOAT1, decay: ti.f32, densities: _FLOAT2):
 
 
 @ti.func
-def _cell_corner(cell: ti.i32, resolution: ti.i32, shift: ti.template()) -> ti.math.vec3:
+def cell_corner(cell: ti.i32, resolution: ti.i32, shift: ti.template()) -> ti.math.vec3:
     """Scene position of a cell's lowest corner plus `shift` cell edges."""
     per_cascade = resolution * resolution * resolution
     cascade = cell // per_cascade
@@ -154,32 +171,9 @@ def _cell_corner(cell: ti.i32, resolution: ti.i32, shift: ti.template()) -> ti.m
 @ti.kernel
 def _sample(cells: _INT1, noise: _FLOAT2, resolution: ti.i32, positions: _FLOAT2):
     for n in range(cells.shape[0]):
-        position = _cell_corner(cells[n], resolution, ti.math.vec3(noise[n, 0], noise[n, 1], noise[n, 2]))
+        position = cell_corner(cells[n], resolution, ti.math.vec3(noise[n, 0], noise[n, 1], noise[n, 2]))
         for axis in ti.static(range(3)):
             positions[n, axis] = position[axis]
-
-
-@ti.kernel
-def _see(views: _FLOAT3, near: ti.f32, resolution: ti.i32, visible: _BYTES):
-    per_cascade = resolution * resolution * resolution
-    for c in range(visible.shape[0]):
-        centre = _cell_corner(c, resolution, ti.math.vec3(0.5))
-        # Half the diagonal of a cell, a little more so that rounding never hides one.
-        radius = 1.7322 / resolution * ti.cast(1 << (c // per_cascade), ti.f32)
-        seen, v = 0, 0
-        while v < views.shape[0] and seen == 0:
-            inside, plane = 1, 0
-            while plane < 5 and inside == 1:
-                normal = ti.math.vec3(views[v, plane, 0], views[v, plane, 1], views[v, plane, 2])
-                if normal.dot(centre) + views[v, plane, 3] < -radius:
-                    inside = 0
-                plane += 1
-            if inside == 1:
-                origin = ti.math.vec3(views[v, 5, 0], views[v, 5, 1], views[v, 5, 2])
-                if (centre - origin).norm() + radius >= near:
-                    seen = 1
-            v += 1
-        visible[c] = ti.cast(seen, ti.u8)
 
 
 @ti.kernel
@@ -292,7 +286,7 @@ def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
     check_dtype("cells", cells, torch.int32)
     check_shape("noise", noise, (len(cells), 3))
     check_dtype("noise", noise, torch.float32)
-    _check_grid(1, resolution)
+    check_grid(1, resolution)
     positions = torch.empty_like(noise, memory_format=torch.contiguous_format, requires_grad=False)
     if len(cells):
         launch(_sample, (cells, noise, resolution), (positions,))
@@ -306,91 +300,30 @@ def cell_centres(cells: Tensor, resolution: int) -> Tensor:
     return sample_cells(cells, resolution, half)
 
 
-def visible_cells(
-    cascades: int,
-    resolution: int,
-    c2w: Tensor,
-    intrinsics: Tensor,
-    size: Tensor,
-    near: float = 0.0,
-    margin: float = 0.0,
-) -> Tensor:
-    """Cells that some camera may see; no cell that a pinhole camera sees is ever left out.
-
-    A cell counts as seen by a camera when its bounding sphere reaches into the pyramid of the image, widened
-    by `margin` pixels, and out of the ball of radius `near` around the camera. Occlusion is not considered.
-
-    Args:
-        cascades: number of cubes, at least 1.
-        resolution: cells along an edge of a cascade, a power of two, at most 256.
-        c2w: (V, 3, 4) float32 T_world_camera, OpenCV axes, scene coordinates.
-        intrinsics: (V, 4) float32 fx, fy, cx, cy, pixels.
-        size: (V, 2) width and height, pixels.
-        near: distance along each ray before which nothing is looked for, scene units.
-        margin: pixels added on every side; must cover what lens distortion moves into the image.
-    Returns:
-        (cascades, resolution^3) bool in Morton order; all False without a camera.
-    Raises:
-        ValueError: a shape, dtype or device disagrees, or no grid has this resolution.
-    """
-    _check_grid(cascades, resolution)
-    check_shape("c2w", c2w, (None, 3, 4))
-    check_dtype("c2w", c2w, torch.float32)
-    check_shape("intrinsics", intrinsics, (len(c2w), 4))
-    check_shape("size", size, (len(c2w), 2))
-    visible = torch.zeros(cascades * resolution**3, dtype=torch.uint8, device=c2w.device)
-    if len(c2w):
-        views = _frustum_planes(c2w.detach(), intrinsics.detach(), size, margin)
-        launch(_see, (views, near, resolution), (visible,))
-    return visible.view(torch.bool).view(cascades, -1)
-
-
-def occupied(positions: Tensor, bits: Tensor, cascades: int, resolution: int) -> Tensor:
+def occupied(positions: Tensor, grid: OccupancyBits) -> Tensor:
     """Whether points lie in occupied cells, each looked up in the smallest cascade that contains it.
 
     Args:
         positions: (n, 3) float32, scene coordinates; points outside of all cascades are not occupied.
-        bits: (cascades * resolution^3 / 8,) uint8 from `pack_bits`.
-        cascades, resolution: shape of the grid.
+        grid: which cells are occupied.
     Returns:
         (n,) bool.
     Raises:
         ValueError: a shape, dtype or device disagrees, or no grid has this resolution.
     """
-    _check_grid(cascades, resolution)
+    check_grid(grid.cascades, grid.resolution)
     check_shape("positions", positions, (None, 3))
     check_dtype("positions", positions, torch.float32)
-    check_shape("bits", bits, (cascades * resolution**3 // 8,))
-    check_dtype("bits", bits, torch.uint8)
+    check_shape("grid.bits", grid.bits, (grid.cascades * grid.resolution**3 // 8,))
+    check_dtype("grid.bits", grid.bits, torch.uint8)
     found = torch.empty(len(positions), dtype=torch.uint8, device=positions.device)
     if len(positions):
-        launch(_query, (positions, bits, cascades, resolution), (found,))
+        launch(_query, (positions, grid.bits, grid.cascades, grid.resolution), (found,))
     return found.view(torch.bool)
 
 
-def _frustum_planes(c2w: Tensor, intrinsics: Tensor, size: Tensor, margin: float) -> Tensor:
-    """(V, 6, 4): planes (inward normal, offset) left, right, top, bottom, front; then the position."""
-    fx, fy, cx, cy = intrinsics.to(c2w.dtype).unbind(1)
-    width, height = size.to(c2w.dtype).unbind(1)
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    normals = torch.stack(  # of planes through the camera's centre, in camera axes
-        [
-            torch.stack([fx, zero, cx + margin], 1),
-            torch.stack([-fx, zero, width + margin - cx], 1),
-            torch.stack([zero, fy, cy + margin], 1),
-            torch.stack([zero, -fy, height + margin - cy], 1),
-            torch.stack([zero, zero, one], 1),
-        ],
-        1,
-    )
-    normals = torch.nn.functional.normalize(normals, dim=2) @ c2w[:, :, :3].transpose(1, 2)
-    origins = c2w[:, None, :, 3]
-    offsets = -(normals * origins).sum(2, keepdim=True)
-    planes = torch.cat([normals, offsets], 2)
-    return torch.cat([planes, torch.nn.functional.pad(origins, (0, 1))], 1)
-
-
-def _check_grid(cascades: int, resolution: int) -> None:
+def check_grid(cascades: int, resolution: int) -> None:
+    """Raise ValueError unless there is a grid of this shape."""
     if resolution < 2 or resolution > MAX_RESOLUTION or resolution & (resolution - 1):
         raise ValueError(f"resolution: expected a power of two in [2, {MAX_RESOLUTION}], got {resolution}")
     if not 1 <= cascades <= 16:
@@ -406,4 +339,4 @@ def _check_densities(densities: Tensor) -> None:
             "densities: expected shape (cascades, resolution^3) with resolution a power of two, "
             f"got {tuple(densities.shape)}"
         )
-    _check_grid(len(densities), resolution)
+    check_grid(len(densities), resolution)

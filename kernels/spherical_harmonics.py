@@ -139,7 +139,8 @@ def spherical_harmonics(dirs: Tensor, degree: int = MAX_DEGREE) -> Tensor:
             for another length are those of the polynomials.
         degree: number of bands, 1 to 4.
     Returns:
-        (degree^2, n), channel l^2 + l + m holding Y_l^m.
+        (n, degree^2), channel l^2 + l + m holding Y_l^m. It is the transposed view of a contiguous
+        (degree^2, n) tensor.
     Raises:
         ValueError: wrong shape, dtype or degree.
     """
@@ -147,4 +148,4 @@ def spherical_harmonics(dirs: Tensor, degree: int = MAX_DEGREE) -> Tensor:
     check_dtype("dirs", dirs, *TI_DTYPE)
     if degree not in range(1, MAX_DEGREE + 1):
         raise ValueError(f"degree: expected 1 to {MAX_DEGREE}, got {degree}")
-    return _SphericalHarmonics.apply(dirs, degree)
+    return _SphericalHarmonics.apply(dirs, degree).t()

@@ -1,7 +1,7 @@
 """Run folders: what a training leaves behind, and how it is opened again.
 
     config.yaml             the resolved configuration
-    radiance.safetensors    field and occupancy grid; its metadata hold the normalisation of the scene
+    radiance.safetensors    field, occupancy grid and cameras; its metadata hold the normalisation of the scene
     resume/radiance.safetensors    the same plus optimiser, progress and random state, to go on training
 
 Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a stranger is safe to open.
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.normalisation import Normalisation
 from omniseg.errors import InputError
@@ -28,13 +29,33 @@ CONFIG = "config.yaml"
 RADIANCE = "radiance.safetensors"
 RESUME = "resume/radiance.safetensors"
 
+_CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """Names and cameras of the photos of a run, in scene coordinates, and which were held out."""
+
+    names: tuple[str, ...]
+    cameras: Cameras
+    held_out: tuple[bool, ...]
+
 
 @dataclass(frozen=True)
 class RadianceModel:
-    """A trained radiance field, ready to render, and how its scene coordinates follow from the input's."""
+    """A trained radiance field, ready to render without the capture it was learned from.
+
+    Attributes:
+        config: configuration of the run.
+        normalisation: from the capture's coordinates to the scene's.
+        viewpoints: where the photos were taken.
+        field, grid: what was learned.
+        seconds: time spent training.
+    """
 
     config: Config
     normalisation: Normalisation
+    viewpoints: Viewpoints
     field: RadianceField
     grid: OccupancyGrid
     seconds: float
@@ -51,9 +72,16 @@ def save_radiance(run: Path, model: RadianceModel) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    metadata = {"normalisation": model.normalisation.to_dict(), "seconds": model.seconds}
+    views = model.viewpoints
+    metadata = {
+        "normalisation": model.normalisation.to_dict(),
+        "seconds": model.seconds,
+        "names": views.names,
+        "held_out": views.held_out,
+    }
+    cameras = {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_TENSORS}
     write_atomic(run / CONFIG, model.config.save)
-    write_tensors(run / RADIANCE, _model_tensors(model.field, model.grid), metadata)
+    write_tensors(run / RADIANCE, _model_tensors(model.field, model.grid) | cameras, metadata)
 
 
 def load_radiance(run: Path, device: torch.device) -> RadianceModel:
@@ -72,9 +100,11 @@ def load_radiance(run: Path, device: torch.device) -> RadianceModel:
     try:
         normalisation = Normalisation.from_dict(metadata["normalisation"])
         seconds = float(metadata["seconds"])
+        cameras = Cameras(**{name: tensors[f"cameras.{name}"] for name in _CAMERA_TENSORS})
+        viewpoints = Viewpoints(tuple(metadata["names"]), cameras, tuple(metadata["held_out"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run / RADIANCE}: not a radiance field of this version ({error!r})") from error
-    return RadianceModel(config, normalisation, field.to(device), grid.to(device), seconds)
+    return RadianceModel(config, normalisation, viewpoints, field.to(device), grid.to(device), seconds)
 
 
 def _model_tensors(field: RadianceField, grid: OccupancyGrid) -> dict[str, Tensor]:

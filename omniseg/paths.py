@@ -1,16 +1,12 @@
 """Camera paths to look at a scene along: around it, in a spiral before it, or from a file."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from omniseg.cameras import Camera, Cameras
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.transforms import read_path
-from omniseg.errors import InputError
 
 _WIDE_GAP = np.deg2rad(90.0)
 

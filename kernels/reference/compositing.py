@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from omniseg_kernels.compositing import Composite
+from ..compositing import Composite
 
 
 def _rectangle(packed_info: Tensor) -> tuple[Tensor, Tensor]:

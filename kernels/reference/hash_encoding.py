@@ -5,7 +5,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from omniseg_kernels.hash_encoding import HashLayout
+from ..hash_encoding import HashLayout
 
 
 def hash_encode(positions: Tensor, table: Tensor, layout: HashLayout) -> Tensor:

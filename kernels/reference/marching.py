@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from omniseg_kernels.marching import OccupancyBits, RaySamples, StepRule
-from omniseg_kernels.reference.occupancy import morton_encode
+from ..marching import RaySamples, StepRule
+from ..occupancy import OccupancyBits
+from .occupancy import morton_encode
 
 
 def looked_up(positions: Tensor, dt: Tensor, grid: OccupancyBits) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..occupancy import OccupancyBits
+
 
 def morton_encode(ijk: Tensor) -> Tensor:
     """Codes (n,) of cells (n, 3): bit b of axis a becomes bit 3 b + a."""
@@ -48,41 +50,19 @@ def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
     return unit * (2.0**cascade)[:, None]
 
 
-def visible_cells(
-    cascades: int,
-    resolution: int,
-    c2w: Tensor,
-    intrinsics: Tensor,
-    size: Tensor,
-    near: float = 0.0,
-    margin: float = 0.0,
-) -> Tensor:
-    """(cascades, resolution^3) bool, seen by at least one camera: the same sphere, in camera coordinates."""
-    cells = torch.arange(cascades * resolution**3, dtype=torch.int32, device=c2w.device)
-    half = torch.full((len(cells), 3), 0.5, dtype=c2w.dtype, device=c2w.device)
-    centre = sample_cells(cells, resolution, half)
-    radius = 3**0.5 / resolution * 2.0 ** (cells // resolution**3)
-    seen = torch.zeros_like(cells, dtype=torch.bool)
-    for pose, (fx, fy, cx, cy), (width, height) in zip(c2w, intrinsics, size):
-        x, y, z = ((centre - pose[:, 3]) @ pose[:, :3]).unbind(1)
-        left = (fx * x + (cx + margin) * z) / torch.hypot(fx, cx + margin)
-        right = ((width + margin - cx) * z - fx * x) / torch.hypot(fx, width + margin - cx)
-        top = (fy * y + (cy + margin) * z) / torch.hypot(fy, cy + margin)
-        bottom = ((height + margin - cy) * z - fy * y) / torch.hypot(fy, height + margin - cy)
-        depth_in_pyramid = torch.stack([left, right, top, bottom, z]).amin(0)
-        distance = (x * x + y * y + z * z).sqrt()
-        seen |= (depth_in_pyramid >= -radius) & (distance + radius >= near)
-    return seen.view(cascades, -1)
+def cell_centres(cells: Tensor, resolution: int) -> Tensor:
+    """Positions (n, 3) in the middle of the cells."""
+    return sample_cells(cells, resolution, torch.full((len(cells), 3), 0.5, device=cells.device))
 
 
-def occupied(positions: Tensor, bits: Tensor, cascades: int, resolution: int) -> Tensor:
+def occupied(positions: Tensor, grid: OccupancyBits) -> Tensor:
     """(n,) bool: the bit of each point's cell in the smallest cascade that contains it."""
     reach = positions.abs().amax(1)
     cascade = torch.zeros(len(positions), dtype=torch.int32, device=positions.device)
-    for k in range(cascades - 1):
+    for k in range(grid.cascades - 1):
         cascade += (reach > 2.0**k).int()
-    scaled = (positions / (2.0**cascade)[:, None] + 1) * (0.5 * resolution)
-    ijk = scaled.nan_to_num(0.0).clamp(0, resolution - 1).int()
-    index = (cascade * resolution**3 + morton_encode(ijk)).long()
-    bit = (bits[index // 8].int() >> (index % 8)) & 1
-    return (bit == 1) & (reach <= 2.0 ** (cascades - 1))
+    scaled = (positions / (2.0**cascade)[:, None] + 1) * (0.5 * grid.resolution)
+    ijk = scaled.nan_to_num(0.0).clamp(0, grid.resolution - 1).int()
+    index = (cascade * grid.resolution**3 + morton_encode(ijk)).long()
+    bit = (grid.bits[index // 8].int() >> (index % 8)) & 1
+    return (bit == 1) & (reach <= 2.0 ** (grid.cascades - 1))

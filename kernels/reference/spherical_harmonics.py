@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def spherical_harmonics(dirs: Tensor, degree: int = 4) -> Tensor:
-    """Real spherical harmonics (degree^2, n) of `dirs` (n, 3).
+    """Real spherical harmonics (n, degree^2) of `dirs` (n, 3).
 
         Y_l^m = (-1)^m N_l^|m| Q_l^|m|(z) {Re, Im}(x + iy)^|m|      Re for m > 0, Im for m < 0
 
@@ -25,7 +25,7 @@ def spherical_harmonics(dirs: Tensor, degree: int = 4) -> Tensor:
             norm = sqrt((2 * band + 1) / (4 * pi) * factorial(band - order) / factorial(band + order))
             norm *= (-1) ** order * (sqrt(2) if m else 1)
             out.append(norm * _legendre(band, order, z) * (imag if m < 0 else real)[order])
-    return torch.stack(out)
+    return torch.stack(out, 1)
 
 
 def _legendre(band: int, order: int, z: Tensor) -> Tensor:

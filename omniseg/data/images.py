@@ -78,6 +78,16 @@ def default_downsample(scene: Scene, device: torch.device | str) -> float:
     return float(max(1, wanted, *(min(view.images) for view in scene.views)))
 
 
+def view_cameras(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> Cameras:
+    """Cameras that `load_images` gives for these views, without reading a pixel.
+
+    Raises:
+        InputError: no image is as large as asked for.
+    """
+    c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
+    return Cameras.stack([_job(view, downsample).camera for view in views], c2w)
+
+
 def load_images(
     views: Sequence[View], normalisation: Normalisation, downsample: float | None = None
 ) -> ImageSet:

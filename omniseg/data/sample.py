@@ -99,7 +99,7 @@ def make_sample(
 
 
 def camera_path(n: int) -> np.ndarray:
-    """Cameras on a closed path, four times around the room, low and high, looking in and a little aside.
+    """Cameras on a closed path, three times around the room, low and high, looking in and a little aside.
 
     Args:
         n: number of cameras.
@@ -109,16 +109,15 @@ def camera_path(n: int) -> np.ndarray:
     poses = np.empty((n, 3, 4))
     for k in range(n):
         wave = 2.0 * math.pi * k / n
-        angle = 4.0 * wave + 0.94
+        angle = 3.0 * wave + 0.94
         x, y = math.cos(angle), math.sin(angle)
         # Between an ellipse and a rectangle: close to the walls, clear of the table.
         reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (
             1 / 3
         )
-        eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.26 * math.cos(wave)])
+        eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.20 * math.cos(wave)])
         aside = angle + wave + 1.2
-        high = 0.78 + 0.05 * math.sin(2.0 * wave)
-        poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), high]))
+        poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), 0.78]))
     return poses
 
 

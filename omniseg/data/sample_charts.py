@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import taichi as ti
 import torch
-from omniseg_kernels.launch import launch
 from torch import Tensor
 
 from omniseg.data.sample_shapes import (
@@ -36,6 +35,7 @@ from omniseg.data.sample_tracer import (
     is_buried,
     real_rows,
 )
+from omniseg_kernels.launch import launch
 
 CHARTS = 12
 """Charts of one solid: six sides, and six for the inside of a shell (empty for the other kinds)."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import taichi as ti
 import torch
-from omniseg_kernels.launch import launch
 from torch import Tensor
 
 from omniseg.data.sample_charts import Charts, fill_light, light_at, smooth_light
@@ -24,6 +23,7 @@ from omniseg.data.sample_tracer import (
     real_rows,
     trace,
 )
+from omniseg_kernels.launch import launch
 
 WINDOW_SAMPLES, LIGHT_SAMPLES, BOUNCE_SAMPLES = 20, 6, (12, 24)
 """Shadow rays per chart point to the window and to each other light; hemisphere rays for each bounce."""

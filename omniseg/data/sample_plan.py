@@ -113,8 +113,8 @@ class _Tables:
 class Builder:
     """A place in the room and a page of the file cabinet: what is built here lies there.
 
-    `at` moves the place, `group` and `object` turn the page. The methods named after solids build one solid of
-    the part named first; solids of one object with the same part name are one part.
+    `at` moves the place, `group` and `object` turn the page. The methods named after solids build one solid
+    of the part named first; solids of one object with the same part name are one part.
     """
 
     random: np.random.Generator

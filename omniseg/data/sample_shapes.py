@@ -166,11 +166,12 @@ def hit(kind, par, half, o, d, limit):
             if near > 0.0:
                 t = near
         elif kind == ELLIPSOID:
-            a, b = o / half, d / half
+            begin = ti.max(near, 0.0)  # from here all numbers are small
+            a, b = (o + begin * d) / half, d / half
             half_b, c = a.dot(b), a.dot(a) - 1.0
             root = half_b * half_b - b.dot(b) * c
-            if root > 0.0 and c > 0.0 and half_b < 0.0:
-                t = (-half_b - ti.sqrt(root)) / b.dot(b)
+            if root > 0.0 and half_b < 0.0 and (c > 0.0 or near > 0.0):
+                t = begin + ti.max(c, 0.0) / (ti.sqrt(root) - half_b)
         else:
             s = ti.max(near, 0.0)
             for step in range(128):

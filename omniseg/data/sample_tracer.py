@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import taichi as ti
 import torch
-from omniseg_kernels.launch import arch, launch
 from torch import Tensor
 
 from omniseg.data.sample_shapes import (
@@ -22,6 +21,7 @@ from omniseg.data.sample_shapes import (
     to_local_direction,
     vec3,
 )
+from omniseg_kernels.launch import arch, launch
 
 CELL = 0.12
 """Edge of a grid cell in metres: smaller than most furniture parts, larger than most gaps."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import taichi as ti
 import torch
-from omniseg_kernels.launch import arch, launch
 from torch import Tensor
 
 from omniseg.cameras import Camera, CameraModel
@@ -37,6 +36,7 @@ from omniseg.data.sample_tracer import (
     reals,
     trace,
 )
+from omniseg_kernels.launch import arch, launch
 
 EXPOSURE = 2.0
 
@@ -116,8 +116,12 @@ def build_room(seed: int = 0, *, texel: float = 0.035) -> SampleRoom:
         texel: resolution of the light on large surfaces, metres.
     """
     plan = describe_room(seed)
-    tables = (torch.from_numpy(t) for t in (plan.shapes, plan.surfaces, plan.info))
-    solids = build_solids(*tables, torch.from_numpy(plan.aabb).float())
+    solids = build_solids(
+        torch.from_numpy(plan.shapes),
+        torch.from_numpy(plan.surfaces),
+        torch.from_numpy(plan.info),
+        torch.from_numpy(plan.aabb).float(),
+    )
     device = torch.device(arch())
     lights = Lights(torch.from_numpy(plan.lights).to(device), torch.from_numpy(plan.light_solid).to(device))
     ids = {level: torch.from_numpy(plan.ids[level]).long() for level in LEVELS}

@@ -107,6 +107,26 @@ def read_file(path: Path) -> Scene:
     )
 
 
+def read_path(path: Path) -> tuple[list[Camera], np.ndarray]:
+    """Read the cameras of a JSON file whose frames need no images, as a path to render along.
+
+    Returns:
+        Cameras, and their poses (n, 3, 4) in input coordinates, OpenCV axes.
+    Raises:
+        InputError: the file is damaged, lists no frames, or does not say the images' size.
+    """
+    meta = read_json(path)
+    frames = meta.get("frames")
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise InputError(f"{path}: lists no frames; expected `frames`: [{{transform_matrix}}, ...]")
+    if not all(_is_number(meta.get(key)) and meta[key] >= 1 for key in ("w", "h")):
+        raise InputError(f"{path}: does not say the size of the images; expected `w` and `h` in pixels")
+    where = [f"{path}: frame {number}" for number in range(len(frames))]
+    cameras = [_camera({**meta, **frame}, path, at) for frame, at in zip(frames, where)]
+    poses = [checked_pose(frame.get("transform_matrix"), at) for frame, at in zip(frames, where)]
+    return cameras, opengl_to_opencv(np.stack(poses))
+
+
 @dataclass(frozen=True)
 class Frame:
     """One frame of a JSON file whose image exists."""

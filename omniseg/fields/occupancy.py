@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from omniseg_kernels.marching import OccupancyBits
-from omniseg_kernels.occupancy import pack_bits, sample_cells, update_densities, visible_cells
+from omniseg_kernels.occupancy import OccupancyBits, pack_bits, sample_cells, update_densities
+from omniseg_kernels.visibility import visible_cells
 from torch import Tensor, nn
 
-from omniseg.cameras import Cameras
+from omniseg.cameras import CameraModel, Cameras
 from omniseg.config import MarchingConfig
 
 _DECAY = 0.8
@@ -29,6 +29,7 @@ class OccupancyGrid(nn.Module):
     densities: Tensor
     bits: Tensor
     visible: Tensor
+    steps: Tensor
 
     def __init__(self, config: MarchingConfig, cameras: Cameras | None = None) -> None:
         super().__init__()
@@ -36,8 +37,9 @@ class OccupancyGrid(nn.Module):
         self.opacity_threshold = config.opacity_threshold
         cells = config.resolution**3
         device = torch.device("cpu") if cameras is None else cameras.c2w.device
-        if cameras is None:
-            seen = torch.ones(config.cascades, cells, dtype=torch.bool)
+        # The frustum test is of pinhole cameras: nothing is ruled out for a lens that sees wider than one.
+        if cameras is None or bool((cameras.model != CameraModel.PERSPECTIVE).any()):
+            seen = torch.ones(config.cascades, cells, dtype=torch.bool, device=device)
         else:
             seen = visible_cells(
                 config.cascades,
@@ -46,7 +48,7 @@ class OccupancyGrid(nn.Module):
                 cameras.intrinsics,
                 cameras.size,
                 near=config.near,
-                # Distortion bends rays beyond the pinhole's image; a tenth of it covers any lens but a fisheye.
+                # Distortion bends rays beyond the pinhole's image: by less than a tenth of it, fisheyes aside.
                 margin=0.1 * float(cameras.size.max()),
             )
         densities = torch.where(seen, 0.0, -1.0)

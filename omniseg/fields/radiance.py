@@ -12,7 +12,8 @@ from omniseg.fields.mlp import MLP, matmul_dtype
 
 _SH_DEGREE = 4
 _LARGEST_LOG_DENSITY = 15.0
-_LOG_DENSITY_BIAS = 0.0
+_LOG_DENSITY_BIAS = -1.0
+"""Space starts thin: what is empty need not be unlearned first."""
 
 
 class _TruncatedExp(torch.autograd.Function):
@@ -61,7 +62,7 @@ class RadianceField(nn.Module):
 
     def encode_directions(self, rays_d: Tensor) -> Tensor:
         """Directional channels (n_rays, 16) of unit directions (n_rays, 3): once a ray, not once a sample."""
-        return spherical_harmonics(rays_d, _SH_DEGREE).t().contiguous().to(matmul_dtype(rays_d.device))
+        return spherical_harmonics(rays_d, _SH_DEGREE).contiguous().to(matmul_dtype(rays_d.device))
 
     def colour(self, geometry: Tensor, directions: Tensor) -> Tensor:
         """Colour (n, 3) in (0, 1), float32, of the channels of `density` and `encode_directions`, per sample."""

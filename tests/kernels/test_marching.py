@@ -147,7 +147,7 @@ def test_properties(n, cascades, few, filled, cone, seed, device):
         middles = rays[0][ray] + rays[1][ray] * ((starts + ends) / 2)[:, None]
         inside = middles.abs().amax(1) < 2 ** (cascades - 1)
         sure = inside & ~near_border(*rays[:2], samples, rule, grid)
-        assert occupied(middles[sure].contiguous(), grid.bits, cascades, 8).all()
+        assert occupied(middles[sure].contiguous(), grid).all()
 
     order = torch.randperm(n).to(device)
     permuted = march_rays(*(x[order] for x in rays), grid, rule)
@@ -174,7 +174,7 @@ def test_nothing_thin_is_missed(device):
     bits[5] = 1 << 3
     grid = OccupancyBits(bits, 1, 16)
     everywhere = torch.rand(20_000, 3, device=device) * 2 - 1
-    inside = everywhere[occupied(everywhere, bits, 1, 16)]
+    inside = everywhere[occupied(everywhere, grid)]
     assert 1 <= len(inside) <= 50
     rays_d = torch.nn.functional.normalize(torch.randn_like(inside), dim=1)
     rays_o = inside - 1.3 * rays_d

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -15,18 +17,6 @@ def make_densities(cascades, resolution, device):
     densities = torch.rand(cascades, resolution**3)
     densities[torch.rand_like(densities) < 0.3] = occupancy.INVISIBLE
     return densities.to(device)
-
-
-def make_cameras(n, device):
-    """Cameras around the origin that look near it."""
-    position = torch.nn.functional.normalize(torch.randn(n, 3), dim=1) * (0.5 + 1.5 * torch.rand(n, 1))
-    forward = torch.nn.functional.normalize(0.5 * torch.randn(n, 3) - position, dim=1)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, torch.randn(n, 3)), dim=1)
-    c2w = torch.stack([right, torch.linalg.cross(forward, right), forward, position], 2)
-    size = torch.randint(60, 200, (n, 2))
-    focal = 80 + 100 * torch.rand(n, 2)
-    centre = size * (0.3 + 0.4 * torch.rand(n, 2))
-    return c2w.to(device), torch.cat([focal, centre], 1).to(device), size.to(device)
 
 
 @pytest.mark.bounds
@@ -122,8 +112,8 @@ def test_occupied_matches_reference(n, cascades, device):
     bits = torch.randint(0, 256, (cascades * 8**3 // 8,), dtype=torch.uint8).to(device)
     positions = (torch.randn(n, 3) * 2.0 ** torch.randint(-3, 5, (n, 1))).to(device)
     positions[::9] = positions[::9].sign() * 2.0 ** (positions[::9].abs().log2().ceil().clamp(-4, 4))
-    got = occupancy.occupied(positions, bits, cascades, 8)
-    assert_close(got, reference.occupied(positions, bits, cascades, 8))
+    grid = occupancy.OccupancyBits(bits, cascades, 8)
+    assert_close(occupancy.occupied(positions, grid), reference.occupied(positions, grid))
 
 
 @pytest.mark.bounds
@@ -132,9 +122,9 @@ def test_occupied_at_odd_places(device):
     inside = [[0, 0, 0], [1, 1, 1], [-1, -1, -1], [1 + 1e-7, 0, 0], [2, -2, 2], [1e-40, 0, -0.0]]
     outside = [[2.0001, 0, 0], [0, 0, -3], [inf, 0, 0], [0, -inf, 0], [nan, 0, 0], [0, nan, 9], [0, 0, nan]]
     positions = torch.tensor(inside + outside, device=device)
-    bits = torch.full((2 * 4**3 // 8,), 255, dtype=torch.uint8, device=device)
+    grid = occupancy.OccupancyBits(torch.full((2 * 4**3 // 8,), 255, dtype=torch.uint8, device=device), 2, 4)
     want = [True] * len(inside) + [False] * len(outside)
-    assert occupancy.occupied(positions, bits, 2, 4).tolist() == want
+    assert occupancy.occupied(positions, grid).tolist() == want
 
 
 def test_a_position_of_a_cell_is_found_in_it(device):
@@ -144,57 +134,14 @@ def test_a_position_of_a_cell_is_found_in_it(device):
     reach = positions.abs().amax(1)
     own = (cells < resolution**3) | (reach > 2.0 ** (cells // resolution**3 - 1))  # not of a smaller cascade
     densities = (torch.rand(cascades, resolution**3) < 0.5).float().to(device)
-    found = occupancy.occupied(positions, occupancy.pack_bits(densities, 0.5), cascades, resolution)
+    bits = occupancy.pack_bits(densities, 0.5)
+    found = occupancy.occupied(positions, occupancy.OccupancyBits(bits, cascades, resolution))
     assert_close(found[own], densities.view(-1)[own] > 0.5)
-
-
-@pytest.mark.bounds
-@pytest.mark.parametrize(("near", "margin"), [(0.0, 0.0), (0.7, 12.5)])
-@pytest.mark.parametrize("n", [0, 1, 5])
-def test_visible_cells_match_reference(n, near, margin, device):
-    cameras = make_cameras(n, device)
-    got = occupancy.visible_cells(3, 8, *cameras, near, margin)
-    want = reference.visible_cells(3, 8, *cameras, near, margin)
-    assert got.dtype == torch.bool
-    assert got[want].all()
-    assert (got != want).float().mean() < 1e-3  # where rounding decides, the kernel says visible
-
-
-@pytest.mark.parametrize("near", [0.0, 0.5])
-def test_no_seen_point_lies_in_an_invisible_cell(near, device):
-    cascades, resolution = 2, 16
-    c2w, intrinsics, size = make_cameras(3, torch.device("cpu"))
-    visible = occupancy.visible_cells(
-        cascades, resolution, c2w.to(device), intrinsics.to(device), size.to(device), near
-    )
-    bits = occupancy.pack_bits(visible.float(), 0.5)
-    xy = torch.rand(20000, 3, 2) * size
-    local = torch.cat([(xy - intrinsics[:, 2:]) / intrinsics[:, :2], torch.ones(20000, 3, 1)], 2)
-    rays = torch.nn.functional.normalize(torch.einsum("vij,nvj->nvi", c2w[:, :, :3], local), dim=2)
-    points = (c2w[:, :, 3] + rays * (near + 3 * torch.rand(20000, 3, 1))).reshape(-1, 3)
-    points = points[points.abs().amax(1) < 2]
-    assert occupancy.occupied(points.to(device), bits, cascades, resolution).all()
-    assert 0.05 < visible.float().mean() < 0.95  # the test would pass if everything were visible
-
-
-def test_visible_cells_by_hand(device):
-    c2w = torch.eye(3, 4, device=device)[None]  # at the origin, looks along z with half angles of 45 degrees
-    intrinsics = torch.tensor([[50.0, 50.0, 50.0, 50.0]], device=device)
-    size = torch.tensor([[100, 100]], device=device)
-    visible = occupancy.visible_cells(1, 32, c2w, intrinsics, size, near=0.4)[0]
-    points = [[0.01, 0.01, 0.9], [0.6, 0.01, 0.7], [0.9, 0.01, 0.3], [0.01, 0.01, -0.5], [0.01, 0.01, 0.2]]
-    ijk = ((torch.tensor(points) + 1) * 16).int().to(device)
-    seen = visible[occupancy.morton_encode(ijk).long()]
-    # ahead; inside the edge; outside of the image; behind; nearer than near
-    assert seen.tolist() == [True, True, False, False, False]
-    wide = occupancy.visible_cells(1, 32, c2w, intrinsics, size, near=0.1, margin=200.0)[0]
-    assert wide[occupancy.morton_encode(ijk).long()].tolist() == [True, True, True, False, True]
 
 
 GRID = torch.zeros(2, 64)
 CELLS = torch.zeros(4, dtype=torch.int32)
-CAMERAS = (torch.zeros(2, 3, 4), torch.zeros(2, 4), torch.zeros(2, 2))
-BITS = torch.zeros(16, dtype=torch.uint8)
+BITS = occupancy.OccupancyBits(torch.zeros(16, dtype=torch.uint8), 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +177,24 @@ BITS = torch.zeros(16, dtype=torch.uint8)
         ("sample_cells", (CELLS, 4, torch.zeros(4, 3).double()), "noise: expected torch.float32"),
         ("sample_cells", (CELLS, 3, torch.zeros(4, 3)), "resolution: expected a power of two"),
         ("cell_centres", (CELLS[None], 4), "cells: expected shape"),
-        ("visible_cells", (2, 512, *CAMERAS), r"resolution: expected a power of two in \[2, 256\], got 512"),
-        ("visible_cells", (0, 4, *CAMERAS), "cascades: expected 1 to 16, got 0"),
-        ("visible_cells", (2, 4, torch.zeros(2, 4, 4), *CAMERAS[1:]), "c2w: expected shape"),
-        ("visible_cells", (2, 4, CAMERAS[0].double(), *CAMERAS[1:]), "c2w: expected torch.float32"),
-        ("visible_cells", (2, 4, CAMERAS[0], CAMERAS[1][:1], CAMERAS[2]), "intrinsics: expected shape"),
-        ("visible_cells", (2, 4, *CAMERAS[:2], torch.zeros(2)), "size: expected shape"),
-        ("occupied", (torch.zeros(4), BITS, 2, 4), "positions: expected shape"),
-        ("occupied", (torch.zeros(4, 3).double(), BITS, 2, 4), "positions: expected torch.float32"),
-        ("occupied", (torch.zeros(4, 3), BITS, 3, 4), r"bits: expected shape \(24\), got \(16,\)"),
-        ("occupied", (torch.zeros(4, 3), BITS.int(), 2, 4), "bits: expected torch.uint8"),
+        ("occupied", (torch.zeros(4), BITS), "positions: expected shape"),
+        ("occupied", (torch.zeros(4, 3).double(), BITS), "positions: expected torch.float32"),
+        (
+            "occupied",
+            (torch.zeros(4, 3), replace(BITS, cascades=3)),
+            r"grid.bits: expected shape \(24\), got \(16,\)",
+        ),
+        (
+            "occupied",
+            (torch.zeros(4, 3), replace(BITS, bits=BITS.bits.int())),
+            "grid.bits: expected torch.uint8",
+        ),
+        (
+            "occupied",
+            (torch.zeros(4, 3), replace(BITS, resolution=512)),
+            r"resolution: expected a power of two in \[2, 256\], got 512",
+        ),
+        ("occupied", (torch.zeros(4, 3), replace(BITS, cascades=0)), "cascades: expected 1 to 16, got 0"),
     ],
 )
 def test_wrong_arguments(name, arguments, message, device):

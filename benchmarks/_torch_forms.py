@@ -1,0 +1,154 @@
+"""The operators as one would write them in PyTorch to be fast: what the kernels are measured against.
+
+The twins in `omniseg_kernels.reference` are written to be clear instead, and prove all of these right.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from omniseg_kernels.hash_encoding import HashLayout
+from omniseg_kernels.marching import OccupancyBits, StepRule
+from omniseg_kernels.occupancy import MAX_RESOLUTION
+from torch import Tensor
+from torch.nn import functional as F
+
+_CORNERS = torch.cartesian_prod(*[torch.arange(2)] * 3)
+
+
+@dataclass(frozen=True)
+class LevelGroup:
+    """Consecutive levels that are all dense or all hashed, with what their row numbers are made of."""
+
+    resolutions: Tensor  # (levels,)
+    first: Tensor  # (levels,) rows
+    steps: Tensor  # (levels, 3) factors of x, y, z
+    mask: int | None  # of hashed levels
+
+    @classmethod
+    def of(cls, layout: HashLayout, device: torch.device) -> "list[LevelGroup]":
+        """The dense and the hashed levels of a table."""
+        groups = []
+        levels = list(zip(layout.resolutions, layout.slices))
+        for is_dense in (True, False):
+            chosen = [(n, first, rows) for n, (first, rows, dense) in levels if dense == is_dense]
+            if chosen:
+                sides = [(1, n + 1, (n + 1) ** 2) if is_dense else (1, 2654435761, 805459861) for n, _, _ in chosen]
+                groups.append(
+                    cls(
+                        torch.tensor([n for n, _, _ in chosen], device=device),
+                        torch.tensor([first for _, first, _ in chosen], device=device),
+                        torch.tensor(sides, device=device),
+                        None if is_dense else chosen[0][2] - 1,
+                    )
+                )
+        return groups
+
+    def rows_and_weights(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and trilinear weights (n, levels, 8) of the corners around each position."""
+        scaled = positions.clamp(0, 1)[:, None, :] * self.resolutions[:, None]
+        cell = torch.minimum(scaled.floor(), (self.resolutions - 1)[:, None].to(scaled.dtype))
+        inside = (scaled - cell)[:, :, None, :]
+        corners = _CORNERS.to(positions.device)
+        vertices = (cell.long()[:, :, None, :] + corners) * self.steps[:, None, :]
+        x, y, z = vertices.unbind(-1)
+        rows = x + y + z if self.mask is None else (x ^ y ^ z) & self.mask
+        weights = torch.where(corners == 1, inside, 1 - inside).prod(-1)
+        return rows + self.first[:, None], weights
+
+
+def gathered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
+    """All levels and corners gathered at once and blended, gradient by autograd.
+
+    The form that nerfstudio falls back to where tiny-cuda-nn is missing, except that coarse levels are dense.
+    """
+    parts = []
+    for group in groups:
+        rows, weights = group.rows_and_weights(positions)
+        parts.append((table[rows] * weights[..., None]).sum(2))
+    return torch.cat(parts, 1).flatten(1)
+
+
+class _BagEncoding(torch.autograd.Function):
+    """Level by level: a fused gather and sum forward, one `index_add_` backward."""
+
+    @staticmethod
+    def forward(ctx, positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
+        ctx.save_for_backward(positions)
+        ctx.groups, ctx.shape = groups, table.shape
+        out = []
+        for group in groups:
+            rows, weights = group.rows_and_weights(positions)
+            for level in range(rows.shape[1]):
+                pick, by = rows[:, level].contiguous(), weights[:, level].contiguous()
+                out.append(F.embedding_bag(pick, table, per_sample_weights=by, mode="sum"))
+        return torch.cat(out, 1)
+
+    @staticmethod
+    def backward(ctx, g_out: Tensor):
+        (positions,) = ctx.saved_tensors
+        g_table = torch.zeros(ctx.shape, dtype=g_out.dtype, device=g_out.device)
+        columns = iter(g_out.split(ctx.shape[1], 1))
+        for group in ctx.groups:
+            rows, weights = group.rows_and_weights(positions)
+            for level in range(rows.shape[1]):
+                spread = weights[:, level, :, None] * next(columns)[:, None, :]
+                g_table.index_add_(0, rows[:, level].flatten(), spread.flatten(0, 1))
+        return None, g_table, None
+
+
+def bag_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
+    """`F.embedding_bag` forward and `index_add_` backward: the fastest eager form we know."""
+    return _BagEncoding.apply(positions, table, groups)
+
+
+def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, rays: Tensor, first: Tensor) -> Tensor:
+    """Weights by one running sum over all samples of all rays; `rays` of each sample, `first` of each ray."""
+    thickness = sigmas * (t_ends - t_starts)
+    before = thickness.cumsum(0) - thickness
+    passing = torch.exp(before[first][rays] - before)
+    return passing * -torch.expm1(-thickness)
+
+
+def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, n_rays: int):
+    """Values, opacity and depth by `index_add`."""
+    middles = 0.5 * (t_starts + t_ends)
+    return (
+        values.new_zeros(n_rays, values.shape[1]).index_add(0, rays, weights[:, None] * values),
+        values.new_zeros(n_rays).index_add(0, rays, weights),
+        values.new_zeros(n_rays).index_add(0, rays, weights * middles),
+    )
+
+
+def distortion_loss(weights: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, first: Tensor) -> Tensor:
+    """Distortion of each ray by running sums over all samples of all rays."""
+    middles = 0.5 * (t_starts + t_ends)
+    sum_w = weights.cumsum(0) - weights
+    sum_wm = (weights * middles).cumsum(0) - weights * middles
+    nearer = middles * (sum_w - sum_w[first][rays]) - (sum_wm - sum_wm[first][rays])
+    losses = 2 * weights * nearer + weights * weights * (t_ends - t_starts) / 3
+    return weights.new_zeros(len(first)).index_add(0, rays, losses)
+
+
+def _spread(v: Tensor) -> Tensor:
+    for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
+        v = (v | (v << shift)) & mask
+    return v
+
+
+def march_rays(
+    rays_o: Tensor, rays_d: Tensor, spans: Tensor, grid: OccupancyBits, rule: StepRule, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Starts, ends and rays of the samples: all steps of all rays looked up at once. Constant steps only."""
+    assert grid.resolution <= MAX_RESOLUTION and rule.cone_angle == 0
+    t = spans[:, :1] + rule.min_step * torch.arange(steps, device=spans.device)
+    ray, step = torch.nonzero(t < spans[:, 1:], as_tuple=True)
+    starts = t[ray, step]
+    positions = torch.addcmul(rays_o[ray], rays_d[ray], starts[:, None] + 0.5 * rule.min_step)
+    exponent = torch.frexp(positions.abs().amax(1)).exponent
+    cascade = exponent.clamp(0, grid.cascades - 1)
+    scale = torch.exp2(-cascade.float())[:, None]
+    cell = ((positions * scale + 1) * (0.5 * grid.resolution)).clamp(0, grid.resolution - 1).int()
+    i, j, k = _spread(cell).unbind(1)
+    index = cascade * grid.resolution**3 + (i | (j << 1) | (k << 2))
+    keep = ((grid.bits[index >> 3].int() >> (index & 7)) & 1) == 1
+    return starts[keep], starts[keep] + rule.min_step, ray[keep]
