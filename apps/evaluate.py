@@ -11,6 +11,7 @@ from omniseg.checkpoint import load_radiance
 from omniseg.data import read_scene
 from omniseg.data.images import load_images
 from omniseg.data.splits import split_views
+from omniseg.errors import InputError
 from omniseg.evaluation import METRICS, evaluate_views
 
 
@@ -31,7 +32,10 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     device = cli.start(arguments.device)
     model = load_radiance(arguments.run, device)
-    scene = read_scene(arguments.scene or model.config.scene)
+    path = arguments.scene or Path(model.config.scene)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; say with --scene where the capture of this run is now")
+    scene = read_scene(path)
     views = split_views(scene, model.config.test_every).require_test(scene)
     images = load_images([scene.views[v] for v in views], model.normalisation, model.config.downsample)
     quality = evaluate_views(model, images.to(device), arguments.run)

@@ -34,7 +34,7 @@ class Arguments:
     """Pictures along an orbit or a spiral."""
     rate: int = 30
     """Pictures a second of the video."""
-    width: int | None = None
+    width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Width of the pictures; that of the training photos unless given."""
     background: Literal["black", "white"] = "white"
     """Behind what is transparent."""
@@ -54,9 +54,13 @@ def main() -> None:
     model = load_radiance(arguments.run, cli.start(arguments.device))
     names, cameras = _cameras(model, arguments)
     if arguments.out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
-        raise InputError("--out: a video needs pictures of one size, which these cameras have not; give a folder")
+        raise InputError(
+            "--out: these cameras have several sizes, a video only one; give a folder for PNG files"
+        )
     frames = _frames(model, cameras, arguments)
-    save_frames(arguments.out, tqdm(frames, total=len(cameras), desc="rendering", unit="frame"), names, arguments.rate)
+    save_frames(
+        arguments.out, tqdm(frames, total=len(cameras), desc="rendering", unit="frame"), names, arguments.rate
+    )
     print(f"{len(cameras)} pictures in {arguments.out}")
 
 
@@ -65,7 +69,7 @@ def _cameras(model: RadianceModel, arguments: Arguments) -> tuple[list[str], Cam
     if arguments.path in ("views", "test"):
         chosen = [v for v, held_out in enumerate(views.held_out) if held_out or arguments.path == "views"]
         if not chosen:
-            raise InputError(f"--path test: {arguments.run} holds out no view; --path views renders all")
+            raise InputError(f"--path test: {arguments.run} held out no view; --path views renders all")
         names, cameras = [views.names[v] for v in chosen], views.cameras[chosen]
     else:
         if arguments.path == "orbit":
@@ -73,7 +77,10 @@ def _cameras(model: RadianceModel, arguments: Arguments) -> tuple[list[str], Cam
         elif arguments.path == "spiral":
             cameras = paths.spiral(views.cameras, arguments.frames)
         else:
-            cameras = paths.from_file(Path(arguments.path), model.normalisation).to(views.cameras.c2w.device)
+            file = Path(arguments.path)
+            if not file.is_file():
+                raise InputError(f"--path {file}: neither orbit, spiral, views or test nor a file of cameras")
+            cameras = paths.from_file(file, model.normalisation).to(views.cameras.c2w.device)
         names = [f"{number:04d}" for number in range(len(cameras))]
     return names, cameras if arguments.width is None else paths.resized(cameras, arguments.width)
 

@@ -5,10 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from omniseg import cli
-from omniseg.checkpoint import CONFIG, RADIANCE, RESUME, RadianceModel, Viewpoints, save_radiance
+from omniseg.checkpoint import (
+    CONFIG,
+    RADIANCE,
+    RESUME,
+    RadianceModel,
+    Viewpoints,
+    load_radiance,
+    save_radiance,
+)
 from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.curves import tensorboard_report
 from omniseg.data import read_scene
@@ -48,72 +57,109 @@ class Arguments:
     """A budget of training time instead of steps; schedules follow it. 0: steps count."""
     seed: int = 0
     """Seed of all random numbers."""
-    resume: bool = False
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the training that --run holds."""
-    overwrite: bool = False
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace the result that --run holds."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)
     radiance: RadianceFieldConfig = field(default_factory=RadianceFieldConfig)
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ValueError("--resume goes on with a result, --overwrite replaces it: give one of them")
+        downsample = 1.0 if self.downsample is None else self.downsample
+        Config(seed=self.seed, downsample=downsample, test_every=self.test_every, seconds=self.seconds)
 
 
 def main() -> None:
     """Parse the command line, train, evaluate."""
     arguments = tyro.cli(Arguments)
     device = cli.start(arguments.device)
-    name = arguments.scene.resolve().stem if arguments.scene else SAMPLE_SCENE.name
-    run = arguments.run or Path("runs") / name
+    run = arguments.run or Path("runs") / _name(arguments.scene or SAMPLE_SCENE)
 
+    replaces = _holds_run(run) and not arguments.resume
     if arguments.resume:
+        if not _holds_run(run):
+            raise InputError(f"{run}: holds no run to go on with; check --run, or leave --resume away")
         base = Config.load(run / CONFIG)
         path = arguments.scene or Path(base.scene)
+        if not path.exists():
+            raise InputError(f"{path}: does not exist any more; say with --scene where the capture is now")
         scene = read_scene(path)
         placement = place(scene)
     else:
-        _refuse_to_replace(run, arguments.overwrite)
+        if replaces and not arguments.overwrite:
+            raise InputError(
+                f"{run}: already holds a run; --resume goes on with it, --overwrite replaces it, --run avoids it"
+            )
         path = arguments.scene or _sample_scene()
         scene = read_scene(path)
         placement = place(scene)
         kind = None if arguments.preset == "auto" else arguments.preset
         base = preset(
-            scene, placement, device, kind=kind, downsample=arguments.downsample, test_every=arguments.test_every
+            scene,
+            placement,
+            device,
+            kind=kind,
+            downsample=arguments.downsample,
+            test_every=arguments.test_every,
         )
     config = _override(base, path)
     splits = split_views(scene, config.test_every)
-    print(f"{scene.root}: {scene.format}, {scene.kind}, {len(splits.train)} views to train, {len(splits.test)} to test")
-    images = load_images([scene.views[v] for v in splits.train], placement.normalisation, config.downsample)
-    trainer = RadianceTrainer(config, images.to(device))
-    if arguments.resume:
-        trainer.resume(run)
-
+    print(
+        f"{scene.root}: {scene.format}, {scene.kind}, {len(splits.train)} views to train, {len(splits.test)} to test"
+    )
+    # All of them now, so that a photo that does not open is not found out after the training.
+    images, held_out = (
+        load_images([scene.views[v] for v in views], placement.normalisation, config.downsample)
+        if views
+        else None
+        for views in (splits.train, splits.test)
+    )
+    assert images is not None
     used = [scene.views[v] for v in (*splits.train, *splits.test)]
     viewpoints = Viewpoints(
         names=tuple(view.name for view in used),
         cameras=view_cameras(used, placement.normalisation, config.downsample),
         held_out=tuple(v in splits.test for v in (*splits.train, *splits.test)),
     )
+    trainer = RadianceTrainer(config, images.to(device))
+    if arguments.resume:
+        trainer.resume(run)
+        _refuse_other_views(run, scene.root, viewpoints)
+        if trainer.done >= 1:
+            print(
+                "this training is complete: --training.steps N (or --seconds S) above what it had makes it longer"
+            )
 
     def model() -> RadianceModel:
         seconds = trainer.progress.seconds
-        return RadianceModel(config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds)
+        return RadianceModel(
+            config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds
+        )
 
     def save() -> None:
         save_radiance(run, model())
         trainer.save_resume(run)
 
     save()  # now, so that a folder that cannot be written is not found out after the training
-    if not arguments.resume:
+    if replaces:
         _remove_results(run)
     trainer.run(save=save, report=tensorboard_report(run / "log"))
     print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {run / RADIANCE}")
 
-    if not splits.test:
+    if held_out is None:
         print("no view is held out: no test figures (--test-every 8 holds some out)")
         return
-    held_out = load_images([scene.views[v] for v in splits.test], placement.normalisation, config.downsample)
     quality = evaluate_views(model(), held_out.to(device), run)
     print(f"test views: PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.3f}")
     print(f"figures in {run / METRICS}, pictures in {run / 'renders'}")
+
+
+def _name(scene: Path) -> str:
+    scene = scene.resolve()
+    return scene.parent.name if scene.suffix == ".json" else scene.name
 
 
 def _sample_scene() -> Path:
@@ -123,9 +169,15 @@ def _sample_scene() -> Path:
     return SAMPLE_SCENE
 
 
-def _refuse_to_replace(run: Path, overwrite: bool) -> None:
-    if not overwrite and any((run / name).exists() for name in (CONFIG, RADIANCE, RESUME)):
-        raise InputError(f"{run}: already holds a run; --resume goes on with it, --overwrite replaces it, --run avoids it")
+def _holds_run(run: Path) -> bool:
+    return any((run / name).exists() for name in (CONFIG, RADIANCE, RESUME))
+
+
+def _refuse_other_views(run: Path, scene: Path, now: Viewpoints) -> None:
+    """A capture may move between two sessions, but one with other photos would spoil what was learned."""
+    then = load_radiance(run, torch.device("cpu")).viewpoints
+    if then.names != now.names or not torch.allclose(then.cameras.c2w, now.cameras.c2w, atol=1e-4):
+        raise InputError(f"{scene}: has other views than {run} was trained on; train into another --run")
 
 
 def _remove_results(run: Path) -> None:

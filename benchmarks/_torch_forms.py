@@ -6,21 +6,19 @@ The twins in `omniseg_kernels.reference` are written to be clear instead, and pr
 from dataclasses import dataclass
 
 import torch
-from omniseg_kernels.hash_encoding import HashLayout
-from omniseg_kernels.marching import OccupancyBits, StepRule
-from omniseg_kernels.occupancy import MAX_RESOLUTION
 from torch import Tensor
 from torch.nn import functional as F
 
-_CORNERS = torch.cartesian_prod(*[torch.arange(2)] * 3)
+from omniseg_kernels.hash_encoding import HashLayout
+from omniseg_kernels.marching import OccupancyBits, StepRule
 
 
 @dataclass(frozen=True)
 class LevelGroup:
     """Consecutive levels that are all dense or all hashed, with what their row numbers are made of."""
 
-    resolutions: Tensor  # (levels,)
-    first: Tensor  # (levels,) rows
+    resolutions: Tensor  # (levels, 1)
+    first: Tensor  # (levels, 1) rows
     steps: Tensor  # (levels, 3) factors of x, y, z
     mask: int | None  # of hashed levels
 
@@ -32,28 +30,45 @@ class LevelGroup:
         for is_dense in (True, False):
             chosen = [(n, first, rows) for n, (first, rows, dense) in levels if dense == is_dense]
             if chosen:
-                sides = [(1, n + 1, (n + 1) ** 2) if is_dense else (1, 2654435761, 805459861) for n, _, _ in chosen]
+                sides = [
+                    (1, n + 1, (n + 1) ** 2) if is_dense else (1, 2654435761, 805459861) for n, _, _ in chosen
+                ]
                 groups.append(
                     cls(
-                        torch.tensor([n for n, _, _ in chosen], device=device),
-                        torch.tensor([first for _, first, _ in chosen], device=device),
+                        torch.tensor([[n] for n, _, _ in chosen], device=device),
+                        torch.tensor([[first] for _, first, _ in chosen], device=device),
                         torch.tensor(sides, device=device),
                         None if is_dense else chosen[0][2] - 1,
                     )
                 )
         return groups
 
+    def split(self) -> "list[LevelGroup]":
+        """Its levels one by one."""
+        columns = zip(self.resolutions.split(1), self.first.split(1), self.steps.split(1))
+        return [LevelGroup(*column, self.mask) for column in columns]
+
     def rows_and_weights(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and trilinear weights (n, levels, 8) of the corners around each position."""
-        scaled = positions.clamp(0, 1)[:, None, :] * self.resolutions[:, None]
-        cell = torch.minimum(scaled.floor(), (self.resolutions - 1)[:, None].to(scaled.dtype))
-        inside = (scaled - cell)[:, :, None, :]
-        corners = _CORNERS.to(positions.device)
-        vertices = (cell.long()[:, :, None, :] + corners) * self.steps[:, None, :]
-        x, y, z = vertices.unbind(-1)
-        rows = x + y + z if self.mask is None else (x ^ y ^ z) & self.mask
-        weights = torch.where(corners == 1, inside, 1 - inside).prod(-1)
-        return rows + self.first[:, None], weights
+        """Rows and trilinear weights (levels, n, 8) of the corners around each position."""
+        unit = positions.clamp(0, 1)
+        rows = weights = None
+        for axis in range(3):  # the eight corners by broadcasting over axes of two
+            scaled = unit[:, axis] * self.resolutions
+            cell = torch.minimum(scaled.floor(), self.resolutions - 1)
+            inside = scaled - cell
+            step = self.steps[:, axis, None]
+            low = cell.long() * step
+            pair, shares = torch.stack([low, low + step], -1), torch.stack([1 - inside, inside], -1)
+            shape = [*low.shape, *(2 if axis == other else 1 for other in range(3))]
+            pair, shares = pair.view(shape), shares.view(shape)
+            if rows is None or weights is None:
+                rows, weights = pair, shares
+            else:
+                rows, weights = rows + pair if self.mask is None else rows ^ pair, weights * shares
+        assert rows is not None
+        assert weights is not None
+        rows = rows.flatten(2) if self.mask is None else rows.flatten(2).bitwise_and_(self.mask)
+        return rows.add_(self.first[:, :, None]), weights.flatten(2)
 
 
 def gathered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
@@ -65,39 +80,33 @@ def gathered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]
     for group in groups:
         rows, weights = group.rows_and_weights(positions)
         parts.append((table[rows] * weights[..., None]).sum(2))
-    return torch.cat(parts, 1).flatten(1)
+    return torch.cat(parts).transpose(0, 1).flatten(1)
 
 
 class _BagEncoding(torch.autograd.Function):
-    """Level by level: a fused gather and sum forward, one `index_add_` backward."""
+    """Level by level: a fused gather and sum forward, a flat `scatter_add_` for each feature backward."""
 
     @staticmethod
     def forward(ctx, positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-        ctx.save_for_backward(positions)
-        ctx.groups, ctx.shape = groups, table.shape
-        out = []
-        for group in groups:
-            rows, weights = group.rows_and_weights(positions)
-            for level in range(rows.shape[1]):
-                pick, by = rows[:, level].contiguous(), weights[:, level].contiguous()
-                out.append(F.embedding_bag(pick, table, per_sample_weights=by, mode="sum"))
-        return torch.cat(out, 1)
+        kept = [level.rows_and_weights(positions) for group in groups for level in group.split()]
+        ctx.save_for_backward(*(tensor for pair in kept for tensor in pair))
+        ctx.shape = table.shape
+        bags = [F.embedding_bag(rows[0], table, per_sample_weights=by[0], mode="sum") for rows, by in kept]
+        return torch.cat(bags, 1)
 
     @staticmethod
     def backward(ctx, g_out: Tensor):
-        (positions,) = ctx.saved_tensors
-        g_table = torch.zeros(ctx.shape, dtype=g_out.dtype, device=g_out.device)
-        columns = iter(g_out.split(ctx.shape[1], 1))
-        for group in ctx.groups:
-            rows, weights = group.rows_and_weights(positions)
-            for level in range(rows.shape[1]):
-                spread = weights[:, level, :, None] * next(columns)[:, None, :]
-                g_table.index_add_(0, rows[:, level].flatten(), spread.flatten(0, 1))
-        return None, g_table, None
+        kept = ctx.saved_tensors
+        g_planes = torch.zeros(ctx.shape[::-1], dtype=g_out.dtype, device=g_out.device)
+        columns = g_out.t().contiguous().split(len(g_planes))
+        for rows, weights, g in zip(kept[::2], kept[1::2], columns):
+            for feature, plane in enumerate(g_planes):
+                plane.scatter_add_(0, rows[0].view(-1), (weights[0] * g[feature][:, None]).view(-1))
+        return None, g_planes.t(), None
 
 
 def bag_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-    """`F.embedding_bag` forward and `index_add_` backward: the fastest eager form we know."""
+    """`F.embedding_bag` forward, `scatter_add_` backward: the fastest eager form of those tried."""
     return _BagEncoding.apply(positions, table, groups)
 
 
@@ -139,7 +148,7 @@ def march_rays(
     rays_o: Tensor, rays_d: Tensor, spans: Tensor, grid: OccupancyBits, rule: StepRule, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Starts, ends and rays of the samples: all steps of all rays looked up at once. Constant steps only."""
-    assert grid.resolution <= MAX_RESOLUTION and rule.cone_angle == 0
+    assert rule.cone_angle == 0
     t = spans[:, :1] + rule.min_step * torch.arange(steps, device=spans.device)
     ray, step = torch.nonzero(t < spans[:, 1:], as_tuple=True)
     starts = t[ray, step]

@@ -17,10 +17,12 @@ from pathlib import Path
 # torch's threads wait busily for their next work and would steal the cores from everybody else's turn.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-import _torch_forms as forms
 import torch
+from torch import Tensor
+
+import _torch_forms as forms
 from _timing import ROOT, Spread, compare, save, surroundings
-from omniseg_kernels import compositing, distortion, hash_encoding, launch, marching, occupancy, spherical_harmonics
+from omniseg_kernels import compositing, distortion, hash_encoding, launch, marching, occupancy
 from omniseg_kernels.ray_aabb import ray_aabb
 from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import distortion as distortion_reference
@@ -28,7 +30,7 @@ from omniseg_kernels.reference import hash_encoding as hash_encoding_reference
 from omniseg_kernels.reference import marching as marching_reference
 from omniseg_kernels.reference import occupancy as occupancy_reference
 from omniseg_kernels.reference import spherical_harmonics as spherical_harmonics_reference
-from torch import Tensor
+from omniseg_kernels.spherical_harmonics import spherical_harmonics
 
 OURS = "taichi"
 Form = Callable[[], tuple[Tensor, ...]]
@@ -39,12 +41,11 @@ class Size:
     """How much work a step has."""
 
     samples: int = 65_536
-    rays: int = 4096
     resolution: int = 128
     log2_table_limit: int = 24
 
 
-QUICK = Size(samples=2000, rays=100, resolution=32, log2_table_limit=12)
+QUICK = Size(samples=2000, resolution=32, log2_table_limit=12)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class StepInputs:
 
     @classmethod
     def make(cls, size: Size, device: torch.device) -> "StepInputs":
+        """As many rays as have `size.samples` samples together."""
         cells = torch.arange(size.resolution**3, dtype=torch.int32, device=device)
         centres = occupancy.cell_centres(cells, size.resolution)
         ball = (centres.norm(dim=1) - 0.5).abs() < 0.04
@@ -95,23 +97,22 @@ class StepInputs:
         grid = marching.OccupancyBits(bits, 1, size.resolution)
         rule = marching.StepRule(3**0.5 / 512, 3**0.5 / 512)
         aabb = torch.tensor([-1.0] * 3 + [1.0] * 3, device=device)
-        n_rays = size.rays
-        while True:
-            torch.manual_seed(0)
-            rays_o = 0.8 * torch.nn.functional.normalize(torch.randn(n_rays, 3), dim=1).to(device)
-            rays_d = torch.nn.functional.normalize(torch.randn(n_rays, 3).to(device) - rays_o, dim=1)
-            spans = torch.stack(ray_aabb(rays_o, rays_d, aabb, near=0.05), 1)
-            samples = marching.march_rays(rays_o, rays_d, spans, grid, rule)
-            if abs(samples.n_samples - size.samples) < 0.01 * size.samples:
-                break
-            n_rays = max(1, round(n_rays * size.samples / samples.n_samples))
+        rays_o = 0.8 * torch.nn.functional.normalize(torch.randn(size.samples, 3), dim=1).to(device)
+        rays_d = torch.nn.functional.normalize(torch.randn(size.samples, 3).to(device) - rays_o, dim=1)
+        rays = rays_o, rays_d, torch.stack(ray_aabb(rays_o, rays_d, aabb, near=0.05), 1)
+        counts = marching.march_rays(*rays, grid, rule).packed_info[:, 1]
+        n_rays = int((counts.cumsum(0) <= size.samples).sum())
+        rays_o, rays_d, spans = (x[:n_rays].contiguous() for x in rays)
+        samples = marching.march_rays(rays_o, rays_d, spans, grid, rule)
         middles = 0.5 * (samples.t_starts + samples.t_ends)[:, None]
         ray = samples.ray_indices
         positions = rays_o.index_select(0, ray) + rays_d.index_select(0, ray) * middles
         return cls((rays_o, rays_d, spans), grid, rule, samples, (positions * 0.5 + 0.5).contiguous())
 
 
-def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool) -> Case:
+def hash_encoding_case(
+    step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool
+) -> Case:
     """Encoding of positions, gradient of the table."""
     layout = hash_encoding.HashLayout(16, 2, log2_table, 16, finest)
     device, x = step.positions.device, step.positions
@@ -122,7 +123,9 @@ def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: to
         torch_forms["torch.compile"] = torch.compile(forms.gathered_encoding)
     half = dtype == torch.bfloat16
     # As a bfloat16 MLP would take it and give its gradient back.
-    rivals = {name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()}
+    rivals = {
+        name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()
+    }
     return Case(
         name="hash_encoding",
         size=f"L 16, F 2, 2^{log2_table}, finest {finest}, {'bfloat16' if half else 'float32'} out",
@@ -230,7 +233,7 @@ class MarchingCase(Case):
 def spherical_harmonics_case(step: StepInputs) -> Case:
     """Degree 4, one direction a ray, as many as samples."""
     dirs = torch.nn.functional.normalize(torch.randn_like(step.positions), dim=1).requires_grad_()
-    ours, twin = spherical_harmonics.spherical_harmonics, spherical_harmonics_reference.spherical_harmonics
+    ours, twin = spherical_harmonics, spherical_harmonics_reference.spherical_harmonics
     return Case(
         name="spherical_harmonics",
         size="degree 4",
@@ -293,11 +296,15 @@ def check(case: Case) -> Case:
         tolerance = case.tolerance if name == OURS else case.rivals_tolerance
         for n, (got, right) in enumerate(zip(case.run(form), want)):
             if got.shape != right.shape:
-                sys.exit(f"{case.name}, {name}: result {n} has shape {tuple(got.shape)}, not {tuple(right.shape)}")
+                sys.exit(
+                    f"{case.name}, {name}: result {n} has shape {tuple(got.shape)}, not {tuple(right.shape)}"
+                )
             scale = right.double().abs().max().item() if right.numel() else 0.0
             error = (got.double() - right.double()).abs().max().item() if right.numel() else 0.0
             if not error <= tolerance * scale:
-                sys.exit(f"{case.name} ({case.size}), {name}: result {n} is wrong by {error:.3g} of {scale:.3g}")
+                sys.exit(
+                    f"{case.name} ({case.size}), {name}: result {n} is wrong by {error:.3g} of {scale:.3g}"
+                )
     return case
 
 
@@ -345,19 +352,34 @@ def table(row: dict) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes and two rounds: does everything run?"
+    )
     parser.add_argument("--only", default="", help="only operators whose name contains this")
     parser.add_argument("--rounds", type=int, default=15, help="how often each form is timed")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it takes a minute)")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave torch.compile out (it takes a minute)"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of both torch and the kernels (default: all)"
+    )
     parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/speed-ARCH.json)")
     options = parser.parse_args()
-    launch.init(options.arch)
+    launch.init(options.arch, threads=options.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
     rounds = 2 if options.quick else max(options.rounds, 1)
     size = QUICK if options.quick else Size()
     rows = []
-    print("nanoseconds per item, median (quartiles): forward, backward; million items a second; ratio", flush=True)
+    print(
+        "nanoseconds per item, median (quartiles): forward, backward; million items a second; ratio",
+        flush=True,
+    )
     for make in cases(size, torch.device(options.arch), not (options.quick or options.no_compile)):
         case = make()
         if options.only in case.name:
@@ -365,7 +387,9 @@ def main() -> None:
             print(table(rows[-1]), flush=True)
     if not rows:
         sys.exit(f"--only {options.only}: no such operator")
-    default = None if options.quick or options.only else ROOT / f"benchmarks/results/speed-{options.arch}.json"
+    default = (
+        None if options.quick or options.only else ROOT / f"benchmarks/results/speed-{options.arch}.json"
+    )
     if out := options.out or default:
         save(out, {"surroundings": surroundings(), "quick": options.quick, "rounds": rounds, "rows": rows})
         print(f"written: {out}")

@@ -26,7 +26,7 @@ class Arguments:
     """Height of the photos in pixels."""
     seed: int = 0
     """Another seed, another room: colours and arrangement change, the floor plan stays."""
-    overwrite: bool = False
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace an earlier sample in OUT."""
     device: cli.Device = "auto"
     """Where to render; auto is a GPU where there is one."""

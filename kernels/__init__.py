@@ -1,6 +1,60 @@
-"""Differentiable Taichi kernels of neural radiance and feature fields."""
+"""Differentiable Taichi kernels of neural radiance and feature fields.
+
+Call `init` first to choose the device; without it, kernels run on the CPU. `omniseg_kernels.reference` holds
+a plain torch twin of each.
+"""
 
 import os
 
 # Taichi prints a banner when it is imported; a library has no business on the user's standard output.
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
+
+from .compositing import Composite, composite, render_weights
+from .distortion import distortion_loss
+from .hash_encoding import HashLayout, hash_encode
+from .launch import Arch, arch, init
+from .marching import RaySamples, StepRule, march_rays
+from .occupancy import (
+    INVISIBLE,
+    MAX_RESOLUTION,
+    OccupancyBits,
+    cell_centres,
+    morton_decode,
+    morton_encode,
+    occupied,
+    pack_bits,
+    sample_cells,
+    update_densities,
+)
+from .ray_aabb import ray_aabb
+from .spherical_harmonics import MAX_DEGREE, spherical_harmonics
+from .visibility import visible_cells
+
+__all__ = [
+    "INVISIBLE",
+    "MAX_DEGREE",
+    "MAX_RESOLUTION",
+    "Arch",
+    "Composite",
+    "HashLayout",
+    "OccupancyBits",
+    "RaySamples",
+    "StepRule",
+    "arch",
+    "cell_centres",
+    "composite",
+    "distortion_loss",
+    "hash_encode",
+    "init",
+    "march_rays",
+    "morton_decode",
+    "morton_encode",
+    "occupied",
+    "pack_bits",
+    "ray_aabb",
+    "render_weights",
+    "sample_cells",
+    "spherical_harmonics",
+    "update_densities",
+    "visible_cells",
+]

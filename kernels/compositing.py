@@ -83,7 +83,7 @@ def _weights_backward_kernel(dtype: torch.dtype):
 class _RenderWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx, t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info: Tensor) -> Tensor:
-        weights = torch.zeros_like(sigmas)
+        weights = sigmas.new_zeros(len(sigmas))
         if len(packed_info):
             launch(_weights_kernel(sigmas.dtype), (t_starts, t_ends, sigmas, packed_info), (weights,))
         ctx.save_for_backward(t_starts, t_ends, weights, packed_info)
@@ -93,7 +93,7 @@ class _RenderWeights(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g_weights: Tensor):
         t_starts, t_ends, weights, packed_info = ctx.saved_tensors
-        g_sigmas = torch.zeros_like(weights)
+        g_sigmas = weights.new_zeros(len(weights))
         if len(packed_info):
             inputs = (t_starts, t_ends, weights, packed_info, g_weights)
             launch(_weights_backward_kernel(weights.dtype), inputs, (g_sigmas,))
@@ -121,7 +121,7 @@ def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info
 
 @dataclass(frozen=True)
 class Composite:
-    """Sums along rays: `values` (n_rays, n_channels), `opacity` (n_rays,), `depth` (n_rays,) in scene units."""
+    """Sums along rays: `values` (n_rays, n_channels), `opacity` (n_rays,), `depth` (n_rays,), scene units."""
 
     values: Tensor
     opacity: Tensor
@@ -200,7 +200,7 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, g_out: Tensor, g_opacity: Tensor, g_depth: Tensor):
         inputs = ctx.saved_tensors
         weights, values = inputs[0], inputs[1]
-        g_weights, g_values = torch.zeros_like(weights), torch.zeros_like(values)
+        g_weights, g_values = weights.new_zeros(weights.shape), values.new_zeros(values.shape)
         if len(g_opacity):
             kernel = _composite_backward_kernel(weights.dtype, values.shape[1])
             launch(kernel, (*inputs, g_out, g_opacity, g_depth), (g_weights, g_values))

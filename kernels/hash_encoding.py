@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+import numpy as np
 import taichi as ti
 import torch
 from torch import Tensor
@@ -194,13 +195,13 @@ def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
         begin = task % tasks_a_level * samples_a_task
         end = ti.min(begin + samples_a_task, positions.shape[0])
         grid = ti.Vector([levels[level, 0], levels[level, 1], levels[level, 2]])
-        if ti.static(on_cpu and forward):
-            if (end - begin) * ti.static(4 * rows_a_line) >= grid[2]:
-                total = real(0.0)
-                for line in range(grid[2] // rows_a_line):
-                    total += table[grid[1] + line * rows_a_line][0]
-                # So that the reading counts as needed; overwritten below.
-                planes[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
+        if ti.static(on_cpu and forward) and (end - begin) * ti.static(4 * rows_a_line) >= grid[2]:
+            # Worth it, as the samples touch most of its cache lines.
+            total = real(0.0)
+            for line in range(grid[2] // rows_a_line):
+                total += table[grid[1] + line * rows_a_line][0]
+            # So that the reading counts as needed; overwritten below.
+            planes[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
         if ti.static(on_cpu and not forward):
             for r in range(grid[1], grid[1] + grid[2]):
                 table[r] = 0
@@ -277,6 +278,12 @@ def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
     return forward, backward, backward_positions
 
 
+def _empty_rows(table: Tensor) -> Tensor:
+    """As `torch.empty_like`; NumPy asks for huge pages, and a large table has so many small ones that their
+    first touch takes as long as the whole backward pass."""
+    return torch.from_numpy(np.empty(table.shape, np.float64 if table.dtype == torch.float64 else np.float32))
+
+
 def _bits(values: Tensor) -> Tensor:
     return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
 
@@ -306,10 +313,8 @@ class _HashEncode(torch.autograd.Function):
             if len(positions):
                 launch(backward_positions, (positions, table, g_out, levels), (g_positions,))
         if ctx.needs_input_grad[1]:
-            clear_here = arch() == "cuda" or len(positions) == 0  # else each task clears its level
-            g_table = (torch.zeros if clear_here else torch.empty)(
-                table.shape, dtype=table.dtype, device=table.device
-            )
+            each_task_clears_its_level = arch() == "cpu" and len(positions)
+            g_table = _empty_rows(table) if each_task_clears_its_level else table.new_zeros(table.shape)
             if len(positions):
                 samples_a_task = len(positions) if arch() == "cpu" else 1
                 launch(backward, (positions, g_out, levels, samples_a_task), (g_table,))

@@ -8,7 +8,7 @@ not contiguous is written to a copy, and an index beyond 2^31 wraps around.
 import contextlib
 import io
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import taichi as ti
 import torch
@@ -46,7 +46,7 @@ def init(arch: Arch, *, debug: bool = False, threads: int | None = None) -> None
         raise RuntimeError(f"kernels already run on {_current!r} in this process: cannot change to {arch!r}")
     if arch == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("arch: 'cuda' was asked for, but PyTorch sees no CUDA device")
-    options = {} if threads is None else {"cpu_max_num_threads": threads}
+    options: dict[str, Any] = {} if threads is None else {"cpu_max_num_threads": threads}
     with contextlib.redirect_stdout(io.StringIO()):  # ti.init prints a line that no option turns off
         ti.init(
             arch=ti.cuda if arch == "cuda" else ti.cpu,

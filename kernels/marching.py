@@ -1,4 +1,4 @@
-"""Marching rays through the occupied cells of a cascaded grid (instant-ngp, Müller et al. 2022, appendix C and E).
+"""Marching rays through the occupied cells of a cascaded grid (Müller et al. 2022, appendix C and E).
 
 A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, growing with the distance
 otherwise. A step whose middle lies in an occupied cell becomes a sample; an empty cell is crossed in whole
@@ -39,7 +39,8 @@ class StepRule:
     def __post_init__(self) -> None:
         if not 1e-5 <= self.min_step <= self.max_step < _NEVER:
             raise ValueError(
-                f"min_step, max_step: expected 1e-5 <= min_step <= max_step, got {self.min_step} and {self.max_step}"
+                "min_step, max_step: expected 1e-5 <= min_step <= max_step, "
+                f"got {self.min_step} and {self.max_step}"
             )
         if not 0 <= self.cone_angle < 1:
             raise ValueError(f"cone_angle: expected in [0, 1), got {self.cone_angle}")
@@ -87,9 +88,10 @@ def _leave_distance(x: ti.f32, d: ti.f32, cascade: ti.i32, resolution: ti.i32) -
 
 @ti.func
 def _march(
-    r: ti.i32, write: ti.template(), rays_o: ti.template(), rays_d: ti.template(), begin: ti.f32, t_max: ti.f32,
-    bits: ti.template(), cascades: ti.i32, resolution: ti.i32, min_step: ti.f32, max_step: ti.f32,
-    cone_angle: ti.f32, max_samples: ti.i32, first: ti.i32, intervals: ti.template(), ray_indices: ti.template(),
+    r: ti.i32, write: ti.template(), rays_o: ti.template(), rays_d: ti.template(), begin: ti.f32,
+    t_max: ti.f32, bits: ti.template(), cascades: ti.i32, resolution: ti.i32, min_step: ti.f32,
+    max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, first: ti.i32, intervals: ti.template(),
+    ray_indices: ti.template(),
 ):  # fmt: skip
     """Samples of ray r: counted, and written from index `first` on if `write`.
 
@@ -132,7 +134,8 @@ def _march(
 @ti.kernel
 def _count_kernel(
     rays_o: _POINTS, rays_d: _POINTS, spans: _POINTS, bits: _BYTES, cascades: ti.i32, resolution: ti.i32,
-    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, packed_info: _RAYS, t: _POINTS,
+    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, packed_info: _RAYS,
+    t: _POINTS,
 ):  # fmt: skip
     for r in range(spans.shape[0]):
         finite = _is_finite(spans[r, 0]) & _is_finite(spans[r, 1])
@@ -161,8 +164,8 @@ def _write_kernel(
     for r in range(packed_info.shape[0]):
         first, count = packed_info[r, 0], packed_info[r, 1]
         found, _, _ = _march(
-            r, True, rays_o, rays_d, t[0, r], t[1, r], bits, cascades, resolution, min_step, max_step, cone_angle,
-            count, first, intervals, ray_indices,
+            r, True, rays_o, rays_d, t[0, r], t[1, r], bits, cascades, resolution, min_step, max_step,
+            cone_angle, count, first, intervals, ray_indices,
         )  # fmt: skip
         # Nothing where both kernels round alike; the compiler does not promise it.
         for s in range(first + found, first + count):
@@ -212,8 +215,8 @@ def march_rays(
         or not 1 <= grid.cascades <= 16
     ):
         raise ValueError(
-            f"grid: expected a resolution that is a power of two in [{smallest}, {MAX_RESOLUTION}] and 1 to 16 "
-            f"cascades, got {resolution} and {grid.cascades}"
+            f"grid: expected a resolution that is a power of two in [{smallest}, {MAX_RESOLUTION}] "
+            f"and 1 to 16 cascades, got {resolution} and {grid.cascades}"
         )
     check_dtype("grid.bits", grid.bits, torch.uint8)
     check_shape("grid.bits", grid.bits, (grid.cascades * grid.resolution**3 // 8,))

@@ -1,6 +1,6 @@
-"""Cells of a cascaded grid that some camera may see (Müller et al. 2022, appendix C: the others are never trained).
+"""Which cells of a cascaded occupancy grid some camera may see: the others need no density.
 
-A camera is the five planes of its image's pyramid; a cell is its bounding sphere. Nothing here is differentiable.
+An image is the five planes of its pyramid, a cell is its bounding sphere. Nothing here is differentiable.
 """
 
 import taichi as ti

@@ -8,8 +8,9 @@ Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a st
 """
 
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -80,8 +81,13 @@ def save_radiance(run: Path, model: RadianceModel) -> None:
         "held_out": views.held_out,
     }
     cameras = {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_TENSORS}
-    write_atomic(run / CONFIG, model.config.save)
-    write_tensors(run / RADIANCE, _model_tensors(model.field, model.grid) | cameras, metadata)
+
+    def save(temporary: Path) -> None:
+        model.config.save(temporary)
+        # Inside, so that a full disk leaves both files of an earlier run, and never one of each.
+        write_tensors(run / RADIANCE, _model_tensors(model.field, model.grid) | cameras, metadata)
+
+    write_atomic(run / CONFIG, save)
 
 
 def load_radiance(run: Path, device: torch.device) -> RadianceModel:
@@ -101,10 +107,27 @@ def load_radiance(run: Path, device: torch.device) -> RadianceModel:
         normalisation = Normalisation.from_dict(metadata["normalisation"])
         seconds = float(metadata["seconds"])
         cameras = Cameras(**{name: tensors[f"cameras.{name}"] for name in _CAMERA_TENSORS})
-        viewpoints = Viewpoints(tuple(metadata["names"]), cameras, tuple(metadata["held_out"]))
+        viewpoints = Viewpoints(_names(metadata["names"]), cameras, tuple(map(bool, metadata["held_out"])))
+        if not len(viewpoints.names) == len(viewpoints.held_out) == len(cameras) > 0:
+            raise ValueError("names, held_out, cameras: expected one for each view")
+        if not bool(
+            cameras.c2w.isfinite().all() & cameras.intrinsics.isfinite().all() & (cameras.size > 0).all()
+        ):
+            raise ValueError("cameras: expected finite numbers and sizes above 0")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run / RADIANCE}: not a radiance field of this version ({error!r})") from error
+        raise InputError(
+            f"{run / RADIANCE}: not a radiance field of this version ({error!r}); train again"
+        ) from error
     return RadianceModel(config, normalisation, viewpoints, field.to(device), grid.to(device), seconds)
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names become files below a folder: one that leads elsewhere could overwrite what a stranger likes."""
+    for name in names:
+        path = PurePath(name)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise ValueError(f"names: expected paths below a folder, got {name!r}")
+    return tuple(names)
 
 
 def _model_tensors(field: RadianceField, grid: OccupancyGrid) -> dict[str, Tensor]:
@@ -162,5 +185,7 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; this run has not got that far") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or not a checkpoint ({error})") from error
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged or not a checkpoint ({error}); copy it again, or train again"
+        ) from error

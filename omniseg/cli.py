@@ -1,16 +1,21 @@
 """What all commands share: the choice of the device and the way errors reach a person."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
-from typing import Literal
-
-import torch
-from omniseg_kernels.launch import init
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
 from omniseg.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 Device = Literal["auto", "cpu", "cuda"]
+
+_INTERRUPTED = "interrupted; what was saved is complete"
 
 
 def start(device: Device) -> torch.device:
@@ -19,12 +24,17 @@ def start(device: Device) -> torch.device:
     Raises:
         InputError: a GPU was asked for and there is none.
     """
+    import torch  # takes seconds, in which this module already answers Ctrl-C
+    from omniseg_kernels.launch import init
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
     try:
         init(device)
     except RuntimeError as error:
-        raise InputError(f"--device {device}: {error}; use --device cpu") from error
+        raise InputError(f"--device {device}: {error}") from error
     return torch.device(device)
 
 
@@ -35,12 +45,41 @@ def run(command: Callable[[], None]) -> None:
     except InputError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; what was saved is complete", 130)
+        _fail(_INTERRUPTED, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _fail(
+            "out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1
+        )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for a full GPU, but a full main memory is a RuntimeError like any other."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _fail(message: str, status: int) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def _without_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Ctrl-C while a command is still importing, before `run` has begun, is no error to look into."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("error: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _without_traceback

@@ -4,9 +4,10 @@
 `config.yaml` in the run folder holds the result. Distances are in scene units (docs/conventions.md).
 """
 
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from omniseg_kernels.hash_encoding import HashLayout
@@ -27,6 +28,8 @@ class MarchingConfig:
     """Rays begin this far from the camera."""
     cascades: int = 1
     """Nested occupancy grids; cascade k covers [-2^k, 2^k]^3."""
+    box: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Half edges of the box around the origin that rays are followed in."""
     resolution: int = 128
     """Cells a side of each occupancy grid, a power of two."""
     step: float = 3.4e-3
@@ -39,8 +42,9 @@ class MarchingConfig:
     """A cell counts as empty when one of the shortest steps through it is less opaque than this."""
 
     def __post_init__(self) -> None:
-        _require(self.near >= 0, "near", ">= 0", self.near)
+        _require(0 <= self.near < math.inf, "near", ">= 0", self.near)
         _require(1 <= self.cascades <= 8, "cascades", "1 to 8", self.cascades)
+        _require(all(0 < edge < math.inf for edge in self.box), "box", "lengths > 0", self.box)
         _require(
             self.resolution in (16, 32, 64, 128, 256), "resolution", "16, 32, 64, 128 or 256", self.resolution
         )
@@ -100,9 +104,9 @@ class RadianceTrainingConfig:
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "steps", ">= 1", self.steps)
         _require(self.samples_per_step >= 1024, "samples_per_step", ">= 1024", self.samples_per_step)
-        _require(self.lr > 0, "lr", "> 0", self.lr)
+        _require(0 < self.lr < math.inf, "lr", "> 0", self.lr)
         for name in ("opacity_weight", "distortion_weight", "depth_weight"):
-            _require(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
+            _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +128,12 @@ class Config:
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
 
     def __post_init__(self) -> None:
-        _require(self.downsample >= 1, "downsample", "a factor >= 1", self.downsample)
-        _require(self.test_every != 1 and (self.test_every or 0) >= 0, "test_every", "0, or >= 2", self.test_every)
-        _require(self.seconds >= 0, "seconds", ">= 0", self.seconds)
+        _require(0 <= self.seed < 2**63, "seed", "0 to 2^63 - 1", self.seed)
+        _require(1 <= self.downsample < math.inf, "downsample", "a factor >= 1", self.downsample)
+        _require(
+            self.test_every != 1 and (self.test_every or 0) >= 0, "test_every", "0, or >= 2", self.test_every
+        )
+        _require(0 <= self.seconds < math.inf, "seconds", ">= 0", self.seconds)
 
     def save(self, path: Path) -> None:
         """Write the configuration as YAML."""
@@ -140,19 +147,51 @@ class Config:
             InputError: the file is missing, is no YAML, or holds unknown, missing or bad fields.
         """
         try:
-            return _from_dict(cls, yaml.safe_load(path.read_text()))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); is this a run folder?") from error
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: not a configuration of this version ({error})") from error
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); give the folder of a run"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: is not a text file; give the folder of a run") from error
+        try:
+            return _read(cls, yaml.safe_load(text), "")
+        except yaml.MarkedYAMLError as error:
+            line = f" (line {error.problem_mark.line + 1}: {error.problem})" if error.problem_mark else ""
+            raise InputError(f"{path}: is not a configuration{line}; train again") from error
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{path}: not a configuration of this version ({reason}); train again"
+            ) from error
 
 
-def _from_dict(cls: type, values: Any) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{cls.__name__}: expected named fields, got {type(values).__name__}")
-    hints = get_type_hints(cls)
-    names = {f.name for f in fields(cls)}
-    if set(values) != names:
-        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
-        raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
-    return cls(**{k: _from_dict(hints[k], v) if is_dataclass(hints[k]) else v for k, v in values.items()})
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """A value of YAML, which knows neither tuples nor dataclasses, as the type of a field."""
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        wanted, found = {f.name for f in fields(kind)}, set(map(str, value))
+        for problem, names in (("unknown", found - wanted), ("missing", wanted - found)):
+            if names:
+                raise ValueError(
+                    f"{problem} fields: {', '.join(_join(where, name) for name in sorted(names))}"
+                )
+        return kind(**{name: _read(hints[name], value[name], _join(where, name)) for name in hints})
+    if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(get_args(kind)):
+        return tuple(_read(of, item, where) for of, item in zip(get_args(kind), value))
+    if not _fits(kind, value):
+        expected = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
+        raise ValueError(f"{where or 'file'}: expected {expected}, got {value!r}")
+    return value
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _fits(kind: Any, value: object) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool):  # also an int to Python
+        return kind is bool
+    return get_origin(kind) is not tuple and isinstance(value, (int, float) if kind is float else kind)

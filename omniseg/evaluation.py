@@ -67,11 +67,19 @@ def evaluate_views(model: RadianceModel, images: ImageSet, run: Path) -> Quality
             rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])
     save_image(run / "renders" / "test.png", contact_sheet(rows))
     quality = Quality(
-        psnr=float(np.mean([v.psnr for v in views])), ssim=float(np.mean([v.ssim for v in views])), views=tuple(views)
+        psnr=float(np.mean([v.psnr for v in views])),
+        ssim=float(np.mean([v.ssim for v in views])),
+        views=tuple(views),
     )
     per_view = {v.name: {"psnr": v.psnr, "ssim": v.ssim} for v in views}
     update_metrics(
-        run, {"psnr": quality.psnr, "ssim": quality.ssim, "train_seconds": {"radiance": model.seconds}, "views": per_view}
+        run,
+        {
+            "psnr": quality.psnr,
+            "ssim": quality.ssim,
+            "train_seconds": {"radiance": model.seconds},
+            "views": per_view,
+        },
     )
     return quality
 

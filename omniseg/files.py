@@ -28,7 +28,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); is the disk full or read-only?") from error
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: cannot be written ({reason}); choose a writable folder with room"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

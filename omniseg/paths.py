@@ -90,8 +90,9 @@ def _subject(cameras: Cameras) -> np.ndarray:
 
 
 def _rotation(forward: np.ndarray) -> np.ndarray:
-    """Camera axes as columns, for cameras that look along `forward` and stand upright."""
-    z = forward / np.linalg.norm(forward)
+    """Camera axes as columns, for cameras that look along `forward` (nowhere: along y) and stand upright."""
+    length = np.linalg.norm(forward)
+    z = forward / length if length > 1e-6 else np.array([0.0, 1.0, 0.0])
     x = np.cross(z, [0.0, 0.0, 1.0])
     x = np.array([1.0, 0.0, 0.0]) if np.linalg.norm(x) < 1e-6 else x / np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z], axis=1)

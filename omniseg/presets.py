@@ -47,8 +47,10 @@ def preset(
         marching=MarchingConfig(
             near=placement.near,
             cascades=placement.cascades,
+            box=placement.box,
             resolution=128 if on_gpu else 64,
             step=_FINEST_STEP if on_gpu else 4 * _FINEST_STEP,
+            opacity_threshold=0.01 if on_gpu else 0.03,
             cone_angle=(1 / 256 if on_gpu else 1 / 128) if open_ended else 0.0,
         ),
         radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),

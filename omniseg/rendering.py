@@ -61,8 +61,8 @@ class Renderer:
         return StepRule(step, max(step, cell), min(self.config.cone_angle * coarseness, 0.5))
 
     def _spans(self, rays_o: Tensor, rays_d: Tensor) -> Tensor:
-        bound = self.config.bound
-        aabb = torch.tensor([-bound] * 3 + [bound] * 3, device=rays_o.device)
+        half_edges = torch.tensor(self.config.box, device=rays_o.device)
+        aabb = torch.cat([-half_edges, half_edges])
         return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), aabb, near=self.config.near), dim=1)
 
     def train(

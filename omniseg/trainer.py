@@ -229,12 +229,13 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _differences(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Names of the fields that differ, the length of the training aside."""
+    """Names of the fields that differ, the length of the training and the place of the capture aside."""
     names = []
     for name in wanted:
         path, ours, theirs = f"{prefix}{name}", wanted[name], saved.get(name)
+        ours = list(ours) if isinstance(ours, tuple) else ours  # as JSON has it
         if isinstance(ours, dict) and isinstance(theirs, dict):
             names += _differences(theirs, ours, f"{path}.")
-        elif ours != theirs and path not in ("training.steps", "seconds"):
+        elif ours != theirs and path not in ("scene", "training.steps", "seconds"):
             names.append(path)
     return names

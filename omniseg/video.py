@@ -16,7 +16,7 @@ def save_frames(out: Path, frames: Iterable[np.ndarray], names: Iterable[str], r
 
     Args:
         out: a file NAME.mp4, or a folder for PNG files.
-        frames: RGB (height, width, 3) uint8, all of one size for a video.
+        frames: RGB (height, width, 3) uint8, at least one, all of one size for a video.
         names: of the PNG files, without suffix.
         rate: pictures a second of the video.
     Raises:
@@ -30,13 +30,24 @@ def save_frames(out: Path, frames: Iterable[np.ndarray], names: Iterable[str], r
 
 
 def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
-    writer = None
+    writer, n_frames = cv2.VideoWriter(), 0
     for frame in frames:
-        height, width = (side // 2 * 2 for side in frame.shape[:2])  # MPEG-4 stores pairs of rows and columns
-        if writer is None:
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-            if not writer.isOpened():
-                raise InputError(f"{path.name}: this OpenCV cannot write MP4; give --out a folder for PNG files")
-        writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
-    if writer is not None:
-        writer.release()
+        height, width = (
+            max(side // 2 * 2, 2) for side in frame.shape[:2]
+        )  # MPEG-4 stores 2 x 2 pixels at a time
+        if not n_frames and not writer.open(
+            str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)
+        ):
+            raise InputError(
+                f"this OpenCV cannot write an MP4 of {width} x {height}; give --out a folder for PNG files"
+            )
+        even = cv2.copyMakeBorder(frame, 0, height, 0, width, cv2.BORDER_REPLICATE)[:height, :width]
+        writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+        n_frames += 1
+    writer.release()
+    # OpenCV keeps a full disk to itself.
+    reader = cv2.VideoCapture(str(path))
+    stored = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+    reader.release()
+    if stored != n_frames:
+        raise OSError(f"{stored} of {n_frames} pictures fit; is the disk full?")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,12 +104,14 @@ class Placement:
 
     near: distance from a camera, scene units, before which nothing is.
     cascades: the outermost grid covers [-bound, bound]^3 with bound = 2^(cascades - 1).
+    box: half edges of the box, around the origin, beyond which nothing is, scene units.
     cone: whether steps should grow with distance, since the scene has a far background.
     """
 
     normalisation: Normalisation
     near: float
     cascades: int
+    box: tuple[float, float, float]
     cone: bool
 
     @property
@@ -147,7 +149,9 @@ def place(scene: Scene) -> Placement:
             )
     if scene.aabb is not None:
         half = 0.5 * float((scene.aabb[1] - scene.aabb[0]).max()) * _AABB_MARGIN
-        return _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, 0.05 * half), cascades=1)
+        placement = _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, 0.05 * half), cascades=1)
+        edges = np.minimum(0.5 * (scene.aabb[1] - scene.aabb[0]) * _AABB_MARGIN / half, 1.0)
+        return replace(placement, box=(float(edges[0]), float(edges[1]), float(edges[2])))
     if scene.kind == "synthetic" and _is_blender(c2w):
         near = _NEAR_OF_FOCUS * float(np.median(np.linalg.norm(c2w[:, :, 3], axis=1)))
         return _placement(scene, np.eye(3), _Focus(np.zeros(3), _BLENDER_BOX, near), cascades=1)
@@ -171,10 +175,12 @@ def place(scene: Scene) -> Placement:
 def _placement(scene: Scene, rotation: np.ndarray, focus: _Focus, cascades: int) -> Placement:
     scale = 1.0 / focus.half
     translation = -scale * rotation @ focus.centre
+    bound = 2.0 ** (cascades - 1)
     return Placement(
         normalisation=Normalisation(scale, rotation, translation),
         near=max(_MIN_NEAR, scale * focus.near),
         cascades=cascades,
+        box=(bound, bound, bound),
         cone=scene.kind in ("forward", "unbounded"),
     )
 

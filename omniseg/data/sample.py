@@ -207,7 +207,7 @@ def _write(
             for job in jobs:
                 job.result()
     for split, chosen in (("train", ~test), ("test", test)):
-        frames = [_frame(k, poses[k]) for k in np.flatnonzero(chosen)]
+        frames = [_frame(int(k), poses[k]) for k in np.flatnonzero(chosen)]
         _write_json(folder / f"transforms_{split}.json", _transforms(camera, room, frames))
     names = {
         level: {

@@ -82,7 +82,7 @@ def lay_charts(solids: Solids, texel: float) -> Charts:
 def _chart_sizes(solids: Solids, texel: float) -> Tensor:
     """(n_solids * 12, 2) int64 widths and heights of the charts."""
     edges = 2.0 * solids.shapes[:, 16:19].cpu()
-    step = (edges.amax(1, keepdim=True) / 5.0).clamp(max=texel)
+    step = (edges.amax(1, keepdim=True) / 5.0).clamp(min=texel / 4.0, max=texel)
     n = torch.ceil(edges / step).long().clamp(3, 512)
     sides = torch.stack([n[:, [1, 2]], n[:, [2, 0]], n[:, [0, 1]]], 1).repeat_interleave(2, 1)
     inside = torch.where((solids.info[:, 0].cpu() == SHELL)[:, None, None], sides, 0)

@@ -12,7 +12,7 @@ from omniseg.data.sample_shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
 LEVELS = ("part", "object", "group")
 """Levels of the labels, from fine to coarse."""
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)

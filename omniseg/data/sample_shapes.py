@@ -23,6 +23,9 @@ FAR = 1.0e6
 TOUCH = 5.0e-5
 """Metres from a surface at which sphere tracing stops: a quarter of one step of the depth images."""
 
+STEPS = 256
+"""Most steps of sphere tracing inside one bounding box."""
+
 vec2 = ti.types.vector(2, ti.f32)
 vec3 = ti.types.vector(3, ti.f32)
 vec4 = ti.types.vector(4, ti.f32)
@@ -174,9 +177,10 @@ def hit(kind, par, half, o, d, limit):
                 t = begin + ti.max(c, 0.0) / (ti.sqrt(root) - half_b)
         else:
             s = ti.max(near, 0.0)
-            for step in range(128):
+            for step in range(STEPS):
                 gap = _traced_distance(kind, par, o + s * d)
-                if gap < TOUCH:
+                # The last step is for rays that creep along the surface: they count as hits.
+                if gap < TOUCH or step == STEPS - 1:
                     if step > 0 or gap > -TOUCH:
                         t = s
                     break

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from omniseg_kernels.occupancy import OccupancyBits, pack_bits, sample_cells, update_densities
+from omniseg_kernels.occupancy import OccupancyBits, cell_centres, pack_bits, sample_cells, update_densities
 from omniseg_kernels.visibility import visible_cells
 from torch import Tensor, nn
 
@@ -51,12 +51,15 @@ class OccupancyGrid(nn.Module):
                 # Distortion bends rays beyond the pinhole's image: by less than a tenth of it, fisheyes aside.
                 margin=0.1 * float(cameras.size.max()),
             )
+        every = torch.arange(seen.numel(), dtype=torch.int32, device=device)
+        reach = 2.0 ** torch.arange(config.cascades, device=device)
+        half_edges = torch.tensor(config.box, device=device) + (reach / config.resolution).repeat_interleave(cells)[:, None]
+        seen &= (cell_centres(every, config.resolution).abs() <= half_edges).all(1).view_as(seen)
         densities = torch.where(seen, 0.0, -1.0)
         self.register_buffer("densities", densities)
         self.register_buffer("bits", pack_bits(densities, -0.5))
         self.register_buffer("visible", seen.flatten().nonzero()[:, 0].to(torch.int32), persistent=False)
-        reach = 2.0 ** torch.arange(config.cascades, device=device) / 2
-        steps = (config.cone_angle * reach).clamp(min=config.step)
+        steps = (config.cone_angle * reach / 2).clamp(min=config.step)
         self.register_buffer("steps", steps, persistent=False)
         self.updates = 0
 

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 SMALL = HashLayout(levels=5, features=2, log2_table=8, base_resolution=3, finest_resolution=40)
 """Two dense levels, three hashed ones."""
 CASES = [
-    *((SMALL, dtype, n) for dtype in TOLERANCE for n in (0, 1, 7, 1031)),
+    *((SMALL, dtype, n) for dtype in TOLERANCE for n in (0, 1, 7)),
+    (SMALL, torch.float64, 1031),
+    pytest.param(SMALL, torch.float32, 1031, marks=pytest.mark.bounds),
     (replace(SMALL, features=1, levels=1), torch.float32, 65),
     (replace(SMALL, features=4, levels=3), torch.float32, 65),
     (replace(SMALL, features=8, base_resolution=11), torch.float32, 65),  # no dense level
@@ -37,7 +39,6 @@ def make_case(n, layout, dtype, device):
     return positions, table
 
 
-@pytest.mark.bounds
 @pytest.mark.parametrize(("layout", "dtype", "n"), CASES)
 def test_matches_reference(layout, dtype, n, device):
     positions, table = make_case(n, layout, dtype, device)
@@ -123,7 +124,6 @@ def test_properties(n, seed, device):
     )  # sums of thousands: atol grows with them
 
 
-@pytest.mark.bounds
 @pytest.mark.parametrize("n", [0, 1, 1031])
 def test_bfloat16_output(n, device):
     positions, table = make_case(n, SMALL, torch.float32, device)
@@ -174,12 +174,14 @@ def test_cotangent_in_any_layout(device):
 
 def test_noncontiguous(device):
     positions, table = make_case(65, SMALL, torch.float32, device)
-    scattered = [noncontiguous(tensor.detach()).requires_grad_() for tensor in (positions, table)]
-    got, want = hash_encode(*scattered, SMALL), hash_encode(positions, table, SMALL)
-    assert torch.equal(got, want)
+    want = hash_encode(positions, table, SMALL)
     g = torch.randn_like(want)
-    for a, b in zip(scattered, (positions, table)):
-        assert torch.equal(grad(got, a, g), grad(want, b, g))
+    for elsewhere in (noncontiguous, lambda x: x.t().contiguous().t()):
+        scattered = [elsewhere(tensor.detach()).requires_grad_() for tensor in (positions, table)]
+        got = hash_encode(*scattered, SMALL)
+        assert torch.equal(got, want)
+        for a, b in zip(scattered, (positions, table)):
+            assert torch.equal(grad(got, a, g), grad(want, b, g))
 
 
 def test_gradient_of_one_input_only(device):

@@ -3,6 +3,7 @@ import taichi as ti
 import torch
 from torch.testing import assert_close
 
+import omniseg_kernels as kernels
 from helpers import TOLERANCE, make_rays, noncontiguous, run_python
 from omniseg_kernels import launch as module
 from omniseg_kernels.launch import check_dtype, check_like, check_shape, launch
@@ -95,36 +96,55 @@ def test_suite_on_cuda_without_a_device_is_refused():
 
 def operator_results(device):
     """Outputs and gradients on several CPU chunks of work, from the same inputs in every process."""
-    from omniseg_kernels import distortion, occupancy, ray_aabb, spherical_harmonics
-
     generator = torch.Generator().manual_seed(7)
 
     def random(*shape):
         return torch.rand(*shape, generator=generator).to(device)
 
+    def gradients(name, out, *leaves):
+        return {f"{name} g{n}": g for n, g in enumerate(torch.autograd.grad(out.square().sum(), leaves))}
+
+    found = {}
     dirs = torch.nn.functional.normalize(random(2000, 3) - 0.5, dim=1).requires_grad_()
-    harmonics = spherical_harmonics.spherical_harmonics(dirs)
-    box = torch.tensor([-0.3, -0.3, -0.3, 0.3, 0.3, 0.3], device=device)
-    t_min, t_max = ray_aabb.ray_aabb(2 * random(2000, 3) - 1, dirs.detach(), box)
-    rays = make_rays([k % 9 for k in range(1500)], torch.float32, device, generator)
-    weights = random(rays.n_samples).requires_grad_()
-    loss = distortion.distortion_loss(weights, rays.t_starts, rays.t_ends, rays.packed_info)
+    harmonics = kernels.spherical_harmonics(dirs)
+    found |= {"harmonics": harmonics} | gradients("harmonics", harmonics, dirs)
+
+    layout = kernels.HashLayout(levels=4, features=2, log2_table=10, base_resolution=4, finest_resolution=64)
+    positions, table = random(2000, 3).requires_grad_(), random(layout.rows, layout.features).requires_grad_()
+    encoded = kernels.hash_encode(positions, table, layout)
+    found |= {"encoded": encoded} | gradients("encoded", encoded, positions, table)
+
     densities = random(2, 16**3)
     cells = (random(5000) * densities.numel()).int()
-    occupancy.update_densities(densities, cells, random(5000), 0.9)
-    bits = occupancy.pack_bits(densities, 0.5)
-    return {
-        "harmonics": harmonics.detach(),
-        "g_dirs": torch.autograd.grad(harmonics.sin().sum(), dirs)[0],
-        "t_min": t_min,
-        "t_max": t_max,
-        "loss": loss.detach(),
-        "g_weights": torch.autograd.grad(loss.square().sum(), weights)[0],
+    kernels.update_densities(densities, cells, random(5000), 0.9)
+    grid = kernels.OccupancyBits(kernels.pack_bits(densities, 0.8), 2, 16)
+    c2w = torch.eye(3, 4, device=device).repeat(3, 1, 1)
+    c2w[:, :, 3] = random(3, 3) - 0.5
+    lens, size = torch.tensor([[50.0, 50, 40, 40]]).to(device), torch.tensor([[80, 80]]).to(device)
+    found |= {
         "densities": densities,
-        "bits": bits,
-        "positions": occupancy.sample_cells(cells, 16, random(5000, 3)),
-        "occupied": occupancy.occupied(4 * random(3000, 3) - 2, bits, 2, 16),
+        "bits": grid.bits,
+        "cells": kernels.sample_cells(cells, 16, random(5000, 3)),
+        "occupied": kernels.occupied(4 * random(3000, 3) - 2, grid),
+        "visible": kernels.visible_cells(2, 16, c2w, lens.expand(3, 4), size.expand(3, 2)),
     }
+
+    rays_o, box = 2 * random(2000, 3) - 1, torch.tensor([-2.0, -2, -2, 2, 2, 2], device=device)
+    spans = torch.stack(kernels.ray_aabb(rays_o, dirs.detach(), box), 1)
+    samples = kernels.march_rays(rays_o, dirs.detach(), spans, grid, kernels.StepRule(0.02, 0.1))
+    found |= {"spans": spans, "packed_info": samples.packed_info, "t_starts": samples.t_starts}
+    assert samples.n_samples > 10_000  # enough work for several threads
+
+    rays = make_rays([k % 9 for k in range(1500)], torch.float32, device, generator)
+    sigmas, values = random(rays.n_samples).requires_grad_(), random(rays.n_samples, 5).requires_grad_()
+    weights = kernels.render_weights(rays.t_starts, rays.t_ends, sigmas, rays.packed_info)
+    leaf = weights.detach().requires_grad_()
+    out = kernels.composite(leaf, values, rays.t_starts, rays.t_ends, rays.packed_info)
+    loss = kernels.distortion_loss(leaf, rays.t_starts, rays.t_ends, rays.packed_info)
+    found |= {"weights": weights, "rendered": out.values, "opacity": out.opacity, "depth": out.depth}
+    found |= {"loss": loss} | gradients("weights", weights, sigmas) | gradients("loss", loss, leaf)
+    found |= gradients("rendered", torch.cat([out.values, out.depth[:, None]], 1), leaf, values)
+    return {name: value.detach() for name, value in found.items()}
 
 
 def test_results_do_not_depend_on_the_thread_count(tmp_path, device):
@@ -139,6 +159,7 @@ def test_results_do_not_depend_on_the_thread_count(tmp_path, device):
     got = run_python("-c", code)
     assert got.returncode == 0, got.stderr
     one_thread, here = torch.load(path, weights_only=True), operator_results(device)
+    assert one_thread.keys() == here.keys()
     for name, value in here.items():
         prefix = f"{name}: {{}}".format
         assert_close(one_thread[name], value, **TOLERANCE[torch.float32], msg=prefix)

@@ -40,8 +40,8 @@ def make_rays(n, cascades, device):
 def near_border(rays_o, rays_d, samples, rule, grid):
     """(n_samples,) bool: where rounding may decide in which cell the middle of a step lies.
 
-    Float32 positions of size `bound` err by some 1e-7 of it, in the kernel and in torch differently. A cell border
-    of cascade k is a multiple of 2^(k + 1) / resolution, and so one of the finest cascade.
+    Float32 positions of size `bound` err by some 1e-7 of it, in the kernel and in torch differently. A cell
+    border of cascade k is a multiple of 2^(k + 1) / resolution, and so one of the finest cascade.
     """
     ray = samples.ray_indices.long()
     middle = (samples.t_starts + samples.t_ends)[:, None] / 2
@@ -98,7 +98,7 @@ def test_by_hand(device):
     rays_d = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], device=device)
     spans = torch.tensor([[0.125, 2.0], [0.0, 1.0], [0.0, 2.0]], device=device)
     samples = march_rays(rays_o, rays_d, spans, grid, StepRule(0.5, 0.5), pad_to=8)
-    # Steps of the first ray begin at 0.125, 0.625 (middle at x = -0.125), 1.125, 1.625 (it begins in the span).
+    # Steps of the first ray begin at 0.125, 0.625 (middle at x = -0.125), 1.125 and 1.625.
     assert samples.n_samples == 4
     assert_close(samples.t_starts.cpu(), torch.tensor([1.125, 1.625, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]))
     assert_close(samples.t_ends.cpu(), torch.tensor([1.625, 2.125, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0]))

@@ -1,0 +1,72 @@
+"""What the project says it has, it has: public kernels with twins and tests, packages that get installed."""
+
+import ast
+import importlib
+import inspect
+import re
+
+import pytest
+
+import omniseg_kernels
+from helpers import ROOT, run_python
+
+KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("[!_]*.py") if path.stem != "launch")
+PUBLIC = [getattr(omniseg_kernels, name) for name in omniseg_kernels.__all__]
+FUNCTIONS = [
+    value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"
+]
+
+
+def test_import_star_gives_the_public_names_quietly():
+    code = (
+        "from omniseg_kernels import *\n"
+        "import omniseg_kernels as kernels\n"
+        "missing = [name for name in kernels.__all__ if name not in globals()]\n"
+        "assert not missing, missing\n"
+        "assert kernels.launch._current is None, 'the device was chosen at import'\n"
+    )
+    got = run_python("-c", code)
+    assert (got.returncode, got.stdout, got.stderr) == (0, "", "")
+
+
+def test_all_is_what_the_package_imports():
+    tree = ast.parse((ROOT / "kernels" / "__init__.py").read_text())
+    imported = {a.name for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert set(omniseg_kernels.__all__) == imported
+    assert len(omniseg_kernels.__all__) == len(imported)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_has_an_export_a_twin_and_a_test(name):
+    module = f"omniseg_kernels.{name}"
+    assert [f for f in FUNCTIONS if f.__module__ == module], (
+        f"{name}: kernels/__init__.py exports no function of it"
+    )
+    assert (ROOT / "kernels" / "reference" / f"{name}.py").is_file()
+    assert (ROOT / "tests" / "kernels" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_public_kernel_is_documented_has_a_twin_and_is_tested(function):
+    name, basename = function.__name__, function.__module__.rpartition(".")[2]
+    twin = getattr(importlib.import_module(f"omniseg_kernels.reference.{basename}"), name)
+    ours, theirs = (list(inspect.signature(f).parameters) for f in (function, twin))
+    assert theirs == ours[: len(theirs)]  # a twin may lack what only a kernel needs
+    assert function.__doc__, "no docstring"
+    assert re.search(rf"\b{name}\b", (ROOT / "tests" / "kernels" / f"test_{basename}.py").read_text())
+
+
+def test_every_package_is_installed():
+    text = (ROOT / "pyproject.toml").read_text()
+    found = re.search(r"^packages = (\[.*?\])", text, re.MULTILINE | re.DOTALL)
+    assert found
+    folders = [path.parent for top in ("kernels", "omniseg") for path in (ROOT / top).rglob("__init__.py")]
+    names = [".".join(folder.relative_to(ROOT).parts) for folder in folders]
+    want = [re.sub(r"^kernels\b", "omniseg_kernels", name) for name in names]
+    assert sorted(ast.literal_eval(found[1])) == sorted(want)
+
+
+def test_no_module_lies_outside_of_a_package():
+    for top in ("kernels", "omniseg"):
+        for path in (ROOT / top).rglob("*.py"):
+            assert (path.parent / "__init__.py").is_file(), path
