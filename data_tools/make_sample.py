@@ -20,9 +20,9 @@ class Arguments:
     """Photos to train on."""
     test_views: int = 12
     """Held-out photos between them."""
-    width: int = 320
+    width: int = 240
     """Width of the photos in pixels."""
-    height: int = 240
+    height: int = 180
     """Height of the photos in pixels."""
     seed: int = 0
     """Another seed, another room: colours and arrangement change, the floor plan stays."""

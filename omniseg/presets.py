@@ -49,7 +49,7 @@ def preset(
             cascades=placement.cascades,
             box=placement.box,
             resolution=128 if on_gpu else 64,
-            step=_FINEST_STEP if on_gpu else 4 * _FINEST_STEP,
+            step=_FINEST_STEP if on_gpu else 3 * _FINEST_STEP,
             opacity_threshold=0.01 if on_gpu else 0.03,
             cone_angle=(1 / 256 if on_gpu else 1 / 128) if open_ended else 0.0,
         ),

@@ -80,7 +80,7 @@ def run_python(*args: str, timeout: float = 120) -> subprocess.CompletedProcess[
 
     That happens: Taichi's own handler of a segmentation fault may hang.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     command = [sys.executable, *args]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:

@@ -45,8 +45,8 @@ def make_sample(
     seed: int = 0,
     train_views: int = 80,
     test_views: int = 12,
-    width: int = 320,
-    height: int = 240,
+    width: int = 240,
+    height: int = 180,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:

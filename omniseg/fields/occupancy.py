@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from omniseg.cameras import CameraModel, Cameras
 from omniseg.config import MarchingConfig
 
-_DECAY = 0.8
+_DECAY = 0.95
 _SHARE = 4
 _CHUNK = 1 << 17
 

@@ -1,0 +1,156 @@
+"""A configuration survives its file, and nothing else passes for one."""
+
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
+from omniseg.errors import InputError
+from omniseg_kernels.hash_encoding import HashLayout
+
+
+def other(value: object) -> object:
+    """Another valid value of a field that holds `value`."""
+    if is_dataclass(value):
+        return replace(value, **{f.name: other(getattr(value, f.name)) for f in fields(value)})  # type: ignore[type-var]
+    special = {"random": "black", 128: 64, 19: 18, 2: 4, 16: 8, None: 5, "": "/ähm/a b"}
+    if isinstance(value, tuple):
+        return tuple(map(other, value))
+    if isinstance(value, bool):
+        return not value
+    return special[value] if value in special else type(value)(value * 2 or 0.25) or 7  # type: ignore[operator, call-arg]
+
+
+def test_every_field_survives_the_file(tmp_path: Path):
+    config = other(Config())
+    assert isinstance(config, Config)
+    before, after = asdict(Config()), asdict(config)
+    assert all(after[name] != before[name] for name in after)
+    config.save(tmp_path / "config.yaml")
+    assert Config.load(tmp_path / "config.yaml") == config
+
+
+def test_integers_of_a_file_serve_as_floats(tmp_path: Path):
+    assert saved(tmp_path, lambda values: values.update(seconds=3)).seconds == 3
+
+
+def saved(folder: Path, change) -> Config:
+    """The configuration of a file in which `change` altered the values."""
+    path = folder / "config.yaml"
+    Config().save(path)
+    values = yaml.safe_load(path.read_text())
+    change(values)
+    path.write_text(yaml.safe_dump(values))
+    return Config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.update(flavour=1), "unknown fields: flavour"),
+        (lambda v: v["training"].update(momentum=1), r"unknown fields: training\.momentum"),
+        (lambda v: v.pop("seed"), "missing fields: seed"),
+        (lambda v: v["radiance"]["encoding"].pop("levels"), r"missing fields: radiance\.encoding\.levels"),
+        (lambda v: v.update({1: 2}), "unknown fields: 1"),
+        (lambda v: v.update(marching=3), "marching: expected MarchingConfig, got 3"),
+        (lambda v: v.update(seed="x"), "seed: expected int, got 'x'"),
+        (lambda v: v.update(seed=True), "seed: expected int, got True"),
+        (lambda v: v.update(seed=1.5), "seed: expected int"),
+        (lambda v: v.update(scene=5), "scene: expected str, got 5"),
+        (lambda v: v.update(test_every="8"), "test_every: expected int | None"),
+        (lambda v: v["training"].update(lr="1e-2"), r"training\.lr: expected float, got '1e-2'"),
+        (lambda v: v["training"].update(refine_poses="no"), r"training\.refine_poses: expected bool"),
+        (lambda v: v["training"].update(background="green"), r"training\.background: .*'green'"),
+        (lambda v: v["training"].update(background=["white"]), r"training\.background"),
+        (lambda v: v["marching"].update(box=[1.0, 1.0]), r"marching\.box"),
+        (lambda v: v["marching"].update(box=[1.0, 1.0, "x"]), r"marching\.box: expected float, got 'x'"),
+        (lambda v: v["marching"].update(box=1.0), r"marching\.box"),
+        (lambda v: v["training"].update(lr=-1.0), "lr: expected > 0, got -1.0"),
+        (lambda v: v["radiance"]["encoding"].update(levels=0), "levels: expected >= 1, got 0"),
+    ],
+)
+def test_bad_values_in_the_file(tmp_path: Path, change, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        saved(tmp_path, change)
+    assert str(tmp_path / "config.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected Config, got None"),
+        (b"hello", "expected Config, got 'hello'"),
+        (b"- 1\n- 2\n", "expected Config"),
+        (b"a: [1, 2\nb: 3", r"is not a configuration \(line 2"),
+        (b"\x80\x04\x95", "is not a text file"),
+        (b"\x00\x01", "not a configuration"),
+        (b"[" * 2000, "not a configuration"),
+        (b"!!python/object/apply:os.system ['touch OWNED']", "is not a configuration"),
+        (b"!!python/name:os.system", "is not a configuration"),
+        (b"seed: &a [*a]", "not a configuration"),
+    ],
+)
+def test_what_is_no_configuration(tmp_path: Path, monkeypatch, content: bytes, message: str):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        Config.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "OWNED").exists()
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(InputError, match=r"config\.yaml: cannot be read \(No such file"):
+        Config.load(tmp_path / "config.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        Config.load(tmp_path)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "values"),
+    [
+        (Config, "downsample", [0, 0.5, -1, NAN, INF]),
+        (Config, "test_every", [1, -1]),
+        (Config, "seconds", [-3, NAN, INF]),
+        (Config, "seed", [-1, 2**63]),
+        (MarchingConfig, "near", [-0.1, NAN, INF]),
+        (MarchingConfig, "cascades", [0, 9]),
+        (MarchingConfig, "box", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, NAN), (INF, 1.0, 1.0)]),
+        (MarchingConfig, "resolution", [0, 48, 512]),
+        (MarchingConfig, "step", [0, 2, NAN]),
+        (MarchingConfig, "cone_angle", [-0.1, 1, NAN]),
+        (MarchingConfig, "max_samples", [0]),
+        (MarchingConfig, "opacity_threshold", [0, 1, NAN]),
+        (RadianceFieldConfig, "hidden", [0]),
+        (RadianceFieldConfig, "geometry", [0]),
+        (RadianceTrainingConfig, "steps", [0]),
+        (RadianceTrainingConfig, "samples_per_step", [0, 1023]),
+        (RadianceTrainingConfig, "lr", [0, -1, NAN, INF]),
+        (RadianceTrainingConfig, "opacity_weight", [-1, NAN, INF]),
+        (RadianceTrainingConfig, "distortion_weight", [-1, NAN, INF]),
+        (RadianceTrainingConfig, "depth_weight", [-1, NAN, INF]),
+    ],
+)
+def test_values_out_of_range(cls: type, name: str, values: list):
+    for value in values:
+        with pytest.raises(ValueError, match=f"{name}: expected .*, got "):
+            cls(**{name: value})
+
+
+def test_bound_is_half_the_outermost_cube():
+    assert [MarchingConfig(cascades=k).bound for k in (1, 2, 5)] == [1, 2, 16]
+
+
+def test_hash_layout_is_part_of_the_file(tmp_path: Path):
+    layout = HashLayout(levels=3, features=4, log2_table=9, base_resolution=5, finest_resolution=77)
+    config = Config(radiance=RadianceFieldConfig(encoding=layout))
+    config.save(tmp_path / "c")
+    assert Config.load(tmp_path / "c").radiance.encoding == layout
