@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 
 run = Path(sys.argv[1])
-missing = [
-    name for name in ("config.yaml", "radiance.safetensors", "metrics.json") if not (run / name).is_file()
-]
+missing = [name for name in ("config.yaml", "radiance.safetensors", "metrics.json") if not (run / name).is_file()]
 pictures = sorted((run / "renders").rglob("*.png"))
 if missing or not pictures:
     sys.exit(f"{run}: missing: {', '.join(missing) or 'pictures in renders/'}")

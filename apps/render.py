@@ -54,13 +54,9 @@ def main() -> None:
     model = load_radiance(arguments.run, cli.start(arguments.device))
     names, cameras = _cameras(model, arguments)
     if arguments.out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
-        raise InputError(
-            "--out: these cameras have several sizes, a video only one; give a folder for PNG files"
-        )
+        raise InputError("--out: these cameras have several sizes, a video only one; give a folder for PNG files")
     frames = _frames(model, cameras, arguments)
-    save_frames(
-        arguments.out, tqdm(frames, total=len(cameras), desc="rendering", unit="frame"), names, arguments.rate
-    )
+    save_frames(arguments.out, tqdm(frames, total=len(cameras), desc="rendering", unit="frame"), names, arguments.rate)
     print(f"{len(cameras)} pictures in {arguments.out}")
 
 

@@ -23,11 +23,11 @@ from omniseg.curves import tensorboard_report
 from omniseg.data import read_scene
 from omniseg.data.images import load_images, view_cameras
 from omniseg.data.normalisation import place
-from omniseg.data.sample import make_sample
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
 from omniseg.evaluation import METRICS, evaluate_views
 from omniseg.presets import preset
+from omniseg.sample.capture import make_sample
 from omniseg.trainer import RadianceTrainer
 
 SAMPLE_SCENE = Path("scenes/sample")
@@ -107,14 +107,10 @@ def main() -> None:
         )
     config = _override(base, path)
     splits = split_views(scene, config.test_every)
-    print(
-        f"{scene.root}: {scene.format}, {scene.kind}, {len(splits.train)} views to train, {len(splits.test)} to test"
-    )
+    print(f"{scene.root}: {scene.format}, {scene.kind}, {len(splits.train)} views to train, {len(splits.test)} to test")
     # All of them now, so that a photo that does not open is not found out after the training.
     images, held_out = (
-        load_images([scene.views[v] for v in views], placement.normalisation, config.downsample)
-        if views
-        else None
+        load_images([scene.views[v] for v in views], placement.normalisation, config.downsample) if views else None
         for views in (splits.train, splits.test)
     )
     assert images is not None
@@ -129,15 +125,11 @@ def main() -> None:
         trainer.resume(run)
         _refuse_other_views(run, scene.root, viewpoints)
         if trainer.done >= 1:
-            print(
-                "this training is complete: --training.steps N (or --seconds S) above what it had makes it longer"
-            )
+            print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
 
     def model() -> RadianceModel:
         seconds = trainer.progress.seconds
-        return RadianceModel(
-            config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds
-        )
+        return RadianceModel(config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds)
 
     def save() -> None:
         save_radiance(run, model())

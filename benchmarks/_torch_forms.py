@@ -30,9 +30,7 @@ class LevelGroup:
         for is_dense in (True, False):
             chosen = [(n, first, rows) for n, (first, rows, dense) in levels if dense == is_dense]
             if chosen:
-                sides = [
-                    (1, n + 1, (n + 1) ** 2) if is_dense else (1, 2654435761, 805459861) for n, _, _ in chosen
-                ]
+                sides = [(1, n + 1, (n + 1) ** 2) if is_dense else (1, 2654435761, 805459861) for n, _, _ in chosen]
                 groups.append(
                     cls(
                         torch.tensor([[n] for n, _, _ in chosen], device=device),
@@ -81,6 +79,26 @@ def gathered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]
         rows, weights = group.rows_and_weights(positions)
         parts.append((table[rows] * weights[..., None]).sum(2))
     return torch.cat(parts).transpose(0, 1).flatten(1)
+
+
+def unrolled_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
+    """Corner by corner, so that `torch.compile` fuses numbers, weights, gather and sum into one loop."""
+    unit, parts = positions.clamp(0, 1), []
+    for group in groups:
+        scaled = unit[:, None, :] * group.resolutions
+        cell = torch.minimum(scaled.floor(), group.resolutions - 1)
+        inside, low = scaled - cell, cell.long() * group.steps
+        total = torch.zeros((), device=table.device)
+        for corner in range(8):
+            high = [corner >> axis & 1 for axis in range(3)]
+            x, y, z = (low[..., axis] + group.steps[:, axis] * high[axis] for axis in range(3))
+            row = x + y + z if group.mask is None else (x ^ y ^ z) & group.mask
+            weight = torch.ones((), device=table.device)
+            for axis in range(3):
+                weight = weight * (inside[..., axis] if high[axis] else 1 - inside[..., axis])
+            total = total + weight[..., None] * table[row + group.first[:, 0]]
+        parts.append(total.flatten(1))
+    return torch.cat(parts, 1)
 
 
 class _BagEncoding(torch.autograd.Function):

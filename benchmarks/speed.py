@@ -110,9 +110,7 @@ class StepInputs:
         return cls((rays_o, rays_d, spans), grid, rule, samples, (positions * 0.5 + 0.5).contiguous())
 
 
-def hash_encoding_case(
-    step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool
-) -> Case:
+def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool) -> Case:
     """Encoding of positions, gradient of the table."""
     layout = hash_encoding.HashLayout(16, 2, log2_table, 16, finest)
     device, x = step.positions.device, step.positions
@@ -120,12 +118,10 @@ def hash_encoding_case(
     groups = forms.LevelGroup.of(layout, device)
     torch_forms = {"torch gathers": forms.gathered_encoding, "torch bags": forms.bag_encoding}
     if compiled:
-        torch_forms["torch.compile"] = torch.compile(forms.gathered_encoding)
+        torch_forms["torch.compile"] = torch.compile(forms.unrolled_encoding)
     half = dtype == torch.bfloat16
     # As a bfloat16 MLP would take it and give its gradient back.
-    rivals = {
-        name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()
-    }
+    rivals = {name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()}
     return Case(
         name="hash_encoding",
         size=f"L 16, F 2, 2^{log2_table}, finest {finest}, {'bfloat16' if half else 'float32'} out",
@@ -296,15 +292,11 @@ def check(case: Case) -> Case:
         tolerance = case.tolerance if name == OURS else case.rivals_tolerance
         for n, (got, right) in enumerate(zip(case.run(form), want)):
             if got.shape != right.shape:
-                sys.exit(
-                    f"{case.name}, {name}: result {n} has shape {tuple(got.shape)}, not {tuple(right.shape)}"
-                )
+                sys.exit(f"{case.name}, {name}: result {n} has shape {tuple(got.shape)}, not {tuple(right.shape)}")
             scale = right.double().abs().max().item() if right.numel() else 0.0
             error = (got.double() - right.double()).abs().max().item() if right.numel() else 0.0
             if not error <= tolerance * scale:
-                sys.exit(
-                    f"{case.name} ({case.size}), {name}: result {n} is wrong by {error:.3g} of {scale:.3g}"
-                )
+                sys.exit(f"{case.name} ({case.size}), {name}: result {n} is wrong by {error:.3g} of {scale:.3g}")
     return case
 
 
@@ -352,20 +344,12 @@ def table(row: dict) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes and two rounds: does everything run?"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
     parser.add_argument("--only", default="", help="only operators whose name contains this")
     parser.add_argument("--rounds", type=int, default=15, help="how often each form is timed")
-    parser.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out (it takes a minute)"
-    )
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of both torch and the kernels (default: all)"
-    )
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it takes a minute)")
+    parser.add_argument("--threads", type=int, help="CPU threads of both torch and the kernels (default: all)")
     parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/speed-ARCH.json)")
     options = parser.parse_args()
@@ -387,9 +371,7 @@ def main() -> None:
             print(table(rows[-1]), flush=True)
     if not rows:
         sys.exit(f"--only {options.only}: no such operator")
-    default = (
-        None if options.quick or options.only else ROOT / f"benchmarks/results/speed-{options.arch}.json"
-    )
+    default = None if options.quick or options.only else ROOT / f"benchmarks/results/speed-{options.arch}.json"
     if out := options.out or default:
         save(out, {"surroundings": surroundings(), "quick": options.quick, "rounds": rounds, "rows": rows})
         print(f"written: {out}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from omniseg import cli
-from omniseg.data.sample import make_sample
+from omniseg.sample.capture import make_sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,9 +207,7 @@ class _Composite(torch.autograd.Function):
         return g_weights, g_values, None, None, None
 
 
-def composite(
-    weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor
-) -> Composite:
+def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Composite:
     """Sum any number of channels, the weights and the distances along rays.
 
     Differentiable in `weights` and `values`, once. No background is added.
@@ -232,13 +230,10 @@ def composite(
     check_like("values", values, "weights", weights)
     _check_samples(weights, "weights", t_starts, t_ends, packed_info)
     parts = [
-        _Composite.apply(weights, part, t_starts, t_ends, packed_info)
-        for part in values.split(_MOST_CHANNELS, dim=1)
+        _Composite.apply(weights, part, t_starts, t_ends, packed_info) for part in values.split(_MOST_CHANNELS, dim=1)
     ]
     _, opacity, depth = parts[0]
-    return Composite(
-        torch.cat([part[0] for part in parts], dim=1) if len(parts) > 1 else parts[0][0], opacity, depth
-    )
+    return Composite(torch.cat([part[0] for part in parts], dim=1) if len(parts) > 1 else parts[0][0], opacity, depth)
 
 
 def _check_samples(like: Tensor, name: str, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> None:

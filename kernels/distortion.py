@@ -58,9 +58,7 @@ def _backward_kernel(dtype: torch.dtype):
     vector, rays = ti.types.ndarray(real, ndim=1), ti.types.ndarray(ti.i32, ndim=2)
 
     @ti.kernel
-    def backward(
-        weights: vector, t_starts: vector, t_ends: vector, packed_info: rays, g: vector, g_weights: vector
-    ):
+    def backward(weights: vector, t_starts: vector, t_ends: vector, packed_info: rays, g: vector, g_weights: vector):
         for r in range(packed_info.shape[0]):
             start, end = _extent(packed_info, r, weights.shape[0])
             weight_before, left, before = real(0.0), real(0.0), real(0.0)

@@ -236,9 +236,7 @@ def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
                 run_task(t // stride, positions, table, out, levels, samples_a_task, True)
 
     @ti.kernel
-    def backward(
-        positions: points, g_out: planes, levels: grids, samples_a_task: ti.i32, g_table: table_rows
-    ):
+    def backward(positions: points, g_out: planes, levels: grids, samples_a_task: ti.i32, g_table: table_rows):
         tasks = levels.shape[0] * ((positions.shape[0] + samples_a_task - 1) // samples_a_task)
         for t in range(tasks * stride):
             if t % stride == 0:
@@ -259,9 +257,7 @@ def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
         return g * ti.cast(grid[0], real)
 
     @ti.kernel
-    def backward_positions(
-        positions: points, table: table_rows, g_out: planes, levels: grids, g_positions: points
-    ):
+    def backward_positions(positions: points, table: table_rows, g_out: planes, levels: grids, g_positions: points):
         for s in range(positions.shape[0]):
             position, g = positions[s], point(0)
             for level in range(levels.shape[0]):

@@ -111,8 +111,7 @@ def check_like(name: str, tensor: Tensor, other_name: str, other: Tensor) -> Non
     """Raise ValueError unless both tensors share dtype and device."""
     if tensor.dtype != other.dtype or tensor.device != other.device:
         raise ValueError(
-            f"{name}: expected {other.dtype} on {other.device} as {other_name}, "
-            f"got {tensor.dtype} on {tensor.device}"
+            f"{name}: expected {other.dtype} on {other.device} as {other_name}, got {tensor.dtype} on {tensor.device}"
         )
 
 

@@ -39,8 +39,7 @@ class StepRule:
     def __post_init__(self) -> None:
         if not 1e-5 <= self.min_step <= self.max_step < _NEVER:
             raise ValueError(
-                "min_step, max_step: expected 1e-5 <= min_step <= max_step, "
-                f"got {self.min_step} and {self.max_step}"
+                f"min_step, max_step: expected 1e-5 <= min_step <= max_step, got {self.min_step} and {self.max_step}"
             )
         if not 0 <= self.cone_angle < 1:
             raise ValueError(f"cone_angle: expected in [0, 1), got {self.cone_angle}")
@@ -209,11 +208,7 @@ def march_rays(
         raise ValueError(f"max_samples, pad_to: expected >= 1, got {max_samples} and {pad_to}")
     resolution = grid.resolution
     smallest = 2 if grid.cascades == 1 else 4  # below it, a cell reaches into the next smaller cascade
-    if (
-        not smallest <= resolution <= MAX_RESOLUTION
-        or resolution & (resolution - 1)
-        or not 1 <= grid.cascades <= 16
-    ):
+    if not smallest <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1) or not 1 <= grid.cascades <= 16:
         raise ValueError(
             f"grid: expected a resolution that is a power of two in [{smallest}, {MAX_RESOLUTION}] "
             f"and 1 to 16 cascades, got {resolution} and {grid.cascades}"

@@ -100,9 +100,7 @@ def cell_bit(bits: ti.template(), index: ti.i32) -> ti.i32:
 
 
 @ti.func
-def is_occupied(
-    x: ti.f32, y: ti.f32, z: ti.f32, bits: ti.template(), cascades: ti.i32, resolution: ti.i32
-) -> ti.i32:
+def is_occupied(x: ti.f32, y: ti.f32, z: ti.f32, bits: ti.template(), cascades: ti.i32, resolution: ti.i32) -> ti.i32:
     """1 where the point lies in the outermost cube and its cell of the smallest cascade is occupied."""
     bound = ti.cast(1 << (cascades - 1), ti.f32)
     found = 0

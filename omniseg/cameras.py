@@ -54,9 +54,7 @@ class Camera:
         Raises:
             ValueError: the aspect ratio differs by more than rounding (1.5 px).
         """
-        off = min(
-            abs(width * self.height / self.width - height), abs(height * self.width / self.height - width)
-        )
+        off = min(abs(width * self.height / self.width - height), abs(height * self.width / self.height - width))
         if off > 1.5:
             raise ValueError(
                 f"width, height: expected the aspect of {self.width} x {self.height}, got {width} x {height}"
@@ -191,9 +189,7 @@ class Cameras:
             ValueError: a shape is wrong.
         """
         if views.ndim != 1 or tuple(xy.shape) != (len(views), 2):
-            raise ValueError(
-                f"views, xy: expected shapes (n,) and (n, 2), got {tuple(views.shape)}, {tuple(xy.shape)}"
-            )
+            raise ValueError(f"views, xy: expected shapes (n,) and (n, 2), got {tuple(views.shape)}, {tuple(xy.shape)}")
         return self.world_rays(views, self.directions(views, xy))
 
     def world_rays(self, views: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,11 +208,7 @@ class Cameras:
         distortion, model = self.distortion[views], self.model[views]
         out = torch.zeros_like(points[:, :1]).expand(-1, 3)
         if traits.models != {CameraModel.FOV}:
-            ideal = (
-                lenses.undistort(points, lenses.coefficients(distortion, model))
-                if traits.distorted
-                else points
-            )
+            ideal = lenses.undistort(points, lenses.coefficients(distortion, model)) if traits.distorted else points
             out = lenses.perspective_directions(ideal)
             if CameraModel.FISHEYE in traits.models:
                 fisheye = (model == CameraModel.FISHEYE)[:, None]
@@ -287,7 +279,5 @@ class Cameras:
 
 def pixel_centres(width: int, height: int, device: torch.device | str | None = None) -> Tensor:
     """Return the centres (height * width, 2) of all pixels, x first, row by row, float32."""
-    y, x = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     return torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5

@@ -106,18 +106,15 @@ def load_radiance(run: Path, device: torch.device) -> RadianceModel:
     try:
         normalisation = Normalisation.from_dict(metadata["normalisation"])
         seconds = float(metadata["seconds"])
-        cameras = Cameras(**{name: tensors[f"cameras.{name}"] for name in _CAMERA_TENSORS})
+        parts: dict[str, Any] = {name: tensors[f"cameras.{name}"] for name in _CAMERA_TENSORS}
+        cameras = Cameras(**parts)
         viewpoints = Viewpoints(_names(metadata["names"]), cameras, tuple(map(bool, metadata["held_out"])))
         if not len(viewpoints.names) == len(viewpoints.held_out) == len(cameras) > 0:
             raise ValueError("names, held_out, cameras: expected one for each view")
-        if not bool(
-            cameras.c2w.isfinite().all() & cameras.intrinsics.isfinite().all() & (cameras.size > 0).all()
-        ):
+        if not bool(cameras.c2w.isfinite().all() & cameras.intrinsics.isfinite().all() & (cameras.size > 0).all()):
             raise ValueError("cameras: expected finite numbers and sizes above 0")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{run / RADIANCE}: not a radiance field of this version ({error!r}); train again"
-        ) from error
+        raise InputError(f"{run / RADIANCE}: not a radiance field of this version ({error!r}); train again") from error
     return RadianceModel(config, normalisation, viewpoints, field.to(device), grid.to(device), seconds)
 
 
@@ -186,6 +183,4 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; this run has not got that far") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: damaged or not a checkpoint ({error}); copy it again, or train again"
-        ) from error
+        raise InputError(f"{path}: damaged or not a checkpoint ({error}); copy it again, or train again") from error

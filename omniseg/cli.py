@@ -25,6 +25,7 @@ def start(device: Device) -> torch.device:
         InputError: a GPU was asked for and there is none.
     """
     import torch  # takes seconds, in which this module already answers Ctrl-C
+
     from omniseg_kernels.launch import init
 
     if device == "auto":
@@ -52,9 +53,7 @@ def run(command: Callable[[], None]) -> None:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        _fail(
-            "out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1
-        )
+        _fail("out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1)
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -72,9 +71,7 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _without_traceback(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
+def _without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Ctrl-C while a command is still importing, before `run` has begun, is no error to look into."""
     if issubclass(kind, KeyboardInterrupt):
         print("error: interrupted", file=sys.stderr)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
-from omniseg_kernels.hash_encoding import HashLayout
 
 from omniseg.errors import InputError
+from omniseg_kernels.hash_encoding import HashLayout
 
 
 def _require(ok: bool, name: str, expected: str, got: object) -> None:
@@ -45,9 +45,7 @@ class MarchingConfig:
         _require(0 <= self.near < math.inf, "near", ">= 0", self.near)
         _require(1 <= self.cascades <= 8, "cascades", "1 to 8", self.cascades)
         _require(all(0 < edge < math.inf for edge in self.box), "box", "lengths > 0", self.box)
-        _require(
-            self.resolution in (16, 32, 64, 128, 256), "resolution", "16, 32, 64, 128 or 256", self.resolution
-        )
+        _require(self.resolution in (16, 32, 64, 128, 256), "resolution", "16, 32, 64, 128 or 256", self.resolution)
         _require(1e-4 <= self.step <= 1, "step", "1e-4 to 1", self.step)
         _require(0 <= self.cone_angle < 1, "cone_angle", "in [0, 1)", self.cone_angle)
         _require(self.max_samples >= 1, "max_samples", ">= 1", self.max_samples)
@@ -130,9 +128,7 @@ class Config:
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**63, "seed", "0 to 2^63 - 1", self.seed)
         _require(1 <= self.downsample < math.inf, "downsample", "a factor >= 1", self.downsample)
-        _require(
-            self.test_every != 1 and (self.test_every or 0) >= 0, "test_every", "0, or >= 2", self.test_every
-        )
+        _require(self.test_every != 1 and (self.test_every or 0) >= 0, "test_every", "0, or >= 2", self.test_every)
         _require(0 <= self.seconds < math.inf, "seconds", ">= 0", self.seconds)
 
     def save(self, path: Path) -> None:
@@ -149,9 +145,7 @@ class Config:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); give the folder of a run"
-            ) from error
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: is not a text file; give the folder of a run") from error
         try:
@@ -161,21 +155,17 @@ class Config:
             raise InputError(f"{path}: is not a configuration{line}; train again") from error
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: not a configuration of this version ({reason}); train again"
-            ) from error
+            raise InputError(f"{path}: not a configuration of this version ({reason}); train again") from error
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
     """A value of YAML, which knows neither tuples nor dataclasses, as the type of a field."""
-    if is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
         wanted, found = {f.name for f in fields(kind)}, set(map(str, value))
         for problem, names in (("unknown", found - wanted), ("missing", wanted - found)):
             if names:
-                raise ValueError(
-                    f"{problem} fields: {', '.join(_join(where, name) for name in sorted(names))}"
-                )
+                raise ValueError(f"{problem} fields: {', '.join(_join(where, name) for name in sorted(names))}")
         return kind(**{name: _read(hints[name], value[name], _join(where, name)) for name in hints})
     if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(get_args(kind)):
         return tuple(_read(of, item, where) for of, item in zip(get_args(kind), value))

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from omniseg.checkpoint import RadianceModel
 from omniseg.data.images import ImageSet
+from omniseg.errors import InputError
 from omniseg.files import write_atomic
-from omniseg.metrics import psnr, ssim
+from omniseg.metrics import SSIM_WINDOW, psnr, ssim
 from omniseg.pictures import contact_sheet, depth_picture, save_image, to_uint8
 
 METRICS = "metrics.json"
@@ -53,8 +54,14 @@ def evaluate_views(model: RadianceModel, images: ImageSet, run: Path) -> Quality
     side) and the image part of `metrics.json`; other parts of that file stay.
 
     Raises:
-        InputError: the run folder cannot be written.
+        InputError: the run folder cannot be written, or the photos are too small to measure.
     """
+    if int(images.sizes.min()) < SSIM_WINDOW:
+        width, height = images.sizes[int(images.sizes.min(1).values.argmin())].tolist()
+        raise InputError(
+            f"{run}: photos of {width} x {height} pixels cannot be measured; "
+            f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
+        )
     views, rows = [], []
     shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}
     for view, name in enumerate(tqdm(images.names, desc="test views", unit="view")):

@@ -29,9 +29,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(
-            f"{path}: cannot be written ({reason}); choose a writable folder with room"
-        ) from error
+        raise InputError(f"{path}: cannot be written ({reason}); choose a writable folder with room") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

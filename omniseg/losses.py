@@ -1,10 +1,10 @@
 """Losses of the radiance stage; each is a mean over rays."""
 
 import torch
-from omniseg_kernels.distortion import distortion_loss
 from torch import Tensor
 
 from omniseg.rendering import TrainingRendering
+from omniseg_kernels.distortion import distortion_loss
 
 
 def opacity_entropy(opacity: Tensor) -> Tensor:

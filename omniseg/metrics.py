@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SSIM_WINDOW = 11
+SSIM_WINDOW = 11
+"""Pixels a side that an image needs at least."""
 _SSIM_SIGMA = 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
@@ -22,13 +23,13 @@ def ssim(image: Tensor, target: Tensor) -> float:
     Raises:
         ValueError: shapes differ or an image is smaller than the window.
     """
-    if image.shape != target.shape or image.ndim != 3 or min(image.shape[:2]) < _SSIM_WINDOW:
+    if image.shape != target.shape or image.ndim != 3 or min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(
-            f"image, target: expected two (height, width, channels) of {_SSIM_WINDOW} pixels or more a side, "
+            f"image, target: expected two (height, width, channels) of {SSIM_WINDOW} pixels or more a side, "
             f"got {tuple(image.shape)} and {tuple(target.shape)}"
         )
     x, y = image.double().permute(2, 0, 1)[:, None], target.double().permute(2, 0, 1)[:, None]
-    at = torch.arange(_SSIM_WINDOW, dtype=x.dtype, device=x.device) - _SSIM_WINDOW // 2
+    at = torch.arange(SSIM_WINDOW, dtype=x.dtype, device=x.device) - SSIM_WINDOW // 2
     window = torch.exp(-(at**2) / (2 * _SSIM_SIGMA**2))
     window = window / window.sum()
 

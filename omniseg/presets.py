@@ -3,13 +3,13 @@
 import math
 
 import torch
-from omniseg_kernels.hash_encoding import HashLayout
 
 from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.data.images import default_downsample
 from omniseg.data.normalisation import Placement
 from omniseg.data.scene import Scene, SceneKind
 from omniseg.data.splits import split_views
+from omniseg_kernels.hash_encoding import HashLayout
 
 _FINEST_STEP = 2 * math.sqrt(3) / 1024
 """Steps across the diagonal of [-1, 1]^3 as instant-ngp takes them."""

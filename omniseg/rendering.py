@@ -7,14 +7,14 @@ neither: living rays advance a few samples at a time, and a ray that is opaque s
 from dataclasses import dataclass
 
 import torch
-from omniseg_kernels.compositing import composite, render_weights
-from omniseg_kernels.marching import RaySamples, StepRule, march_rays
-from omniseg_kernels.ray_aabb import ray_aabb
 from torch import Tensor
 
 from omniseg.cameras import Cameras
 from omniseg.config import MarchingConfig
 from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg_kernels.compositing import composite, render_weights
+from omniseg_kernels.marching import RaySamples, StepRule, march_rays
+from omniseg_kernels.ray_aabb import ray_aabb
 
 _PAD = 4096
 _RAYS_AT_ONCE = 1 << 16
@@ -116,9 +116,7 @@ class Renderer:
         while len(alive) and taken < self.config.max_samples:
             few = min(max(_SAMPLES_AT_ONCE // len(alive), 4), self.config.max_samples - taken)
             origins, directions, span = rays_o[alive], rays_d[alive], spans[alive]
-            samples = march_rays(
-                origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD
-            )
+            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
             if samples.n_samples == 0:
                 break
             sigmas, colours = self._query(origins, directions, samples)

@@ -118,7 +118,11 @@ class RadianceTrainer:
         for k, state in enumerate(self.optimizer.state_dict()["state"].values()):
             tensors |= {f"optimizer.{k}.{name}": value for name, value in state.items()}
         tensors["generator"] = self.generator.get_state()
-        state = {"config": asdict(self.config), "progress": asdict(self.progress), "grid_updates": self.grid.updates}
+        state = {
+            "config": asdict(self.config),
+            "progress": asdict(self.progress),
+            "grid_updates": self.grid.updates,
+        }
         save_resume(run, self.field, self.grid, tensors, state)
 
     def resume(self, run: Path) -> None:
@@ -200,7 +204,10 @@ class RadianceTrainer:
                         bar.update(self.done * total - bar.n)
                         if report:
                             figures = {"psnr": last, "loss": float(out.loss), "rays_per_second": rate}
-                            report(self.progress.step, figures | {"n_rays": out.n_rays, "n_samples": out.n_samples})
+                            report(
+                                self.progress.step,
+                                figures | {"n_rays": out.n_rays, "n_samples": out.n_samples},
+                            )
                         shown, rays = now, 0
                     if now - saved > save_every:
                         save()

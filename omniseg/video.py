@@ -32,12 +32,8 @@ def save_frames(out: Path, frames: Iterable[np.ndarray], names: Iterable[str], r
 def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
     writer, n_frames = cv2.VideoWriter(), 0
     for frame in frames:
-        height, width = (
-            max(side // 2 * 2, 2) for side in frame.shape[:2]
-        )  # MPEG-4 stores 2 x 2 pixels at a time
-        if not n_frames and not writer.open(
-            str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)
-        ):
+        height, width = (max(side // 2 * 2, 2) for side in frame.shape[:2])  # MPEG-4 stores 2 x 2 pixels at a time
+        if not n_frames and not writer.open(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)):
             raise InputError(
                 f"this OpenCV cannot write an MP4 of {width} x {height}; give --out a folder for PNG files"
             )
@@ -50,4 +46,4 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
     stored = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
     reader.release()
     if stored != n_frames:
-        raise OSError(f"{stored} of {n_frames} pictures fit; is the disk full?")
+        raise OSError(f"{max(stored, 0)} of {n_frames} pictures fit; is the disk full?")

@@ -54,9 +54,7 @@ def make_rays(
         ends.append(borders[1::2])
     count = torch.tensor(list(counts), dtype=torch.int32)
     packed_info = torch.stack([count.cumsum(0, dtype=torch.int32) - count, count], 1)
-    return PackedRays(
-        torch.cat(starts).to(device, dtype), torch.cat(ends).to(device, dtype), packed_info.to(device)
-    )
+    return PackedRays(torch.cat(starts).to(device, dtype), torch.cat(ends).to(device, dtype), packed_info.to(device))
 
 
 def grad(out: Tensor, inputs: Tensor, g: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from helpers import ROOT
 
 WIDTH, HEIGHT = 24, 16
@@ -37,9 +38,7 @@ def real_capture(name: str) -> Path:
     return path
 
 
-def look_at(
-    eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Sequence[float] = (0, 0, 1)
-) -> np.ndarray:
+def look_at(eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Sequence[float] = (0, 0, 1)) -> np.ndarray:
     """Pose (3, 4), OpenCV axes, of a camera at `eye` that looks at `target`."""
     forward = np.subtract(target, eye)
     forward = forward / np.linalg.norm(forward)
@@ -48,9 +47,7 @@ def look_at(
     return np.stack([right, np.cross(forward, right), forward, np.asarray(eye, float)], axis=1)
 
 
-def orbit(
-    n: int = 5, radius: float = 4.0, height: float = 1.0, target: Sequence[float] = (0, 0, 0)
-) -> np.ndarray:
+def orbit(n: int = 5, radius: float = 4.0, height: float = 1.0, target: Sequence[float] = (0, 0, 0)) -> np.ndarray:
     """Poses (n, 3, 4) on a circle around `target`, z up."""
     angles = 2 * np.pi * np.arange(n) / n
     eyes = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(n, height)], axis=1)
@@ -62,9 +59,7 @@ def sideways(n: int = 5, distance: float = 5.0) -> np.ndarray:
     return np.stack([look_at([x, -distance, 0.2 * x], [x, 0, 0.2 * x]) for x in np.linspace(-0.5, 0.5, n)])
 
 
-def write_image(
-    path: Path, width: int = WIDTH, height: int = HEIGHT, channels: int = 3, seed: int = 0
-) -> np.ndarray:
+def write_image(path: Path, width: int = WIDTH, height: int = HEIGHT, channels: int = 3, seed: int = 0) -> np.ndarray:
     """Write smooth random pixels; returns them as RGB or RGBA."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (3, 4, channels), dtype=np.uint8)
@@ -151,9 +146,7 @@ def write_colmap_text(folder: Path, names: Sequence[str], poses: np.ndarray, poi
     folder.mkdir(parents=True, exist_ok=True)
     camera_id, model, width, height, params = PINHOLE
     line = " ".join(map(repr, params))
-    (folder / "cameras.txt").write_text(
-        f"# cameras\n{camera_id} {COLMAP_NAMES[model]} {width} {height} {line}\n"
-    )
+    (folder / "cameras.txt").write_text(f"# cameras\n{camera_id} {COLMAP_NAMES[model]} {width} {height} {line}\n")
     lines = ["# images, two lines each"]
     for i, (name, c2w) in enumerate(zip(names, poses)):
         q, t = world_to_camera(c2w)

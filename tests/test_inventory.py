@@ -12,9 +12,7 @@ from helpers import ROOT, run_python
 
 KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("[!_]*.py") if path.stem != "launch")
 PUBLIC = [getattr(omniseg_kernels, name) for name in omniseg_kernels.__all__]
-FUNCTIONS = [
-    value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"
-]
+FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"]
 
 
 def test_import_star_gives_the_public_names_quietly():
@@ -39,9 +37,7 @@ def test_all_is_what_the_package_imports():
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel_has_an_export_a_twin_and_a_test(name):
     module = f"omniseg_kernels.{name}"
-    assert [f for f in FUNCTIONS if f.__module__ == module], (
-        f"{name}: kernels/__init__.py exports no function of it"
-    )
+    assert [f for f in FUNCTIONS if f.__module__ == module], f"{name}: kernels/__init__.py exports no function of it"
     assert (ROOT / "kernels" / "reference" / f"{name}.py").is_file()
     assert (ROOT / "tests" / "kernels" / f"test_{name}.py").is_file()
 

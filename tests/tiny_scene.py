@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Camera, Cameras
+from omniseg.checkpoint import RadianceModel, Viewpoints
 from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
+from omniseg.data.normalisation import Normalisation
+from omniseg.fields import OccupancyGrid, RadianceField
 from omniseg_kernels.hash_encoding import HashLayout
 from scene_files import opengl, orbit
 
@@ -81,10 +84,33 @@ def ball_config(**training: object) -> Config:
     )
 
 
+def ball_model(device: torch.device, seed: int = 0) -> RadianceModel:
+    """An untrained model with three viewpoints."""
+    torch.manual_seed(seed)
+    config = ball_config()
+    field = RadianceField(config.radiance, config.marching.bound)
+    with torch.no_grad():
+        field.table.uniform_(-1, 1)
+    cameras = ball_cameras(3)
+    return RadianceModel(
+        config=config,
+        normalisation=Normalisation(0.5, np.eye(3), np.array([0.1, 0.2, 0.3])),
+        viewpoints=Viewpoints(("a", "deep/ähm", "c"), cameras.to(device), (False, True, False)),
+        field=field.to(device),
+        grid=OccupancyGrid(config.marching, cameras).to(device),
+        seconds=12.5,
+    )
+
+
 SMALL = [
-    "--training.steps=4", "--training.samples-per-step=1024", "--marching.resolution=16", "--marching.step=0.1",
-    "--radiance.encoding.levels=4", "--radiance.encoding.log2-table=10", "--radiance.hidden=8",
-]  # fmt: skip
+    "--training.steps=4",
+    "--training.samples-per-step=1024",
+    "--marching.resolution=16",
+    "--marching.step=0.1",
+    "--radiance.encoding.levels=4",
+    "--radiance.encoding.log2-table=10",
+    "--radiance.hidden=8",
+]
 """Options of train.py with which a training takes a moment."""
 
 
@@ -98,9 +124,7 @@ def write_ball(root: Path, n: int = 8, n_test: int = 2) -> Path:
         frames = []
         for view in views:
             pixels = images.image(view).numpy()
-            cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))[1].tofile(
-                root / split / f"{view}.png"
-            )
+            cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))[1].tofile(root / split / f"{view}.png")
             frames.append({"file_path": f"./{split}/{view}", "transform_matrix": opengl(c2w[view])})
         if frames:
             angle = 2 * np.arctan(SIDE / 2 / CAMERA.fx)

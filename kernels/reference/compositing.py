@@ -23,9 +23,7 @@ def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info
     return torch.zeros_like(sigmas).index_put((sample[there],), (before - behind)[there])
 
 
-def composite(
-    weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor
-) -> Composite:
+def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Composite:
     """Sums along rays of weights times values, one and the middle of the interval."""
     sample, there = _rectangle(packed_info)
     w = weights[sample] * there

@@ -44,8 +44,6 @@ def march_rays(
     order = torch.argsort(rays, stable=True)
     n_samples = len(order)
     pad = (0, -n_samples % pad_to)
-    t_starts, t_ends, rays = (
-        torch.nn.functional.pad(column[order], pad) for column in (t_starts, t_ends, rays)
-    )
+    t_starts, t_ends, rays = (torch.nn.functional.pad(column[order], pad) for column in (t_starts, t_ends, rays))
     packed_info = torch.stack([count.cumsum(0, dtype=torch.int32) - count, count], 1)
     return RaySamples(t_starts, t_ends, rays, packed_info, t, n_samples)

@@ -73,39 +73,29 @@ def read_model(folder: Path) -> ColmapModel:
     paths = [folder / f"{name}{suffix}" for name in ("cameras", "images", "points3D")]
     for path in paths[:2]:
         if not path.is_file():
-            raise InputError(
-                f"{path}: does not exist; a COLMAP model needs cameras{suffix} and images{suffix}"
-            )
+            raise InputError(f"{path}: does not exist; a COLMAP model needs cameras{suffix} and images{suffix}")
     cameras = form.read_cameras(paths[0])
     images = form.read_images(paths[1])
     empty = ColmapPoints(np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
     points = form.read_points(paths[2]) if paths[2].is_file() else empty
     for image in images:
         if image.camera_id not in cameras:
-            raise InputError(
-                f"{paths[1]}: image {image.name} uses camera {image.camera_id}, which {paths[0]} lacks"
-            )
+            raise InputError(f"{paths[1]}: image {image.name} uses camera {image.camera_id}, which {paths[0]} lacks")
     return ColmapModel(cameras, images, points)
 
 
 def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
     folders = scaled_folders(root / "images")
     if not folders:
-        raise InputError(
-            f"{root}: has poses in {folder}, but no folder `images` (or `images_2`, `images_4`...)"
-        )
+        raise InputError(f"{root}: has poses in {folder}, but no folder `images` (or `images_2`, `images_4`...)")
     paths = {factor: _pair(folders, factor, model) for factor in folders}
     found = [image for image in model.images if any(image.name in files for files in paths.values())]
-    missing = [
-        image.name for image in model.images if not any(image.name in files for files in paths.values())
-    ]
+    missing = [image.name for image in model.images if not any(image.name in files for files in paths.values())]
     warn_missing(missing, len(model.images), folder / "images")
 
     # The sharpest folder that has an image names it: masks are made of those files.
     sharpest = [next(f for f in folders if image.name in paths[f]) for image in found]
-    names = view_names(
-        [paths[f][image.name].relative_to(folders[f]).as_posix() for f, image in zip(sharpest, found)]
-    )
+    names = view_names([paths[f][image.name].relative_to(folders[f]).as_posix() for f, image in zip(sharpest, found)])
     factors = {}
     for nominal, files in paths.items():
         first = next((image for image in found if image.name in files), None)

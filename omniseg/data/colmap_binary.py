@@ -43,9 +43,7 @@ class _Reader:
         layout = "<" + layout
         end = self.at + struct.calcsize(layout)
         if end > len(self.data):
-            raise self.fail(
-                f"is truncated (ends at byte {len(self.data)} inside a record) or not a COLMAP file"
-            )
+            raise self.fail(f"is truncated (ends at byte {len(self.data)} inside a record) or not a COLMAP file")
         values = struct.unpack_from(layout, self.data, self.at)
         self.at = end
         return values
@@ -54,9 +52,7 @@ class _Reader:
         """A number of records of at least `smallest` bytes each, which must fit into the file."""
         (n,) = self.take("Q")
         if n * smallest > len(self.data) - self.at:
-            raise self.fail(
-                f"is truncated or not a COLMAP file (announces {n} records, has no room for them)"
-            )
+            raise self.fail(f"is truncated or not a COLMAP file (announces {n} records, has no room for them)")
         return n
 
     def text(self) -> str:
@@ -128,7 +124,5 @@ def read_points(path: Path) -> ColmapPoints:
     file.at = at
     file.finish()
     # Records begin at odd bytes, so one is picked out of those that would begin at every byte.
-    points = (
-        np.ndarray(end - _POINT_BYTES + 1, _POINT, data, strides=(1,))[starts] if n else np.empty(0, _POINT)
-    )
+    points = np.ndarray(end - _POINT_BYTES + 1, _POINT, data, strides=(1,))[starts] if n else np.empty(0, _POINT)
     return ColmapPoints(points["xyz"].astype(np.float64), points["error"].astype(np.float64), track)

@@ -80,8 +80,7 @@ def colmap_camera(model: str, width: int, height: int, values: dict[str, float],
     """
     if model not in dict(MODELS):
         raise InputError(
-            f"{where}: camera model {model} is not supported; "
-            "run `colmap image_undistorter` and use its output"
+            f"{where}: camera model {model} is not supported; run `colmap image_undistorter` and use its output"
         )
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         raise InputError(f"{where}: an image size of {width} x {height} cannot be; the file is damaged")

@@ -88,9 +88,7 @@ def view_cameras(views: Sequence[View], normalisation: Normalisation, downsample
     return Cameras.stack([_job(view, downsample).camera for view in views], c2w)
 
 
-def load_images(
-    views: Sequence[View], normalisation: Normalisation, downsample: float | None = None
-) -> ImageSet:
+def load_images(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> ImageSet:
     """Read the images of `views`, shrunk by `downsample` from the cameras' full resolution.
 
     Alpha is kept; images without it get 255 where others have it. 16 bit becomes 8, grey becomes RGB. EXIF
@@ -166,9 +164,7 @@ def _load_pixels(job: _Job) -> np.ndarray:
     height, width = image.shape[:2]
     camera = job.view.camera
     if not size_fits(camera, job.factor, width, height):
-        turned = (
-            " (turned by 90 degrees: undo that, or calibrate again)" if _turned(camera, width, height) else ""
-        )
+        turned = " (turned by 90 degrees: undo that, or calibrate again)" if _turned(camera, width, height) else ""
         expected = f"{camera.width} x {camera.height}"
         if job.factor > 1:
             expected += f" shrunk by {job.factor}"
@@ -204,9 +200,7 @@ def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
         stored.shape[0] + camera.height, stored.shape[1] + camera.width
     ):
         size = " x ".join(str(n) for n in stored.shape[::-1])
-        raise InputError(
-            f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}"
-        )
+        raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
     rows = (np.arange(camera.height) + 0.5) * stored.shape[0] // camera.height
     columns = (np.arange(camera.width) + 0.5) * stored.shape[1] // camera.width
     z = stored[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32).reshape(-1)

@@ -76,12 +76,7 @@ def _rows(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error}); copy the file again") from error
     except (ValueError, EOFError) as error:
         raise InputError(f"{path}: is truncated or not a plain numpy array ({error})") from error
-    if (
-        not isinstance(rows, np.ndarray)
-        or rows.ndim != 2
-        or rows.shape[1] != 17
-        or rows.dtype.kind not in "fiu"
-    ):
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
         raise InputError(f"{path}: expected numbers of shape (views, 17), found {found}")
     if not len(rows):
@@ -91,9 +86,7 @@ def _rows(path: Path) -> np.ndarray:
 
 def _camera(row: np.ndarray, where: str) -> Camera:
     height, width, focal = row[[4, 9, 14]]
-    if not (
-        np.isfinite([height, width, focal]).all() and 1 <= height <= 1e5 and 1 <= width <= 1e5 and focal > 0
-    ):
+    if not (np.isfinite([height, width, focal]).all() and 1 <= height <= 1e5 and 1 <= width <= 1e5 and focal > 0):
         raise InputError(f"{where}: height {height}, width {width}, focal length {focal} cannot be")
     width, height = round(width), round(height)
     return Camera(width, height, focal, focal, width / 2, height / 2)

@@ -89,12 +89,8 @@ class Normalisation:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"normalisation: expected scale, rotation, translation, got {data}") from error
         fits = rotation.shape == (3, 3) and translation.shape == (3,) and scale > 0
-        if not (
-            fits and math.isfinite(scale) and np.isfinite(rotation).all() and np.isfinite(translation).all()
-        ):
-            raise ValueError(
-                f"normalisation: expected scale > 0, rotation (3, 3), translation (3,), got {data}"
-            )
+        if not (fits and math.isfinite(scale) and np.isfinite(rotation).all() and np.isfinite(translation).all()):
+            raise ValueError(f"normalisation: expected scale > 0, rotation (3, 3), translation (3,), got {data}")
         return cls(scale, rotation, translation)
 
 
@@ -144,9 +140,7 @@ def place(scene: Scene) -> Placement:
     c2w = np.stack([view.c2w for view in scene.views])
     for view, pose in zip(scene.views, c2w):
         if not np.isfinite(pose).all():
-            raise InputError(
-                f"{scene.root}: view {view.name} has a pose with NaN or infinity; remove the view"
-            )
+            raise InputError(f"{scene.root}: view {view.name} has a pose with NaN or infinity; remove the view")
     if scene.aabb is not None:
         half = 0.5 * float((scene.aabb[1] - scene.aabb[0]).max()) * _AABB_MARGIN
         placement = _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, 0.05 * half), cascades=1)

@@ -68,9 +68,7 @@ def read_image(path: Path) -> np.ndarray:
     data = read_bytes(path)
     image = None if _cut_short(data) else decode(data)
     if image is None:
-        raise InputError(
-            f"{path}: does not open as an image (truncated or another format); copy or export it again"
-        )
+        raise InputError(f"{path}: does not open as an image (truncated or another format); copy or export it again")
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if image.dtype != np.uint8:

@@ -32,9 +32,7 @@ def checked_pose(matrix: object, where: str) -> np.ndarray:
         raise InputError(f"{where}: the pose is not a 3 x 4 or 4 x 4 matrix of numbers")
     pose = pose[:3]
     if not np.isfinite(pose).all():
-        raise InputError(
-            f"{where}: the pose holds NaN or infinity; remove the view or repeat the calibration"
-        )
+        raise InputError(f"{where}: the pose holds NaN or infinity; remove the view or repeat the calibration")
     left, stretch, right = np.linalg.svd(pose[:, :3])
     rotation = left @ right
     if stretch[0] <= 0 or np.ptp(stretch) > 1e-2 * stretch[0] or np.linalg.det(rotation) < 0:

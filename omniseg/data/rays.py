@@ -104,9 +104,7 @@ class _DirectionTable:
     def of(cls, images: ImageSet) -> _DirectionTable | None:
         """Make the table; None where the lenses are so many that it would be larger than `_TABLE_PIXELS`."""
         cameras = images.cameras
-        lens = torch.cat(
-            [cameras.intrinsics, cameras.distortion, cameras.model[:, None], cameras.size], dim=1
-        )
+        lens = torch.cat([cameras.intrinsics, cameras.distortion, cameras.model[:, None], cameras.size], dim=1)
         _, lens_of_view = torch.unique(lens, dim=0, return_inverse=True)
         first: dict[int, int] = {}
         for view, number in enumerate(lens_of_view.tolist()):
@@ -122,9 +120,7 @@ class _DirectionTable:
             directions.append(cameras.directions(views, centres))
             starts[number] = start
             start += count
-        base = torch.tensor(
-            [starts[number] for number in lens_of_view.tolist()], device=images.offsets.device
-        )
+        base = torch.tensor([starts[number] for number in lens_of_view.tolist()], device=images.offsets.device)
         return cls(torch.cat(directions), base - images.offsets[:-1])
 
     def look_up(self, index: Tensor, views: Tensor) -> Tensor:

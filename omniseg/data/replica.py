@@ -96,16 +96,11 @@ def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Fr
         entries.append({**kept, "file_path": (folder / name).relative_to(path.parent).as_posix()})
     axes = "camera_axes" not in meta or _opencv_axes(meta, listed, path)
     frames = read_frames(path, {**meta, "frames": entries}, opencv_axes=axes)
-    splits: list[Split] = [
-        "test" if i % 8 == 1 else "train" if i % 2 == 0 else "val" for i in range(len(images))
-    ]
+    splits: list[Split] = ["test" if i % 8 == 1 else "train" if i % 2 == 0 else "val" for i in range(len(images))]
     root = path.parent
     depths = sorted((folder.parent / "depth").glob("*.png"))
     if len(depths) == len(frames):  # depth0010.png beside frame0010.jpg: names differ, order does not
-        frames = [
-            replace(frame, depth_path=depth, depth_unit=depth_unit(meta))
-            for frame, depth in zip(frames, depths)
-        ]
+        frames = [replace(frame, depth_path=depth, depth_unit=depth_unit(meta)) for frame, depth in zip(frames, depths)]
     return [replace(_with_depth(root, frame), split=split) for frame, split in zip(frames, splits)]
 
 

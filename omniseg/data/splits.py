@@ -46,9 +46,7 @@ def split_views(scene: Scene, test_every: int | None = None) -> Splits:
     """
     if test_every is not None and (test_every < 0 or test_every == 1):
         raise ValueError(f"test_every: expected 0 (none) or at least 2, got {test_every}")
-    given = {
-        name: [i for i, v in enumerate(scene.views) if v.split == name] for name in ("train", "val", "test")
-    }
+    given = {name: [i for i, v in enumerate(scene.views) if v.split == name] for name in ("train", "val", "test")}
     if test_every is None and any(given.values()):
         if not given["test"]:
             given["test"], given["val"] = given["val"], []
@@ -59,7 +57,5 @@ def split_views(scene: Scene, test_every: int | None = None) -> Splits:
         test = range(0, n, k) if k and n > 1 else range(0)
         splits = Splits(tuple(i for i in range(n) if i not in test), (), tuple(test))
     if not splits.train:
-        raise InputError(
-            f"{scene.root}: no view is left to train on; the scene's split names none as `train`"
-        )
+        raise InputError(f"{scene.root}: no view is left to train on; the scene's split names none as `train`")
     return splits

@@ -61,9 +61,7 @@ def read(root: Path) -> Scene:
     Raises:
         InputError: a file is damaged, or its images are missing.
     """
-    splits: dict[Split, Path] = {
-        split: root / name for split, name in SPLIT_FILES.items() if (root / name).is_file()
-    }
+    splits: dict[Split, Path] = {split: root / name for split, name in SPLIT_FILES.items() if (root / name).is_file()}
     if "train" not in splits and (root / "transforms.json").is_file():
         return read_file(root / "transforms.json")
     views, alpha = read_splits(root, splits)
@@ -77,9 +75,7 @@ def read_splits(root: Path, splits: Mapping[Split, Path]) -> tuple[tuple[View, .
     Raises:
         InputError: a file is damaged, or its images are missing.
     """
-    frames = [
-        replace(f, split=split) for split, path in splits.items() for f in read_frames(path, read_json(path))
-    ]
+    frames = [replace(f, split=split) for split, path in splits.items() for f in read_frames(path, read_json(path))]
     return views_of(root, frames), image_header(frames[0].image).alpha
 
 
@@ -152,9 +148,7 @@ def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) 
     """
     listed = meta.get("frames")
     if not isinstance(listed, list) or not listed:
-        raise InputError(
-            f"{path}: lists no frames; expected `frames`: [{{file_path, transform_matrix}}, ...]"
-        )
+        raise InputError(f"{path}: lists no frames; expected `frames`: [{{file_path, transform_matrix}}, ...]")
     frames, missing = [], []
     for number, entry in enumerate(listed):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
@@ -243,9 +237,7 @@ def checked_aabb(value: object, path: Path) -> np.ndarray:
 
 
 def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _camera(values: Mapping[str, Any], image: Path, where: str) -> Camera:
@@ -265,15 +257,12 @@ def _camera(values: Mapping[str, Any], image: Path, where: str) -> Camera:
     model = _MODELS.get(name)
     if model is None:
         raise InputError(
-            f"{where}: camera model {name} is not supported; undistort the images "
-            f"(supported: {', '.join(_MODELS)})"
+            f"{where}: camera model {name} is not supported; undistort the images (supported: {', '.join(_MODELS)})"
         )
     fx = number("fl_x") or _focal(width, number("camera_angle_x"))
     fy = number("fl_y") or _focal(height, number("camera_angle_y")) or fx
     if not (fx or fy):
-        raise InputError(
-            f"{where}: has no focal length; expected `fl_x` in pixels or `camera_angle_x` in radians"
-        )
+        raise InputError(f"{where}: has no focal length; expected `fl_x` in pixels or `camera_angle_x` in radians")
     k1, k2, k3, k4, p1, p2 = (number(key) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
     if "PINHOLE" in name:
         k1 = k2 = k3 = k4 = p1 = p2 = 0.0

@@ -1,14 +1,14 @@
-"""Occupancy grid of a radiance field: which cells of space rays may skip (instant-ngp, Müller et al. 2022, appendix C)."""
+"""Occupancy grid: which cells of space rays may skip (instant-ngp, Müller et al. 2022, appendix C)."""
 
 from collections.abc import Callable
 
 import torch
-from omniseg_kernels.occupancy import OccupancyBits, cell_centres, pack_bits, sample_cells, update_densities
-from omniseg_kernels.visibility import visible_cells
 from torch import Tensor, nn
 
 from omniseg.cameras import CameraModel, Cameras
 from omniseg.config import MarchingConfig
+from omniseg_kernels.occupancy import OccupancyBits, cell_centres, pack_bits, sample_cells, update_densities
+from omniseg_kernels.visibility import visible_cells
 
 _DECAY = 0.95
 _SHARE = 4
@@ -53,7 +53,9 @@ class OccupancyGrid(nn.Module):
             )
         every = torch.arange(seen.numel(), dtype=torch.int32, device=device)
         reach = 2.0 ** torch.arange(config.cascades, device=device)
-        half_edges = torch.tensor(config.box, device=device) + (reach / config.resolution).repeat_interleave(cells)[:, None]
+        half_edges = (
+            torch.tensor(config.box, device=device) + (reach / config.resolution).repeat_interleave(cells)[:, None]
+        )
         seen &= (cell_centres(every, config.resolution).abs() <= half_edges).all(1).view_as(seen)
         densities = torch.where(seen, 0.0, -1.0)
         self.register_buffer("densities", densities)

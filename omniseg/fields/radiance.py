@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from omniseg_kernels.hash_encoding import hash_encode
-from omniseg_kernels.spherical_harmonics import spherical_harmonics
 from torch import Tensor, nn
 
 from omniseg.config import RadianceFieldConfig
 from omniseg.fields.mlp import MLP, matmul_dtype
+from omniseg_kernels.hash_encoding import hash_encode
+from omniseg_kernels.spherical_harmonics import spherical_harmonics
 
 _SH_DEGREE = 4
 _LARGEST_LOG_DENSITY = 15.0

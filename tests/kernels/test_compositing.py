@@ -62,8 +62,7 @@ def check_composite(n_channels, counts, dtype, device):
         assert a.shape == b.shape
         assert_close(a, b, **TOLERANCE[dtype])
     together = [
-        sum((x * g).sum() for x, g in zip((out.values, out.opacity, out.depth), scalars))
-        for out in (got, want)
+        sum((x * g).sum() for x, g in zip((out.values, out.opacity, out.depth), scalars)) for out in (got, want)
     ]
     for leaf in (weights, values):
         g_got, g_want = (grad(loss, leaf, torch.ones_like(loss)) for loss in together)

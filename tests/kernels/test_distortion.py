@@ -37,9 +37,7 @@ def test_gradcheck(device):
 def test_by_hand(device):
     weights = torch.tensor([0.5, 0.25], device=device, requires_grad=True)
     t_starts, t_ends = torch.tensor([1.0, 3.0], device=device), torch.tensor([2.0, 6.0], device=device)
-    loss = distortion_loss(
-        weights, t_starts, t_ends, torch.tensor([[0, 2]], dtype=torch.int32, device=device)
-    )
+    loss = distortion_loss(weights, t_starts, t_ends, torch.tensor([[0, 2]], dtype=torch.int32, device=device))
     # Middles 1.5 and 4.5: 2 * 0.5 * 0.25 * 3 + (0.25 * 1 + 0.0625 * 3) / 3
     assert_close(loss.cpu(), torch.tensor([0.75 + 0.4375 / 3]))
     loss.backward()
@@ -84,9 +82,7 @@ def test_properties(counts, scale, seed, device):
     assert_close(shifted, loss, **TOLERANCE[torch.float64])
     stretched = distortion_loss(weights, scale * t_starts, scale * t_ends, rays)
     assert_close(stretched, scale * loss, **TOLERANCE[torch.float64])
-    assert_close(
-        distortion_loss(scale * weights, t_starts, t_ends, rays), scale**2 * loss, **TOLERANCE[torch.float64]
-    )
+    assert_close(distortion_loss(scale * weights, t_starts, t_ends, rays), scale**2 * loss, **TOLERANCE[torch.float64])
     order = torch.randperm(len(rays)).to(device)
     assert_close(distortion_loss(weights, t_starts, t_ends, rays[order]), loss[order])
 
@@ -96,9 +92,7 @@ def test_concentrated_weights_far_away_keep_their_precision(device):
     t_starts = torch.tensor([0.0, 1000.0, 1000.25], device=device)
     t_ends = torch.tensor([0.25, 1000.25, 1000.5], device=device)
     weights = torch.tensor([0.0, 0.5, 0.5], device=device, requires_grad=True)
-    loss = distortion_loss(
-        weights, t_starts, t_ends, torch.tensor([[0, 3]], dtype=torch.int32, device=device)
-    )
+    loss = distortion_loss(weights, t_starts, t_ends, torch.tensor([[0, 3]], dtype=torch.int32, device=device))
     loss.backward()
     assert_close(loss.cpu(), torch.tensor([0.125 + 0.125 / 3]), rtol=1e-6, atol=0)
     assert_close(weights.grad[1:].cpu(), torch.tensor([0.25 + 0.25 / 3] * 2), rtol=1e-6, atol=0)

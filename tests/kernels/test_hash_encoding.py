@@ -119,9 +119,7 @@ def test_properties(n, seed, device):
     # Weights sum to 1: a constant table encodes to the constant, and all gradient arrives in the table.
     assert_close(hash_encode(positions, torch.ones_like(table), SMALL), torch.ones_like(out), **exact)
     g = torch.randn_like(out)
-    assert_close(
-        grad(out, table, g).sum(), g.sum(), rtol=1e-9, atol=1e-8
-    )  # sums of thousands: atol grows with them
+    assert_close(grad(out, table, g).sum(), g.sum(), rtol=1e-9, atol=1e-8)  # sums of thousands: atol grows with them
 
 
 @pytest.mark.parametrize("n", [0, 1, 1031])

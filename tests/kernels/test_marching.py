@@ -51,9 +51,7 @@ def near_border(rays_o, rays_d, samples, rule, grid):
 
 def as_set(samples, keep):
     """Samples as rows (ray, start, end) in a set; starts are sums of the same floats in both twins."""
-    rows = zip(
-        samples.ray_indices[keep].tolist(), samples.t_starts[keep].tolist(), samples.t_ends[keep].tolist()
-    )
+    rows = zip(samples.ray_indices[keep].tolist(), samples.t_starts[keep].tolist(), samples.t_ends[keep].tolist())
     return set(rows)
 
 
@@ -110,9 +108,7 @@ def test_by_hand(device):
 def test_cone_by_hand(device):
     full = OccupancyBits(torch.full((64,), 255, dtype=torch.uint8, device=device), 1, 8)
     ray = torch.tensor([[-1.0, 0.1, 0.1]], device=device), torch.tensor([[1.0, 0.0, 0.0]], device=device)
-    samples = march_rays(
-        *ray, torch.tensor([[0.25, 1.9]], device=device), full, StepRule(0.2, 0.5, cone_angle=0.5)
-    )
+    samples = march_rays(*ray, torch.tensor([[0.25, 1.9]], device=device), full, StepRule(0.2, 0.5, cone_angle=0.5))
     # 0.25 / 2 is below the shortest, 0.45 / 2 between, 1.0125 / 2 above the longest step.
     assert_close(samples.t_starts.cpu(), torch.tensor([0.25, 0.45, 0.675, 1.0125, 1.5125]))
     assert_close(samples.t_ends.cpu(), torch.tensor([0.45, 0.675, 1.0125, 1.5125, 2.0125]))
@@ -211,9 +207,7 @@ def test_directions_along_axes(device):
     rays_o, rays_d = rays_o.to(device), rays_d.to(device)
     spans = torch.tensor([[0.0, 4.0]], device=device).repeat(n, 1)
     got, want = (twin.march_rays(rays_o, rays_d, spans, grid, FINE) for twin in (KERNEL, reference))
-    assert (
-        got.packed_info == want.packed_info
-    ).float().mean() > 0.9  # once different, all later firsts differ
+    assert (got.packed_info == want.packed_info).float().mean() > 0.9  # once different, all later firsts differ
     assert (got.packed_info[:, 1] == want.packed_info[:, 1]).float().mean() > 0.95
 
 

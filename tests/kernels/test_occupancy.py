@@ -98,9 +98,7 @@ def test_sample_cells_matches_reference(n, device):
 
 
 def test_cell_centres_by_hand(device):
-    cells = torch.tensor(
-        [0, 7, 8 + 1], dtype=torch.int32, device=device
-    )  # resolution 2; the last in cascade 1
+    cells = torch.tensor([0, 7, 8 + 1], dtype=torch.int32, device=device)  # resolution 2; the last in cascade 1
     want = torch.tensor([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5], [1.0, -1.0, -1.0]])
     assert_close(occupancy.cell_centres(cells, 2).cpu(), want)
 

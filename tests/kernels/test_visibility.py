@@ -36,9 +36,7 @@ def test_visible_cells_match_reference(n, near, margin, device):
 def test_no_seen_point_lies_in_an_invisible_cell(near, device):
     cascades, resolution = 2, 16
     c2w, intrinsics, size = make_cameras(3, torch.device("cpu"))
-    visible = visible_cells(
-        cascades, resolution, c2w.to(device), intrinsics.to(device), size.to(device), near
-    )
+    visible = visible_cells(cascades, resolution, c2w.to(device), intrinsics.to(device), size.to(device), near)
     grid = OccupancyBits(pack_bits(visible.float(), 0.5), cascades, resolution)
     xy = torch.rand(20000, 3, 2) * size
     local = torch.cat([(xy - intrinsics[:, 2:]) / intrinsics[:, :2], torch.ones(20000, 3, 1)], 2)

@@ -4,14 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import TOLERANCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene_files import look_at, orbit
 from torch.testing import assert_close
 
+from helpers import TOLERANCE
 from omniseg.cameras import Camera, CameraModel, Cameras, pixel_centres
 from omniseg.data.colmap_model import MODELS, colmap_camera
+from scene_files import look_at, orbit
 
 DOUBLE = TOLERANCE[torch.float64]
 FLOAT = TOLERANCE[torch.float32]
@@ -55,9 +55,7 @@ def test_every_lens_is_tried():
 
 def test_rays_by_hand(device):
     camera = Camera(4, 2, fx=2.0, fy=2.0, cx=2.0, cy=1.0)
-    c2w = np.array(
-        [[[0.0, 0.0, 1.0, 5.0], [-1.0, 0.0, 0.0, 6.0], [0.0, -1.0, 0.0, 7.0]]]
-    )  # looks along world x
+    c2w = np.array([[[0.0, 0.0, 1.0, 5.0], [-1.0, 0.0, 0.0, 6.0], [0.0, -1.0, 0.0, 7.0]]])  # looks along world x
     cameras = Cameras.stack([camera], c2w).to(device)
     rays_o, rays_d = cameras.image_rays(0)
     assert rays_o.shape == rays_d.shape == (8, 3)
@@ -93,9 +91,7 @@ def test_lens_agrees_with_pycolmap(name):
     assert_close(ours[known, :2] / ours[known, 2:], theirs[known], rtol=1e-6, atol=1e-6)
     points = ours * torch.linspace(0.5, 4, len(ours), dtype=torch.float64)[:, None]
     projection = cameras.project(points)
-    assert_close(
-        projection.xy[0][known], torch.from_numpy(oracle.img_from_cam(points.numpy()))[known], **PIXELS
-    )
+    assert_close(projection.xy[0][known], torch.from_numpy(oracle.img_from_cam(points.numpy()))[known], **PIXELS)
 
 
 @pytest.mark.parametrize("name", LENSES)
@@ -111,9 +107,7 @@ def test_projection_inverts_rays(name):
 
 
 def test_float32_stays_within_a_hundredth_of_a_pixel():
-    camera = Camera(
-        1080, 1920, 1375.5, 1374.5, 554.6, 965.3, distortion=(0.058, -0.08, -1e-3, 1.6e-4, 0, 0, 0, 0)
-    )
+    camera = Camera(1080, 1920, 1375.5, 1374.5, 554.6, 965.3, distortion=(0.058, -0.08, -1e-3, 1.6e-4, 0, 0, 0, 0))
     cameras = Cameras.stack([camera], np.eye(3, 4)[None])
     xy = grid(camera).float()
     rays_o, rays_d = cameras.rays(torch.zeros(len(xy), dtype=torch.int64), xy)
@@ -135,9 +129,7 @@ def test_round_trip_of_any_reasonable_lens(k1, k2, p1, p2, fisheye, seed):
     numbers = (k1 / 4, k2 / 4, 0.0, 0.0, p1, p2, 0.0, 0.0) if fisheye else (k1, k2, p1, p2, *rest)
     camera = Camera(64, 48, 60.0, 61.0, 31.0, 25.0, model, numbers)
     cameras = stack(camera, poses=orbit(7)[seed % 7 : seed % 7 + 1])
-    xy = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * torch.tensor(
-        [64, 48]
-    )
+    xy = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * torch.tensor([64, 48])
     rays_o, rays_d = cameras.rays(torch.zeros(50, dtype=torch.int64), xy)
     assert_close(cameras.project(rays_o + 2 * rays_d).xy[0], xy, **PIXELS)
 

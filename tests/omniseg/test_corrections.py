@@ -24,9 +24,7 @@ def test_rotation_matrix_is_a_rotation():
 
 def test_rotation_matrix_by_hand():
     quarter = rotation_matrix(torch.tensor([[0.0, 0.0, math.pi / 2]]))
-    assert_close(
-        quarter[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), **TOLERANCE[torch.float32]
-    )
+    assert_close(quarter[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), **TOLERANCE[torch.float32])
 
 
 def test_rotation_matrix_gradient():
@@ -77,11 +75,7 @@ def test_gradient_reaches_every_parameter(device):
     views = torch.tensor([0, 1, 1], device=device)
     rays_o, rays_d = cameras.rays(views, torch.rand(3, 2, device=device) * 20)
     colour = corrections.colour(torch.rand(3, 3, device=device), views)
-    loss = (
-        (rays_o * torch.rand_like(rays_o)).sum()
-        + (rays_d * torch.rand_like(rays_d)).sum()
-        + colour.square().sum()
-    )
+    loss = (rays_o * torch.rand_like(rays_o)).sum() + (rays_d * torch.rand_like(rays_d)).sum() + colour.square().sum()
     loss.backward()
     for name, parameter in corrections.named_parameters():
         assert parameter.grad is not None, name

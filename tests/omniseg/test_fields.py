@@ -57,9 +57,7 @@ def test_density_and_colour(field, device):
 def test_no_points(field, device):
     density = field.density(torch.zeros(0, 3, device=device))
     assert density.sigmas.shape == (0,)
-    assert field.colour(
-        density.geometry, field.encode_directions(torch.zeros(0, 3, device=device))
-    ).shape == (0, 3)
+    assert field.colour(density.geometry, field.encode_directions(torch.zeros(0, 3, device=device))).shape == (0, 3)
 
 
 def test_density_is_differentiable_in_positions(field, device):

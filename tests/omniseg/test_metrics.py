@@ -56,9 +56,7 @@ def test_ssim_properties():
     assert math.isfinite(ssim(flat, torch.zeros_like(flat)))
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [((10, 20, 3), (10, 20, 3)), ((12, 12, 3), (12, 13, 3)), ((12, 12), (12, 12))]
-)
+@pytest.mark.parametrize(("a", "b"), [((10, 20, 3), (10, 20, 3)), ((12, 12, 3), (12, 13, 3)), ((12, 12), (12, 12))])
 def test_ssim_refuses(a: tuple, b: tuple):
     with pytest.raises(ValueError, match="image, target: expected two"):
         ssim(torch.rand(a), torch.rand(b))

@@ -24,9 +24,7 @@ def ball(positions: Tensor) -> Tensor:
     return torch.where(positions.norm(dim=1) < RADIUS, 50.0, 0.0)
 
 
-def update(
-    grid: OccupancyGrid, density: Callable[[Tensor], Tensor] = ball, times: int = 40, strictness: float = 1.0
-):
+def update(grid: OccupancyGrid, density: Callable[[Tensor], Tensor] = ball, times: int = 200, strictness: float = 1.0):
     generator = torch.Generator(grid.bits.device).manual_seed(0)
     for _ in range(times):
         grid.update(density, strictness, generator)

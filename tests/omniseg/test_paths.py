@@ -27,9 +27,7 @@ def check_cameras(path: Cameras, n: int) -> np.ndarray:
     assert len(path) == n
     assert np.isfinite(c2w).all()
     rotation = c2w[:, :, :3]
-    np.testing.assert_allclose(
-        rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (n, 3, 3)), atol=1e-5
-    )
+    np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (n, 3, 3)), atol=1e-5)
     assert (np.linalg.det(rotation) > 0).all()
     np.testing.assert_allclose(rotation[:, 2, 0], 0, atol=1e-5, err_msg="the right axis is level")
     assert (rotation[:, 2, 1] <= 1e-5).all(), "the down axis points down"

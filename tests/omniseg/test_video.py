@@ -29,9 +29,7 @@ def test_video_holds_the_frames(tmp_path: Path):
     save_frames(path, frames(7), [], rate=5)
     stored = read(path)
     assert [frame.shape for frame in stored] == [(32, 48, 3)] * 7
-    assert [round(float(frame.mean())) for frame in stored] == pytest.approx(
-        [40 + 20 * k for k in range(7)], abs=4
-    )
+    assert [round(float(frame.mean())) for frame in stored] == pytest.approx([40 + 20 * k for k in range(7)], abs=4)
     assert list(path.parent.iterdir()) == [path]
 
 

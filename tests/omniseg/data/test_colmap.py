@@ -3,6 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from omniseg.cameras import CameraModel
+from omniseg.data import read_scene
+from omniseg.data.colmap import read_model
+from omniseg.errors import InputError
 from scene_files import (
     COLMAP_NAMES,
     HEIGHT,
@@ -17,11 +22,6 @@ from scene_files import (
     write_colmap_text,
     write_images,
 )
-
-from omniseg.cameras import CameraModel
-from omniseg.data import read_scene
-from omniseg.data.colmap import read_model
-from omniseg.errors import InputError
 
 POINTS = np.random.default_rng(0).normal(size=(250, 3))
 
@@ -83,9 +83,7 @@ def test_agrees_with_pycolmap(name):
         )
     xyz = {key: point.xyz for key, point in theirs.points3D.items()}
     assert len(ours.points.xyz) == len(xyz)
-    np.testing.assert_array_equal(
-        np.sort(ours.points.xyz, axis=0), np.sort(np.array(list(xyz.values())), axis=0)
-    )
+    np.testing.assert_array_equal(np.sort(ours.points.xyz, axis=0), np.sort(np.array(list(xyz.values())), axis=0))
     assert ours.points.track.sum() == theirs.compute_num_observations()
 
 
@@ -105,21 +103,13 @@ def test_a_model_that_pycolmap_wrote(tmp_path):
 @pytest.mark.parametrize("model", range(len(COLMAP_NAMES)))
 def test_camera_models(tmp_path, model):
     pycolmap = pytest.importorskip("pycolmap", reason="pycolmap knows how many parameters each model has")
-    n = len(
-        pycolmap.Camera(
-            model=COLMAP_NAMES[model], width=1, height=1, params=_params(COLMAP_NAMES[model])
-        ).params
-    )
+    n = len(pycolmap.Camera(model=COLMAP_NAMES[model], width=1, height=1, params=_params(COLMAP_NAMES[model])).params)
     params = tuple(30.0 + i for i in range(n))
     write_colmap(tmp_path, orbit(2), cameras=[(7, model, WIDTH, HEIGHT, params)])
     camera = read_scene(tmp_path).views[0].camera
     fisheye = COLMAP_NAMES[model].endswith("FISHEYE")
     assert camera.model == (
-        CameraModel.FOV
-        if COLMAP_NAMES[model] == "FOV"
-        else CameraModel.FISHEYE
-        if fisheye
-        else CameraModel.PERSPECTIVE
+        CameraModel.FOV if COLMAP_NAMES[model] == "FOV" else CameraModel.FISHEYE if fisheye else CameraModel.PERSPECTIVE
     )
     assert {camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion} - {0.0} == set(params)
 

@@ -4,6 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
+
+from omniseg.data import pixels as pixels_module
+from omniseg.data import read_scene
+from omniseg.data.images import default_downsample, load_images
+from omniseg.data.normalisation import Normalisation, place
+from omniseg.data.pixels import image_header, read_image, shrink
+from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,
     WIDTH,
@@ -14,14 +22,6 @@ from scene_files import (
     write_images,
     write_transforms,
 )
-from torch.testing import assert_close
-
-from omniseg.data import pixels as pixels_module
-from omniseg.data import read_scene
-from omniseg.data.images import default_downsample, load_images
-from omniseg.data.normalisation import Normalisation, place
-from omniseg.data.pixels import image_header, read_image, shrink
-from omniseg.errors import InputError
 
 HERE = Normalisation.identity()
 
@@ -179,9 +179,7 @@ def test_images_that_do_not_open(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_images_cut_short_do_not_open_where_opencv_would_guess_the_rest(tmp_path, monkeypatch, name):
     write_image(tmp_path / name)
-    monkeypatch.setattr(
-        pixels_module, "decode", lambda data: np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    )  # OpenCV 4
+    monkeypatch.setattr(pixels_module, "decode", lambda data: np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # OpenCV 4
     content = (tmp_path / name).read_bytes()
     read_image(tmp_path / name)
     (tmp_path / name).write_bytes(content + b"appended by a phone")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scene_files import HEIGHT, WIDTH, real_capture, sideways, write_image, write_images, write_llff
 
 from omniseg.data import read_scene
 from omniseg.errors import InputError
+from scene_files import HEIGHT, WIDTH, real_capture, sideways, write_image, write_images, write_llff
 
 
 def fails(root, *words):
@@ -30,9 +30,7 @@ def test_smaller_images_alone(tmp_path):
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     write_images(tmp_path / "images_2", ["a.png", "b.png"], width=12, height=8)
     views = read_scene(tmp_path).views
-    assert [view.images for view in views] == [
-        {2: tmp_path / "images_2" / name} for name in ("a.png", "b.png")
-    ]
+    assert [view.images for view in views] == [{2: tmp_path / "images_2" / name} for name in ("a.png", "b.png")]
 
 
 @pytest.mark.parametrize(

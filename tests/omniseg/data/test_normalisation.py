@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene_files import look_at, orbit, real_capture, sideways
 
 from omniseg.cameras import Camera
 from omniseg.data import read_scene
@@ -13,6 +12,7 @@ from omniseg.data.normalisation import Normalisation, place
 from omniseg.data.poses import capture_kind, checked_pose, opengl_to_opencv
 from omniseg.data.scene import Scene, View
 from omniseg.errors import InputError
+from scene_files import look_at, orbit, real_capture, sideways
 
 CAMERA = Camera(240, 160, 200.0, 200.0, 120.0, 80.0)
 HALF_VIEW = 80 / 200
@@ -52,9 +52,7 @@ def test_similarity_there_and_back(seed, scale):
     # A point one unit in front of a camera stays in front of it, `scale` away.
     ahead = poses[:, :, 3] + poses[:, :, 2]
     out = normalisation.c2w(poses)
-    np.testing.assert_allclose(
-        normalisation.points(ahead), out[:, :, 3] + scale * out[:, :, 2], rtol=1e-9, atol=1e-9
-    )
+    np.testing.assert_allclose(normalisation.points(ahead), out[:, :, 3] + scale * out[:, :, 2], rtol=1e-9, atol=1e-9)
     saved = Normalisation.from_dict(json.loads(json.dumps(normalisation.to_dict())))
     np.testing.assert_array_equal(saved.points(x), normalisation.points(x))
 
@@ -107,9 +105,7 @@ def test_other_objects_without_surroundings():
 
 
 @settings(deadline=None, max_examples=20)
-@given(
-    seed=st.integers(0, 1000), scale=st.floats(0.01, 100.0), n=st.integers(3, 20), height=st.floats(0.0, 3.0)
-)
+@given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100.0), n=st.integers(3, 20), height=st.floats(0.0, 3.0))
 def test_an_orbit_is_placed_alike_in_any_coordinates(seed, scale, n, height):
     poses = orbit(n, height=height)
     here = place(make_scene(poses))
@@ -128,9 +124,7 @@ def test_an_orbit_is_placed_alike_in_any_coordinates(seed, scale, n, height):
 
 def test_a_capture_from_one_side_faces_y():
     placement = place(make_scene(moved(sideways(7), random_rotation(3), np.ones(3), 2.0), "forward"))
-    forward = scene_poses(make_scene(moved(sideways(7), random_rotation(3), np.ones(3), 2.0)), placement)[
-        :, :, 2
-    ]
+    forward = scene_poses(make_scene(moved(sideways(7), random_rotation(3), np.ones(3), 2.0)), placement)[:, :, 2]
     np.testing.assert_allclose(forward.mean(0), [0, 1, 0], atol=1e-6)
 
 
@@ -147,9 +141,7 @@ def test_points_tell_what_a_forward_capture_looks_at():
 
 
 def test_points_outvote_nearly_parallel_axes_that_cross_elsewhere():
-    poses = np.stack(
-        [look_at([x, -5, 0], [0.6 * x, -3, 0]) for x in np.linspace(-1.5, 1.5, 9)]
-    )  # cross at y = 0
+    poses = np.stack([look_at([x, -5, 0], [0.6 * x, -3, 0]) for x in np.linspace(-1.5, 1.5, 9)])  # cross at y = 0
     wall = np.random.default_rng(0).normal([0, 20, 0], [3, 0.1, 3], (500, 3))
     centre = place(make_scene(poses, "forward", points=wall)).normalisation.inverse_points(np.zeros(3))
     np.testing.assert_allclose(centre, [0, 20, 0], atol=1)
@@ -234,9 +226,7 @@ def test_a_few_stray_views_do_not_move_the_centre():
 def test_kinds():
     assert capture_kind(sideways(9)) == "forward"
     assert capture_kind(orbit(9)) == "unbounded"
-    assert (
-        capture_kind(np.stack([look_at([0, y, 0], [0, 99, 0]) for y in range(5)])) == "unbounded"
-    )  # a drive
+    assert capture_kind(np.stack([look_at([0, y, 0], [0, 99, 0]) for y in range(5)])) == "unbounded"  # a drive
     assert capture_kind(orbit(1)) == "forward"
 
 

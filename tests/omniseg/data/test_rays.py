@@ -4,16 +4,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import TOLERANCE
-from scene_files import HEIGHT, WIDTH, orbit, write_colmap, write_image, write_transforms
 from torch.testing import assert_close
 
+from helpers import TOLERANCE
 from omniseg.data import images as images_module
 from omniseg.data import rays as rays_module
 from omniseg.data import read_scene
 from omniseg.data.images import load_images
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.rays import RaySampler
+from scene_files import HEIGHT, WIDTH, orbit, write_colmap, write_image, write_transforms
 
 
 @pytest.fixture

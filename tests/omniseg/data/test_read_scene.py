@@ -1,8 +1,8 @@
 import pytest
-from scene_files import orbit, sideways, write_colmap, write_image, write_llff, write_transforms
 
 from omniseg.data import READERS, read_scene
 from omniseg.errors import InputError
+from scene_files import orbit, sideways, write_colmap, write_image, write_llff, write_transforms
 
 
 def fails(root, *words):

@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from scene_files import frames, opengl, orbit, write_image, write_images, write_json
 
 from omniseg.data import read_scene
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
+from scene_files import frames, opengl, orbit, write_image, write_images, write_json
 
 BOX = [[-3.0, -2.0, 0.0], [3.0, 2.0, 2.5]]
 
@@ -35,9 +35,7 @@ def write_author(root, n_images=16, stride=5, names="rgb_{}.jpg", step=1, axes=N
         matrix[:, 1:3] *= -1  # their axes are OpenCV's
         listed.append({"file_path": "results/frame0.jpg", "transform_matrix": matrix.tolist()})
     meta = {"fl_x": 30.0, "fl_y": 30.0, "w": 24, "h": 16, "aabb": BOX, "integer_depth_scale": 1e-3}
-    write_json(
-        root / "transforms_train.json", {**meta, "frames": listed} | ({"camera_axes": axes} if axes else {})
-    )
+    write_json(root / "transforms_train.json", {**meta, "frames": listed} | ({"camera_axes": axes} if axes else {}))
     for i in range(n_images):
         write_image(root / "results" / "rgb" / names.format(f"{i * step:06d}"))
         write_image(root / "results" / "depth" / f"depth{i * step:06d}.png")
@@ -132,9 +130,7 @@ def test_no_images(tmp_path):
     fails(tmp_path, "results/rgb", "holds no images")
 
 
-@pytest.mark.parametrize(
-    "box", [None, [[0, 0, 0]], [[1, 1, 1], [0, 2, 2]], [[0, 0, float("nan")], [1, 1, 1]], "big"]
-)
+@pytest.mark.parametrize("box", [None, [[0, 0, 0]], [[1, 1, 1], [0, 2, 2]], [[0, 0, float("nan")], [1, 1, 1]], "big"])
 def test_boxes_that_cannot_be(tmp_path, box):
     write_room(tmp_path, n_test=0)
     path = tmp_path / "transforms_train.json"

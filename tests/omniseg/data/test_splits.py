@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from scene_files import orbit, write_transforms
 
 from omniseg.data import read_scene
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
+from scene_files import orbit, write_transforms
 
 
 @pytest.fixture

@@ -3,6 +3,10 @@ import math
 
 import numpy as np
 import pytest
+
+from omniseg.cameras import CameraModel
+from omniseg.data import read_scene
+from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,
     WIDTH,
@@ -14,10 +18,6 @@ from scene_files import (
     write_json,
     write_transforms,
 )
-
-from omniseg.cameras import CameraModel
-from omniseg.data import read_scene
-from omniseg.errors import InputError
 
 
 def fails(root, *words):
@@ -55,9 +55,7 @@ def test_opengl_axes_by_hand(tmp_path):
     np.testing.assert_array_equal(read_scene(tmp_path).views[0].c2w[:, :3], np.diag([1, -1, -1]))
 
 
-@pytest.mark.parametrize(
-    "spelling", ["./images/0000", "images\\0000.png", "images/0000.jpg", "images/0000.png"]
-)
+@pytest.mark.parametrize("spelling", ["./images/0000", "images\\0000.png", "images/0000.jpg", "images/0000.png"])
 def test_spellings_of_a_file_path(tmp_path, spelling):
     write_transforms(tmp_path, orbit(1))
     edit(tmp_path, frames=frames([spelling], orbit(1)))

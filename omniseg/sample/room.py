@@ -6,11 +6,10 @@ bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
 
 import numpy as np
 
-from omniseg.data import sample_furniture as furniture
-from omniseg.data import sample_things as things
-from omniseg.data.sample_furniture import BRASS, CREAM, Palette, along
-from omniseg.data.sample_patterns import Pattern
-from omniseg.data.sample_plan import Builder, Paint, RoomPlan
+from omniseg.sample import furniture, things
+from omniseg.sample.furniture import BRASS, CREAM, Palette, along
+from omniseg.sample.patterns import Pattern
+from omniseg.sample.plan import Builder, Paint, RoomPlan
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
@@ -139,9 +138,7 @@ def _window(b: Builder, palette: Palette) -> int:
             with wall.object(name) as o:
                 for k in range(6):
                     x = side * (0.5 * width + 0.10 + 0.062 * k)
-                    o.cone(
-                        "cloth", (x, -0.13 + 0.022 * (k % 2), 0.06), 2.26, o.near(0.046, 0.003), 0.044, cloth
-                    )
+                    o.cone("cloth", (x, -0.13 + 0.022 * (k % 2), 0.06), 2.26, o.near(0.046, 0.003), 0.044, cloth)
         with wall.object("curtain rod") as o:
             o.cone("rod", (-1.5, -0.12, 2.36), 3.0, 0.014, 0.014, BRASS, roll=90)
             for side in (-1, 1):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Camera, CameraModel
-from omniseg.data.sample_charts import Charts, lay_charts, light_at
-from omniseg.data.sample_light import Lights, gather_light
-from omniseg.data.sample_patterns import colour_at
-from omniseg.data.sample_plan import LEVELS, Label
-from omniseg.data.sample_room import describe_room
-from omniseg.data.sample_shapes import (
+from omniseg.sample.charts import Charts, lay_charts, light_at
+from omniseg.sample.light import Lights, gather_light
+from omniseg.sample.patterns import colour_at
+from omniseg.sample.plan import LEVELS, Label
+from omniseg.sample.room import describe_room
+from omniseg.sample.shapes import (
     FAR,
     half_extent,
     normal,
@@ -23,7 +23,7 @@ from omniseg.data.sample_shapes import (
     to_world_direction,
     vec3,
 )
-from omniseg.data.sample_tracer import (
+from omniseg.sample.tracer import (
     Solids,
     build_solids,
     cell_lists,
@@ -266,16 +266,12 @@ def _shade(
                     light = light_at(i, p, n_local, shapes, info, charts, texels)
                     lit_up, lit_solid = up, i
                 look = ti.Vector([surfaces[i, k] for k in range(12)])
-                shine = colour_at(info[i, 1], world, p, n_local, half_extent(shapes, i), look) * (
-                    light + look[9]
-                )
+                shine = colour_at(info[i, 1], world, p, n_local, half_extent(shapes, i), look) * (light + look[9])
                 if look[8] > 0.0:
                     # A soft image of the window, dimmed where little light arrives anyway.
                     facing = -towards.dot(up)
                     mirrored = towards + 2.0 * facing * up
-                    spread = (
-                        (vec3(lights[1, 0], lights[1, 1], lights[1, 2]) - world).normalized().dot(mirrored)
-                    )
+                    spread = (vec3(lights[1, 0], lights[1, 1], lights[1, 2]) - world).normalized().dot(mirrored)
                     lobe = ti.exp(14.0 * (spread - 1.0)) * ti.min(light.sum() / 3.0, 1.0)
                     shine += look[8] * lobe * (0.3 + 0.7 * (1.0 - ti.max(facing, 0.0)) ** 3)
                 total += _display(shine)

@@ -10,7 +10,7 @@ import taichi as ti
 import torch
 from torch import Tensor
 
-from omniseg.data.sample_shapes import (
+from omniseg.sample.shapes import (
     FAR,
     bounding_gap,
     distance,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from omniseg.data.sample_patterns import Pattern
-from omniseg.data.sample_shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
+from omniseg.sample.patterns import Pattern
+from omniseg.sample.shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
 
 LEVELS = ("part", "object", "group")
 """Levels of the labels, from fine to coarse."""
@@ -139,9 +139,7 @@ class Builder:
         """Everything built inside belongs to the object of this name."""
         yield replace(self, object_id=self._file("object", name, self.group_id))
 
-    def box(
-        self, part: str, centre: Vector, size: Vector, paint: Paint, rounding: float = 0.0, **turn: float
-    ):
+    def box(self, part: str, centre: Vector, size: Vector, paint: Paint, rounding: float = 0.0, **turn: float):
         """A box of these edges."""
         half = [0.5 * edge for edge in size]
         self._add(BOX, part, centre, [*half, min(rounding, 0.999 * min(half))], paint, turn)
@@ -203,9 +201,7 @@ class Builder:
         """Everything built so far, as arrays."""
         names = self.tables.names
         part = np.array(self.tables.parts, dtype=np.int64)
-        above = {
-            level: np.array([0, *(entry.parent or 0 for entry in names[level].values())]) for level in LEVELS
-        }
+        above = {level: np.array([0, *(entry.parent or 0 for entry in names[level].values())]) for level in LEVELS}
         object_ = above["part"][part]
         return RoomPlan(
             aabb=aabb,
@@ -230,9 +226,7 @@ class Builder:
         entries[number] = Label(name, parent)
         return number
 
-    def _add(
-        self, kind: int, part: str, centre: Vector, par: Vector, paint: Paint, turn: Mapping[str, float]
-    ) -> None:
+    def _add(self, kind: int, part: str, centre: Vector, par: Vector, paint: Paint, turn: Mapping[str, float]) -> None:
         if not (self.group_id and self.object_id):
             raise ValueError(f"part {part!r}: build inside of a group and an object")
         owner = self.tables.names["object"][self.object_id].name

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from omniseg.cameras import CameraModel
-from omniseg.data import read_scene, sample
-from omniseg.data.sample import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
-from omniseg.data.sample_plan import LEVELS
-from omniseg.data.sample_view import build_room, render_room
+from omniseg.data import read_scene
 from omniseg.errors import InputError
+from omniseg.sample import capture as sample
+from omniseg.sample.capture import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
+from omniseg.sample.plan import LEVELS
+from omniseg.sample.view import build_room, render_room
 
 N_TRAIN, N_TEST = 7, 2
 
@@ -73,8 +74,7 @@ def test_names_are_unique_and_their_parents_exist(room):
         assert sorted(entries) == list(range(1, len(entries) + 1))
         assert len({entry.name for entry in entries.values()}) == len(entries)
         assert all(
-            (entry.parent in room.names[coarse]) if coarse else entry.parent is None
-            for entry in entries.values()
+            (entry.parent in room.names[coarse]) if coarse else entry.parent is None for entry in entries.values()
         )
         assert set(room.ids[fine].tolist()) == set(entries)
 
@@ -161,9 +161,7 @@ def test_test_views_lie_evenly_on_the_path(n_train, n_test):
 
 
 def test_distance_is_that_of_a_solid_by_hand(room):
-    found = room.label_points(
-        torch.tensor([[2.0, -0.3, 0.05], [0.0, -0.3, 2.5], [0.0, 0.0, -0.02], [9.0, 0.0, 1.0]])
-    )
+    found = room.label_points(torch.tensor([[2.0, -0.3, 0.05], [0.0, -0.3, 2.5], [0.0, 0.0, -0.02], [9.0, 0.0, 1.0]]))
     names = [room.names["part"][i].name for i in found.labels["part"].tolist()]
     assert names == ["floor: floor", "ceiling: ceiling", "floor: floor", "walls: east wall"]
     # The slabs around the room are 0.1 m thick.
@@ -220,9 +218,7 @@ def test_render_refuses_lenses_and_other_poses(room):
 
 
 def test_files_are_plain(folder, device):
-    meta = {
-        split: json.loads((folder / f"transforms_{split}.json").read_text()) for split in ("train", "test")
-    }
+    meta = {split: json.loads((folder / f"transforms_{split}.json").read_text()) for split in ("train", "test")}
     stems = {split: {frame["file_path"] for frame in meta[split]["frames"]} for split in meta}
     assert len(stems["train"]) == N_TRAIN
     assert len(stems["test"]) == N_TEST

@@ -202,9 +202,7 @@ def normal(kind, par, p):
         n = ti.max(q, 0.0)
         if n.norm() < 1e-6:  # no rounding here: the face that is nearest
             largest = q.max()
-            n = ti.select(
-                q.x == largest, vec3(1, 0, 0), ti.select(q.y == largest, vec3(0, 1, 0), vec3(0, 0, 1))
-            )
+            n = ti.select(q.x == largest, vec3(1, 0, 0), ti.select(q.y == largest, vec3(0, 1, 0), vec3(0, 0, 1)))
         n *= ti.select(p < 0.0, -1.0, 1.0)
     else:
         for i in range(4):  # a loop keeps the distance function compiled once

@@ -2,9 +2,9 @@
 
 import math
 
-from omniseg.data.sample_furniture import BLACK, BRASS, CREAM, LEAF, SOIL
-from omniseg.data.sample_patterns import Pattern
-from omniseg.data.sample_plan import Builder, Paint
+from omniseg.sample.furniture import BLACK, BRASS, CREAM, LEAF, SOIL
+from omniseg.sample.patterns import Pattern
+from omniseg.sample.plan import Builder, Paint
 
 
 def mug(b: Builder, colour: str) -> None:
@@ -59,9 +59,7 @@ def laptop(b: Builder) -> None:
     """An open laptop; its user sits at -y."""
     metal = Paint("#b9bcc0", gloss=0.12, style=0.03)
     b.box("base", (0, 0, 0.009), (0.33, 0.23, 0.018), metal, rounding=0.006)
-    b.box(
-        "keyboard", (0, 0.025, 0.0185), (0.28, 0.11, 0.004), Paint("#35373b", "#55585e", Pattern.CHECK, 0.04)
-    )
+    b.box("keyboard", (0, 0.025, 0.0185), (0.28, 0.11, 0.004), Paint("#35373b", "#55585e", Pattern.CHECK, 0.04))
     lid = b.at((0, 0.115, 0.016), pitch=-16)
     lid.box("lid", (0, 0, 0.11), (0.33, 0.008, 0.22), metal, rounding=0.003)
     lid.box(
@@ -78,9 +76,7 @@ def plate(b: Builder, colour: str) -> None:
     b.cone("plate", (0, 0, 0), 0.012, 0.075, 0.105, glaze)
     b.ring("plate", (0, 0, 0.014), 0.104, 0.006, glaze)
     cake = b.at((0.0, 0.0, 0.012), yaw=b.near(20, 40))
-    cake.box(
-        "cake", (0, 0, 0.02), (0.10, 0.055, 0.04), Paint("#c98d4e", "#9c6330", Pattern.STRIPES, 0.02, style=2)
-    )
+    cake.box("cake", (0, 0, 0.02), (0.10, 0.055, 0.04), Paint("#c98d4e", "#9c6330", Pattern.STRIPES, 0.02, style=2))
     cake.box("icing", (0, 0, 0.047), (0.102, 0.057, 0.014), Paint("#f2e3d8", style=0.05), rounding=0.006)
     cake.ball("cherry", (0.02, 0, 0.064), 0.013, Paint("#a3202a", gloss=0.15))
 
@@ -112,9 +108,7 @@ def globe(b: Builder) -> None:
     """A globe on a stand."""
     b.cone("stand", (0, 0, 0), 0.02, 0.07, 0.06, BRASS)
     b.cone("stand", (0, 0, 0.02), 0.05, 0.01, 0.01, BRASS)
-    b.ball(
-        "ball", (0, 0, 0.15), 0.092, Paint("#3d6f8c", "#b9a468", Pattern.SPECKLE, length=0.075, gloss=0.05)
-    )
+    b.ball("ball", (0, 0, 0.15), 0.092, Paint("#3d6f8c", "#b9a468", Pattern.SPECKLE, length=0.075, gloss=0.05))
     b.ring("meridian", (0, 0, 0.15), 0.102, 0.006, BRASS, pitch=90, yaw=30)
 
 
@@ -123,9 +117,7 @@ def basket(b: Builder) -> None:
     weave = Paint("#b58b55", "#8a6436", Pattern.STRIPES, length=0.03, style=2)
     b.shell("basket", (0, 0, 0.0), 0.20, 0.105, 0.125, 0.014, weave)
     b.cone("basket", (0, 0, 0.005), 0.015, 0.10, 0.10, weave)
-    b.ball(
-        "blanket", (0, 0, 0.15), (0.11, 0.11, 0.085), Paint("#d8cdb8", "#b9ab92", Pattern.FABRIC, length=0.04)
-    )
+    b.ball("blanket", (0, 0, 0.15), (0.11, 0.11, 0.085), Paint("#d8cdb8", "#b9ab92", Pattern.FABRIC, length=0.04))
 
 
 def potted_plant(b: Builder, pot: Paint, height: float, leaves: int) -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from omniseg.cameras import Camera
-from omniseg.data.sample_plan import LEVELS
-from omniseg.data.sample_view import SampleImage, SampleRoom, build_room, render_room
 from omniseg.errors import InputError
+from omniseg.sample.plan import LEVELS
+from omniseg.sample.view import SampleImage, SampleRoom, build_room, render_room
 
 DEPTH_SCALE = 2e-4
 """Metres per step of the depth images: 13 m fit into 16 bits."""
@@ -77,9 +77,7 @@ def make_sample(
         if value < least:
             raise InputError(f"{name}: expected at least {least}, got {value}")
     if train_views + test_views > 9999:
-        raise InputError(
-            f"train_views, test_views: expected at most 9999 together, got {train_views + test_views}"
-        )
+        raise InputError(f"train_views, test_views: expected at most 9999 together, got {train_views + test_views}")
     out = Path(out)
     partial = out.with_name(out.name + ".partial")
     try:
@@ -112,9 +110,7 @@ def camera_path(n: int) -> np.ndarray:
         angle = 3.0 * wave + 0.94
         x, y = math.cos(angle), math.sin(angle)
         # Between an ellipse and a rectangle: close to the walls, clear of the table.
-        reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (
-            1 / 3
-        )
+        reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (1 / 3)
         eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.20 * math.cos(wave)])
         aside = angle + wave + 1.2
         poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), 0.78]))
@@ -162,9 +158,7 @@ def _is_ours(folder: Path) -> bool:
 def _prepare(partial: Path, mark: Mapping[str, object]) -> None:
     if partial.exists():
         if not _is_ours(partial):
-            raise InputError(
-                f"{partial}: is in the way and was not made here.\nMove it, or choose another folder."
-            )
+            raise InputError(f"{partial}: is in the way and was not made here.\nMove it, or choose another folder.")
         shutil.rmtree(partial)  # what an interrupted run left
     partial.mkdir(parents=True)
     (partial / _MARK).write_text(json.dumps(mark, indent=2) + "\n")
@@ -186,9 +180,7 @@ def _publish(partial: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write(
-    folder: Path, seed: int, n_train: int, n_test: int, width: int, height: int, progress: bool
-) -> None:
+def _write(folder: Path, seed: int, n_train: int, n_test: int, width: int, height: int, progress: bool) -> None:
     camera = sample_camera(width, height)
     test = is_test_view(n_train, n_test)
     poses = camera_path(n_train + n_test)
@@ -210,9 +202,7 @@ def _write(
         frames = [_frame(int(k), poses[k]) for k in np.flatnonzero(chosen)]
         _write_json(folder / f"transforms_{split}.json", _transforms(camera, room, frames))
     names = {
-        level: {
-            str(i): {"name": entry.name, "parent": entry.parent} for i, entry in room.names[level].items()
-        }
+        level: {str(i): {"name": entry.name, "parent": entry.parent} for i, entry in room.names[level].items()}
         for level in LEVELS
     }
     _write_json(folder / "labels" / "names.json", names)

@@ -13,7 +13,7 @@ import taichi as ti
 import torch
 from torch import Tensor
 
-from omniseg.data.sample_shapes import (
+from omniseg.sample.shapes import (
     FAR,
     SHELL,
     distance,
@@ -25,7 +25,7 @@ from omniseg.data.sample_shapes import (
     to_world_direction,
     vec3,
 )
-from omniseg.data.sample_tracer import (
+from omniseg.sample.tracer import (
     SHELL_SOLIDS,
     Solids,
     cell_lists,
@@ -166,9 +166,7 @@ def _place(
 
 
 @ti.kernel
-def _mean_of_neighbours(
-    charts: integer_rows, chart_of: integers, lit: integers, values: real_rows, out: real_rows
-):
+def _mean_of_neighbours(charts: integer_rows, chart_of: integers, lit: integers, values: real_rows, out: real_rows):
     """Mean over the 3 x 3 neighbours in the chart that light can reach."""
     for n in range(chart_of.shape[0]):
         chart = chart_of[n]

@@ -11,10 +11,10 @@ import taichi as ti
 import torch
 from torch import Tensor
 
-from omniseg.data.sample_charts import Charts, fill_light, light_at, smooth_light
-from omniseg.data.sample_patterns import random01
-from omniseg.data.sample_shapes import normal, parameters, to_local, vec2, vec3
-from omniseg.data.sample_tracer import (
+from omniseg.sample.charts import Charts, fill_light, light_at, smooth_light
+from omniseg.sample.patterns import random01
+from omniseg.sample.shapes import normal, parameters, to_local, vec2, vec3
+from omniseg.sample.tracer import (
     Solids,
     cell_lists,
     cell_reals,
@@ -114,17 +114,12 @@ def _direct(
                 towards = _around(towards, 1.0 - s.x * (1.0 - ti.cos(lights[0, 6])), s.y)
                 # Only what lies in the beam of the window can see the sun.
                 at_pane = x + towards * ((lights[1, 1] - x.y) / towards.y)
-                if (
-                    ti.abs(at_pane.x - lights[1, 0]) > lights[1, 6]
-                    or ti.abs(at_pane.z - lights[1, 2]) > lights[1, 7]
-                ):
+                if ti.abs(at_pane.x - lights[1, 0]) > lights[1, 6] or ti.abs(at_pane.z - lights[1, 2]) > lights[1, 7]:
                     weight = 0.0
             else:
                 spot = towards + 0.7 * lights[i, 6] * _around(vec3(0.0, 0.0, 1.0), 2.0 * s.x - 1.0, s.y)
                 if i == 1:
-                    spot = towards + vec3(
-                        (2.0 * s.x - 1.0) * lights[1, 6], 0.0, (2.0 * s.y - 1.0) * lights[1, 7]
-                    )
+                    spot = towards + vec3((2.0 * s.x - 1.0) * lights[1, 6], 0.0, (2.0 * s.y - 1.0) * lights[1, 7])
                 gap = spot - x
                 towards = gap.normalized()
                 # Beside a light few samples see most of it: a bound keeps them from sparkling.
@@ -166,9 +161,7 @@ def _bounce(
             t, i = trace(x, towards, shapes, info, room, cells, items, leap)
             if i >= 0 and info[i, 2] == 0:  # the pane's light has come by shadow rays
                 p = to_local(shapes, i, x + t * towards)
-                light = light_at(
-                    i, p, normal(info[i, 0], parameters(shapes, i), p), shapes, info, charts, texels
-                )
+                light = light_at(i, p, normal(info[i, 0], parameters(shapes, i), p), shapes, info, charts, texels)
                 for c in ti.static(range(3)):
                     mean_colour = 0.6 * surfaces[i, c] + 0.4 * surfaces[i, 3 + c]
                     total[c] += mean_colour * (light[c] + surfaces[i, 9])

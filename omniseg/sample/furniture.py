@@ -7,8 +7,8 @@ whatever the builder's origin lies on.
 import math
 from dataclasses import dataclass, replace
 
-from omniseg.data.sample_patterns import Pattern
-from omniseg.data.sample_plan import Builder, Paint
+from omniseg.sample.patterns import Pattern
+from omniseg.sample.plan import Builder, Paint
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,7 @@ def coffee_table(b: Builder, palette: Palette) -> float:
     for k in range(3):
         angle = math.radians(120 * k + 30)
         foot = (0.29 * math.cos(angle), 0.29 * math.sin(angle), 0)
-        b.at(foot, yaw=120 * k + 30).cone(
-            f"leg {k + 1}", (0, 0, 0), 0.40, 0.015, 0.022, along(palette.oak, 2), roll=-9
-        )
+        b.at(foot, yaw=120 * k + 30).cone(f"leg {k + 1}", (0, 0, 0), 0.40, 0.015, 0.022, along(palette.oak, 2), roll=-9)
     return 0.42
 
 
@@ -155,9 +153,7 @@ def bookcase(b: Builder, palette: Palette, width: float, height: float, bays: in
     """A bookcase 0.30 m deep, its back at -y; returns the heights of its boards, lowest first."""
     depth, thick, oak = 0.30, 0.025, palette.oak
     for side, name in ((-1, "left side"), (1, "right side")):
-        b.box(
-            name, (side * (0.5 * width - 0.5 * thick), 0, 0.5 * height), (thick, depth, height), along(oak, 2)
-        )
+        b.box(name, (side * (0.5 * width - 0.5 * thick), 0, 0.5 * height), (thick, depth, height), along(oak, 2))
     b.box(
         "back panel",
         (0, -0.5 * depth + 0.006, 0.5 * height),
@@ -208,18 +204,14 @@ def book_pile(b: Builder, palette: Palette, count: int) -> float:
         thick = b.near(0.035, 0.008)
         size = (b.near(0.25, 0.03) - 0.015 * k, b.near(0.18, 0.015) - 0.01 * k, thick)
         cover = _book_cover(b, palette, 0.2)
-        b.at((0, 0, z), yaw=b.near(0, 14)).box(
-            f"book {k + 1}", (0, 0, 0.5 * thick), size, cover, rounding=0.004
-        )
+        b.at((0, 0, z), yaw=b.near(0, 14)).box(f"book {k + 1}", (0, 0, 0.5 * thick), size, cover, rounding=0.004)
         z += thick
     return z
 
 
 def _book_cover(b: Builder, palette: Palette, height: float) -> Paint:
     colour = b.pick(*palette.books)
-    return Paint(
-        colour, b.pick("#e8dcc0", "#c9a24a", "#efe9dc"), Pattern.SPINE, length=0.05, style=b.pick(0, 1, 2)
-    )
+    return Paint(colour, b.pick("#e8dcc0", "#c9a24a", "#efe9dc"), Pattern.SPINE, length=0.05, style=b.pick(0, 1, 2))
 
 
 def sideboard(b: Builder, palette: Palette, width: float) -> float:
@@ -248,9 +240,7 @@ def picture(b: Builder, width: float, height: float, canvas: Paint, frame: Paint
     rim = 0.03
     for side in (-1, 1):
         b.box("frame", (0, 0.017, side * 0.5 * (height - rim)), (width, 0.034, rim), frame)
-        b.box(
-            "frame", (side * 0.5 * (width - rim), 0.017, 0), (rim, 0.034, height - 2 * rim), along(frame, 2)
-        )
+        b.box("frame", (side * 0.5 * (width - rim), 0.017, 0), (rim, 0.034, height - 2 * rim), along(frame, 2))
     b.box("canvas", (0, 0.009, 0), (width - 2 * rim, 0.018, height - 2 * rim), canvas)
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import taichi as ti
 
-from omniseg.data.sample_shapes import vec2, vec3
+from omniseg.sample.shapes import vec2, vec3
 
 
 class Pattern(IntEnum):

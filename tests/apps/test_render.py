@@ -1,0 +1,71 @@
+"""render.py: every path, pictures and videos."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from commands import Run, content
+from scene_files import opengl, orbit
+
+
+def pictures(folder: str) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*.png"))
+
+
+@pytest.mark.parametrize(("path", "n"), [("orbit", 3), ("spiral", 3), ("views", 10), ("test", 2)])
+def test_paths_as_pictures(command: Run, run: Path, path: str, n: int):
+    before = content(run)
+    done = command("render", run, "--out", "out", "--path", path, "--frames", "3", "--width", "16")
+    assert done.status == 0, done.err
+    assert f"{n} pictures in out" in done.out
+    assert len(pictures("out")) == n
+    assert all(cv2.imread(f"out/{name}").shape == (16, 16, 3) for name in pictures("out"))
+    assert content(run) == before
+
+
+@pytest.mark.parametrize("show", ["rgb", "depth"])
+def test_video(command: Run, run: Path, show: str):
+    done = command("render", run, "--out", "new/a.mp4", "--frames", "5", "--show", show, "--background", "black")
+    assert done.status == 0, done.err
+    video = cv2.VideoCapture("new/a.mp4")
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+    assert int(video.get(cv2.CAP_PROP_FRAME_WIDTH)) == 24
+    assert "rendering: 100%" in done.err
+
+
+def test_cameras_of_a_file(command: Run, run: Path):
+    frames = [{"transform_matrix": opengl(c2w)} for c2w in orbit(2, 4.0)]
+    Path("my path.json").write_text(json.dumps({"w": 20, "h": 10, "camera_angle_x": 0.6, "frames": frames}))
+    done = command("render", run, "--out", "out", "--path", "my path.json")
+    assert done.status == 0, done.err
+    assert pictures("out") == ["0000.png", "0001.png"]
+    assert cv2.imread("out/0000.png").shape == (10, 20, 3)
+
+
+def test_renders_without_the_capture(command: Run, run: Path):
+    text = (run / "config.yaml").read_text().splitlines()
+    (run / "config.yaml").write_text("\n".join("scene: /gone" if s.startswith("scene:") else s for s in text))
+    assert command("render", run, "--out", "out", "--frames", "1").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--out", "a.avi"), ("--out a.avi", ".mp4")),
+        (("--out", "a.mp4", "--frames", "0"), ("--frames", "at least 1")),
+        (("--out", "a.mp4", "--rate", "-1"), ("--rate", "at least 1")),
+        (("--out", "out", "--width", "0"), ("--width", "at least 1")),
+        (("--out", "out", "--path", "orbitt"), ("--path orbitt", "orbit, spiral, views or test")),
+        (("--out", "file/out"), ("file/out", "cannot be written")),
+        (("--out", "file"), ("file", "cannot be written")),
+        (("--out", "file/a.mp4"), ("file/a.mp4", "cannot be written")),
+        ((), ("--out",)),
+    ],
+)
+def test_bad_options(command: Run, run: Path, arguments: tuple, words: tuple):
+    Path("file").write_text("mine")
+    before = content(Path())
+    command("render", run, *arguments, *(() if "--frames" in arguments else ("--frames", "1"))).refused(*words)
+    assert content(Path()) == before

@@ -1,0 +1,77 @@
+"""Commands run inside this process, because starting PyTorch and Taichi again costs seconds."""
+
+import contextlib
+import importlib.util
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from helpers import ROOT
+from omniseg import cli
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def refused(self, *words: str) -> None:
+        """It said in few lines what is wrong, every one of `words` among it, and nothing of our insides."""
+        assert self.status not in (0, None), self.out
+        message = self.err[self.err.index("error: ") :] if "error: " in self.err else self.err
+        for word in words:
+            assert str(word) in message, message
+        assert "Traceback" not in self.err
+        assert ".py" not in message.replace("apps/train.py", "").replace("apps/render.py", "")
+        if message.startswith("error: "):
+            assert message.strip().count("\n") <= 1, message
+
+
+Run = Callable[..., Outcome]
+
+
+@cache
+def load(name: str) -> ModuleType:
+    """A command as a module."""
+    path = next(path for folder in ("apps", "data_tools") if (path := ROOT / folder / f"{name}.py").exists())
+    spec = importlib.util.spec_from_file_location(f"command_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
+    """Run a command as its script does."""
+    module, before = load(name), sys.argv
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    chosen = [] if "--device" in arguments or "--help" in arguments else ["--device", device.type]
+    sys.argv = [f"{name}.py", *map(str, arguments), *chosen]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.run(module.main)
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        sys.argv = before
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in _files(folder)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
