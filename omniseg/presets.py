@@ -55,7 +55,7 @@ def preset(
         ),
         radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
         training=RadianceTrainingConfig(
-            steps=20_000 if on_gpu else 1_000,
+            steps=20_000 if on_gpu else 1_100,
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,

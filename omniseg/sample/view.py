@@ -41,7 +41,8 @@ from omniseg_kernels.launch import arch, launch
 EXPOSURE = 2.0
 
 SAMPLES = 5
-"""Rays per pixel: its centre, which also gives depth and labels, and four on a rotated square."""
+"""Rays per pixel: its centre, which also gives depth and labels, and four on a rotated square around it that
+reaches a little into its neighbours, as the blur of a lens does."""
 
 
 bytes_ = ti.types.ndarray(ti.u8, ndim=2)
@@ -237,8 +238,8 @@ def _shade(
         total, light, lit_up, lit_solid = vec3(0.0), vec3(0.0), vec3(0.0), -1
         for s in range(SAMPLES):
             dx, dy = ti.select(s == 1 or s == 4, -1, 1), ti.select(s <= 2, -1, 1)
-            x = column + 0.5 + dx * ti.select(s % 2 == 1, 0.15, 0.35)
-            y = row + 0.5 + dy * ti.select(s % 2 == 1, 0.35, 0.15)
+            x = column + 0.5 + dx * ti.select(s % 2 == 1, 0.25, 0.6)
+            y = row + 0.5 + dy * ti.select(s % 2 == 1, 0.6, 0.25)
             if s == 0:
                 x, y = column + 0.5, row + 0.5
             towards, stretch = _ray(x, y, fx, fy, cx, cy, c2w)

@@ -79,7 +79,9 @@ def test_a_photo_that_disagrees_with_its_camera(train):
 
 def test_poses_without_images(train):
     names = write_colmap(Path("scene"), orbit(5), images=False)
-    train("--scene", "scene").refused("scene", names[0])
+    train("--scene", "scene").refused("scene: has poses in scene/sparse/0, but no folder `images`")
+    write_image(Path("scene/images/other.png"))
+    train("--scene", "scene").refused("lists 5 images, but none exists", names[0])
     write_transforms(Path("json"), orbit(5))
     shutil.rmtree("json/images")
     train("--scene", "json").refused("transforms.json", "lists 5 images, but none exists", "images/0000.png")
@@ -113,6 +115,7 @@ def test_damaged_json(train, scene: Path, text: str):
 
 
 def test_damaged_llff(train):
+    Path("scene").mkdir()
     write_llff(Path("scene"), orbit(5))
     path = Path("scene/poses_bounds.npy")
     path.write_bytes(path.read_bytes()[:100])
@@ -168,12 +171,9 @@ def test_photos_shrunk_to_nothing(command: Run, scene: Path):
 
 def test_a_file_in_place_of_the_run_folder(command: Run, scene: Path):
     Path("mine").write_text("mine")
-    Path("folder").mkdir()
-    Path("folder/config.yaml").mkdir()
     before = content(Path())
     for run in ("mine", "mine/deeper"):
         command("train", "--scene", scene, "--run", run, *SMALL).refused(run, "cannot be written")
-    command("train", "--scene", scene, "--run", "folder", "--overwrite", *SMALL).refused("folder/config.yaml")
     assert content(Path()) == before
 
 
@@ -206,23 +206,29 @@ def test_a_read_only_run_folder(command: Run, run: Path, tmp_path: Path):
     assert content(run) == before
 
 
-@pytest.mark.parametrize("size", ["8k", "40k", "100k"])
-def test_a_full_disk(command: Run, scene: Path, run: Path, tmp_path: Path, size: str):
+@pytest.mark.parametrize("room", [0, 8, 40])
+def test_a_full_disk(command: Run, scene: Path, run: Path, tmp_path: Path, room: int):
+    """With no room at all, for the configuration only, and for one of the two checkpoints only; in KiB."""
     disk = tmp_path / "disk"
-    mount(disk, "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
+    mount(disk, "-t", "tmpfs", "-o", "size=100k", "tmpfs")
     try:
+        (disk / "other").write_bytes(bytes(1024 * (100 - room)))
         done = command("train", "--scene", scene, "--run", disk / "run", *SMALL)
         done.refused(disk / "run", "No space left on device", "room")
-        assert set(content(disk)) <= {"run/config.yaml", "run/radiance.safetensors"}, "no file that is not complete"
-        out = disk / "a.mp4"
-        command("render", run, "--out", out, "--frames", "40", "--width", "200").refused(out, "cannot be written")
-        assert not out.exists()
+        assert set(content(disk)) <= {"other", "run/config.yaml", "run/radiance.safetensors"}
+        (disk / "other").unlink()
+        shutil.rmtree(disk / "run", ignore_errors=True)
+        (disk / "other").write_bytes(bytes(1024 * 100))
+        before = content(disk)
+        for out in (disk / "a.mp4", disk / "pictures"):
+            command("render", run, "--out", out, "--frames", "2").refused(out, "cannot be written")
+        assert content(disk) == before
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_disk_that_fills_up_while_training(command: Run, run: Path, monkeypatch):
-    """The earlier result stays as it was, byte by byte."""
+    """What was saved last is complete, and nothing lies half-written beside it."""
     before = content(run)
     replace = Path.replace
     calls = []
@@ -237,8 +243,9 @@ def test_a_disk_that_fills_up_while_training(command: Run, run: Path, monkeypatc
     command("train", "--run", run, "--resume", "--training.steps", "9").refused(run, "No space left")
     monkeypatch.undo()
     after = content(run)
-    assert after["radiance.safetensors"] == before["radiance.safetensors"]
     assert not [name for name in after.keys() - before.keys() if not name.startswith("log/")]
+    assert command("render", run, "--out", "out", "--frames", "1").status == 0
+    assert command("train", "--run", run, "--resume", "--training.steps", "9").status == 0
 
 
 # Results.
