@@ -34,6 +34,7 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
     for frame in frames:
         height, width = (max(side // 2 * 2, 2) for side in frame.shape[:2])  # MPEG-4 stores 2 x 2 pixels at a time
         if not n_frames and not writer.open(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height)):
+            path.write_bytes(bytes(4096))  # a full disk, which OpenCV does not tell from a size it cannot encode
             raise InputError(
                 f"this OpenCV cannot write an MP4 of {width} x {height}; give --out a folder for PNG files"
             )
