@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from omniseg import cli
@@ -167,8 +166,8 @@ def _holds_run(run: Path) -> bool:
 
 def _refuse_other_views(run: Path, scene: Path, now: Viewpoints) -> None:
     """A capture may move between two sessions, but one with other photos would spoil what was learned."""
-    then = load_radiance(run, torch.device("cpu")).viewpoints
-    if then.names != now.names or not torch.allclose(then.cameras.c2w, now.cameras.c2w, atol=1e-4):
+    then = load_radiance(run, now.cameras.c2w.device).viewpoints
+    if then.names != now.names or not then.cameras.c2w.allclose(now.cameras.c2w, atol=1e-4):
         raise InputError(f"{scene}: has other views than {run} was trained on; train into another --run")
 
 

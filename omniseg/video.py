@@ -30,6 +30,7 @@ def save_frames(out: Path, frames: Iterable[np.ndarray], names: Iterable[str], r
 
 
 def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
+    path.write_bytes(bytes(4096))  # OpenCV keeps a full disk to itself: this tells, and so does the end
     writer, n_frames = cv2.VideoWriter(), 0
     for frame in frames:
         height, width = (max(side // 2 * 2, 2) for side in frame.shape[:2])  # MPEG-4 stores 2 x 2 pixels at a time
@@ -42,7 +43,6 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], rate: int) -> None:
         writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
         n_frames += 1
     writer.release()
-    # OpenCV keeps a full disk to itself.
     reader = cv2.VideoCapture(str(path))
     stored = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
     reader.release()

@@ -192,6 +192,18 @@ def test_saves_now_and_then_and_reports(make, monkeypatch):
     assert all(math.isfinite(v) for _, figures in reports for v in figures.values())
 
 
+def test_writing_is_not_training(make, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(trainer_module.time, "perf_counter", clock)
+
+    def slow_disk() -> None:
+        clock.now += 50.0
+
+    trainer = make(steps=30)
+    trainer.run(save=slow_disk, save_every=1.0, quiet=True)
+    assert trainer.progress.seconds < 10
+
+
 def test_a_finished_training_only_saves(make):
     trainer = train(make(steps=2))
     saved = []
