@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from omniseg import cli, paths
 from omniseg.cameras import Cameras
-from omniseg.checkpoint import RadianceModel, load_radiance
+from omniseg.checkpoint import Model, load_model
 from omniseg.errors import InputError
+from omniseg.evaluation import feature_colours
 from omniseg.pictures import depth_picture, to_uint8
 from omniseg.video import save_frames
 
@@ -28,8 +29,8 @@ class Arguments:
     path: Annotated[str, tyro.conf.arg(metavar="orbit|spiral|views|test|FILE")] = "orbit"
     """orbit: around the scene; spiral: before it; views: all photos; test: the held-out ones; or a JSON file
     like transforms.json, which needs no images."""
-    show: Literal["rgb", "depth"] = "rgb"
-    """What to show."""
+    show: Literal["rgb", "depth", "features"] = "rgb"
+    """What to show; features in their three main directions as colours."""
     frames: int = 120
     """Pictures along an orbit or a spiral."""
     rate: int = 30
@@ -51,7 +52,9 @@ def main() -> None:
             raise InputError(f"--{name}: expected at least 1, got {value}")
     if arguments.out.suffix not in ("", ".mp4"):
         raise InputError(f"--out {arguments.out}: expected a file that ends in .mp4, or a folder")
-    model = load_radiance(arguments.run, cli.start(arguments.device))
+    model = load_model(arguments.run, cli.start(arguments.device))
+    if arguments.show == "features" and model.features is None:
+        raise InputError(f"--show features: {arguments.run} has none; add them with: train.py --stage features")
     names, cameras = _cameras(model, arguments)
     if arguments.out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
         raise InputError("--out: these cameras have several sizes, a video only one; give a folder for PNG files")
@@ -60,7 +63,7 @@ def main() -> None:
     print(f"{len(cameras)} pictures in {arguments.out}")
 
 
-def _cameras(model: RadianceModel, arguments: Arguments) -> tuple[list[str], Cameras]:
+def _cameras(model: Model, arguments: Arguments) -> tuple[list[str], Cameras]:
     views = model.viewpoints
     if arguments.path in ("views", "test"):
         chosen = [v for v, held_out in enumerate(views.held_out) if held_out or arguments.path == "views"]
@@ -81,13 +84,16 @@ def _cameras(model: RadianceModel, arguments: Arguments) -> tuple[list[str], Cam
     return names, cameras if arguments.width is None else paths.resized(cameras, arguments.width)
 
 
-def _frames(model: RadianceModel, cameras: Cameras, arguments: Arguments) -> Iterator[np.ndarray]:
-    renderer = model.renderer
+def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np.ndarray]:
+    renderer, features = model.renderer, arguments.show == "features"
+    colours = feature_colours(model) if features else None
     background = 1.0 if arguments.background == "white" else 0.0
     for view in range(len(cameras)):
         width, height = cameras.size[view].tolist()
-        rendering = renderer.render_view(cameras, view)
-        if arguments.show == "depth":
+        rendering = renderer.render_view(cameras, view, colour=arguments.show == "rgb", features=features)
+        if colours is not None and rendering.features is not None:
+            yield colours.picture(rendering.features, rendering.opacity, width)
+        elif arguments.show == "depth":
             yield depth_picture(rendering, width)
         else:
             yield to_uint8(rendering.over(background).view(height, width, 3))

@@ -1,43 +1,52 @@
-"""Train a scene: posed photos in; a run folder with the trained field, figures and pictures out."""
+"""Train a scene: posed photos and their masks in; a run folder with the trained fields, figures and pictures out."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from omniseg import cli
-from omniseg.checkpoint import (
-    CONFIG,
-    RADIANCE,
-    RESUME,
-    RadianceModel,
-    Viewpoints,
-    load_radiance,
-    save_radiance,
+from omniseg.cameras import Cameras
+from omniseg.checkpoint import CONFIG, FEATURES, RADIANCE, Model, Viewpoints, load_model, save_features, save_radiance
+from omniseg.config import (
+    Config,
+    FeatureFieldConfig,
+    FeatureTrainingConfig,
+    MarchingConfig,
+    RadianceFieldConfig,
+    RadianceTrainingConfig,
 )
-from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.curves import tensorboard_report
 from omniseg.data import read_scene
-from omniseg.data.images import load_images, view_cameras
-from omniseg.data.normalisation import place
-from omniseg.data.splits import split_views
+from omniseg.data.images import ImageSet, load_images, view_cameras
+from omniseg.data.normalisation import Placement, place
+from omniseg.data.patches import PatchSet, load_patches
+from omniseg.data.scene import Scene, View
+from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError
 from omniseg.evaluation import METRICS, evaluate_views
+from omniseg.feature_trainer import FeatureTrainer
+from omniseg.label_evaluation import evaluate_labels, table
 from omniseg.presets import preset
+from omniseg.radiance_trainer import RadianceTrainer
 from omniseg.sample.capture import make_sample
-from omniseg.trainer import RadianceTrainer
+from omniseg.segmentation import PROMPTS
 
 SAMPLE_SCENE = Path("scenes/sample")
+
+Stage = Literal["all", "radiance", "features"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Train a scene from posed photos. Without --scene: the sample room that comes with the project.
+    """Train a scene from posed photos and their masks. Without --scene: the sample room that comes with the project.
 
-    The defaults of the sections below are general ones. Those that depend on the scene and the device are chosen
-    when it is read; config.yaml in the run folder says what was used.
+    Masks are those that data_tools/run_sam.py wrote beside the photos; without them only the radiance field is
+    trained. The defaults of the sections below are general ones. Those that depend on the scene and the device are
+    chosen when it is read; config.yaml in the run folder says what was used.
     """
 
     scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
@@ -46,6 +55,8 @@ class Arguments:
     """Kind of scene; auto recognises it."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the result; runs/NAME of the scene unless given."""
+    stage: Stage = "all"
+    """radiance: density and colour alone; features: masks into the features of a run that has a radiance field."""
     device: cli.Device = "auto"
     """Where to compute; auto is a GPU where there is one."""
     downsample: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
@@ -53,16 +64,18 @@ class Arguments:
     test_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Hold out every Nth view for testing, 0 none; unset: the split that the format gives, else every 8th."""
     seconds: float = 0.0
-    """A budget of training time instead of steps; schedules follow it. 0: steps count."""
+    """A budget of training time for each stage instead of steps; schedules follow it. 0: steps count."""
     seed: int = 0
     """Seed of all random numbers."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the training that --run holds."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Replace the result that --run holds."""
+    """Replace the result that --run holds; with --stage features, its features."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)
     radiance: RadianceFieldConfig = field(default_factory=RadianceFieldConfig)
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
+    features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
+    feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
@@ -71,16 +84,35 @@ class Arguments:
         Config(seed=self.seed, downsample=downsample, test_every=self.test_every, seconds=self.seconds)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, into which folder."""
+
+    run: Path
+    config: Config
+    scene: Scene
+    placement: Placement
+    splits: Splits
+    resume: bool
+
+    def views(self, indices: tuple[int, ...]) -> list[View]:
+        """These views of the scene."""
+        return [self.scene.views[v] for v in indices]
+
+    def images(self, indices: tuple[int, ...]) -> ImageSet | None:
+        """The photos of these views; None of none."""
+        if not indices:
+            return None
+        return load_images(self.views(indices), self.placement.normalisation, self.config.downsample)
+
+
 def main() -> None:
     """Parse the command line, train, evaluate."""
     arguments = tyro.cli(Arguments)
     device = cli.start(arguments.device)
     run = arguments.run or Path("runs") / _name(arguments.scene or SAMPLE_SCENE)
-
-    replaces = _holds_run(run) and not arguments.resume
-    if arguments.resume:
-        if not _holds_run(run):
-            raise InputError(f"{run}: holds no run to go on with; check --run, or leave --resume away")
+    replaces = _replaces(run, arguments)
+    if arguments.resume or arguments.stage == "features":
         base = Config.load(run / CONFIG)
         path = arguments.scene or Path(base.scene)
         if not path.exists():
@@ -88,64 +120,134 @@ def main() -> None:
         scene = read_scene(path)
         placement = place(scene)
     else:
-        if replaces and not arguments.overwrite:
-            raise InputError(
-                f"{run}: already holds a run; --resume goes on with it, --overwrite replaces it, --run avoids it"
-            )
         path = arguments.scene or _sample_scene()
         scene = read_scene(path)
         placement = place(scene)
         kind = None if arguments.preset == "auto" else arguments.preset
-        base = preset(
-            scene,
-            placement,
-            device,
-            kind=kind,
-            downsample=arguments.downsample,
-            test_every=arguments.test_every,
-        )
+        choice = {"kind": kind, "downsample": arguments.downsample, "test_every": arguments.test_every}
+        base = preset(scene, placement, device, **choice)
     config = _override(base, path)
     splits = split_views(scene, config.test_every)
     print(f"{scene.root}: {scene.format}, {scene.kind}, {len(splits.train)} views to train, {len(splits.test)} to test")
-    # All of them now, so that a photo that does not open is not found out after the training.
-    images, held_out = (
-        load_images([scene.views[v] for v in views], placement.normalisation, config.downsample) if views else None
-        for views in (splits.train, splits.test)
-    )
-    assert images is not None
-    used = [scene.views[v] for v in (*splits.train, *splits.test)]
-    viewpoints = Viewpoints(
-        names=tuple(view.name for view in used),
-        cameras=view_cameras(used, placement.normalisation, config.downsample),
-        held_out=tuple(v in splits.test for v in (*splits.train, *splits.test)),
-    )
-    trainer = RadianceTrainer(config, images.to(device))
-    if arguments.resume:
-        trainer.resume(run)
-        _refuse_other_views(run, scene.root, viewpoints)
-        if trainer.done >= 1:
-            print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
-
-    def model() -> RadianceModel:
-        seconds = trainer.progress.seconds
-        return RadianceModel(config, placement.normalisation, viewpoints, trainer.field, trainer.grid, seconds)
-
-    def save() -> None:
-        save_radiance(run, model())
-        trainer.save_resume(run)
-
-    save()  # now, so that a folder that cannot be written is not found out after the training
-    if replaces:
-        _remove_results(run)
-    trainer.run(save=save, report=tensorboard_report(run / "log"))
-    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {run / RADIANCE}")
-
+    job = Job(run, config, scene, placement, splits, arguments.resume)
+    # All files now, so that one that does not open is not found out after the training.
+    held_out = job.images(splits.test)
+    patches = None if arguments.stage == "radiance" else _patches(job, required=arguments.stage == "features")
+    if arguments.stage == "features":
+        model = _trained_radiance(job, device)
+    else:
+        model = _train_radiance(job, device, replaces)
+    if patches is not None:
+        model = _train_features(job, model, replace(patches, cameras=_as_trained(model, patches)).to(device))
     if held_out is None:
         print("no view is held out: no test figures (--test-every 8 holds some out)")
         return
-    quality = evaluate_views(model(), held_out.to(device), run)
+    held_out, views = held_out.to(device), job.views(splits.test)
+    quality = evaluate_views(model, held_out, run)
     print(f"test views: PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.3f}")
+    if model.features is not None and any(view.label_paths for view in views):
+        print(table(evaluate_labels(model, views, held_out, run, PROMPTS)))
     print(f"figures in {run / METRICS}, pictures in {run / 'renders'}")
+
+
+def _train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
+    """Stage 1, from the start or from where it stopped."""
+    images = job.images(job.splits.train)
+    assert images is not None
+    trainer = RadianceTrainer(job.config, images.to(device))
+    viewpoints = _viewpoints(job)
+    if job.resume:
+        trainer.resume(job.run)
+        _refuse_other_views(job, load_model(job.run, device).viewpoints, viewpoints)
+        if trainer.done >= 1:
+            print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
+
+    def model() -> Model:
+        cameras = trainer.corrections.cameras(trainer.cameras).c2w.detach().to(viewpoints.cameras.c2w.device)
+        poses = viewpoints.cameras.c2w.clone()
+        poses[: len(cameras)] = cameras
+        corrected = replace(viewpoints, cameras=replace(viewpoints.cameras, c2w=poses))
+        seconds = trainer.progress.seconds
+        return Model(job.config, job.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
+
+    def save() -> None:
+        save_radiance(job.run, model())
+        trainer.save_resume(job.run)
+
+    begun = trainer.progress.step
+    save()  # now, so that a folder that cannot be written is not found out after the training
+    if replaces:
+        _remove_results(job.run)
+    trainer.run(save=save, report=tensorboard_report(job.run / "log"))
+    if trainer.progress.step > begun:
+        _remove_features(job.run)  # of a geometry that is no more
+    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / RADIANCE}")
+    return model()
+
+
+def _train_features(job: Job, radiance: Model, patches: PatchSet) -> Model:
+    """Stage 2, from the start or from where it stopped."""
+    trainer = FeatureTrainer(job.config, patches, radiance.renderer)
+    if job.resume and (job.run / FeatureTrainer.resume_file).exists():
+        trainer.resume(job.run)
+        if trainer.done >= 1:
+            print("the features are complete: --feature-training.steps N above what they had trains them longer")
+
+    def model() -> Model:
+        trained = {"features": trainer.features, "feature_seconds": trainer.progress.seconds}
+        return replace(radiance, config=job.config, **trained)
+
+    def save() -> None:
+        save_features(job.run, model())
+        trainer.save_resume(job.run)
+
+    save()
+    trainer.run(save=save, report=tensorboard_report(job.run / "log" / "features"))
+    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / FEATURES}")
+    return model()
+
+
+def _patches(job: Job, required: bool) -> PatchSet | None:
+    """Masks of the training views, with cameras in scene coordinates."""
+    views = job.views(job.splits.train)
+    cameras = view_cameras(views, job.placement.normalisation, job.config.downsample)
+    patches = load_patches(views, cameras)
+    if patches is not None:
+        return patches
+    what = f"{job.scene.root}: has no masks (sam/NAME.npz)"
+    how = f"make them with: python data_tools/run_sam.py {job.scene.root}"
+    if required:
+        raise InputError(f"{what}; {how}")
+    print(f"{what}, so the radiance field alone is trained; {how}")
+    return None
+
+
+def _trained_radiance(job: Job, device: torch.device) -> Model:
+    """The radiance field that the run folder holds."""
+    model = load_model(job.run, device)
+    _refuse_other_views(job, model.viewpoints, _viewpoints(job))
+    for name in ("marching", "radiance", "training", "downsample", "test_every"):
+        if getattr(model.config, name) != getattr(job.config, name):
+            raise InputError(
+                f"--{name.replace('_', '-')}: is decided by the radiance field of {job.run}; leave it away"
+            )
+    return model
+
+
+def _as_trained(model: Model, patches: PatchSet) -> Cameras:
+    """The cameras of the masks in the poses that stage 1 ended with."""
+    place = {name: k for k, name in enumerate(model.viewpoints.names)}
+    return model.viewpoints.cameras[[place[name] for name in patches.names]].to(patches.indices.device)
+
+
+def _viewpoints(job: Job) -> Viewpoints:
+    used = (*job.splits.train, *job.splits.test)
+    views = job.views(used)
+    return Viewpoints(
+        names=tuple(view.name for view in views),
+        cameras=view_cameras(views, job.placement.normalisation, job.config.downsample),
+        held_out=tuple(v in job.splits.test for v in used),
+    )
 
 
 def _name(scene: Path) -> str:
@@ -154,21 +256,36 @@ def _name(scene: Path) -> str:
 
 
 def _sample_scene() -> Path:
-    if not (SAMPLE_SCENE / "transforms_train.json").exists():
+    if not (SAMPLE_SCENE / "sam").is_dir():
         print(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
-        make_sample(SAMPLE_SCENE)
+        make_sample(SAMPLE_SCENE, overwrite=True)  # of an earlier version, which had no masks
     return SAMPLE_SCENE
 
 
-def _holds_run(run: Path) -> bool:
-    return any((run / name).exists() for name in (CONFIG, RADIANCE, RESUME))
+def _replaces(run: Path, arguments: Arguments) -> bool:
+    """Whether a result will be replaced; raises InputError where the command line and the folder do not agree."""
+    resume, features = arguments.resume, arguments.stage == "features"
+    radiance_files = (CONFIG, RADIANCE, RadianceTrainer.resume_file)
+    feature_files = (FEATURES, FeatureTrainer.resume_file)
+    holds = any((run / name).exists() for name in (feature_files if features else radiance_files))
+    if features and not (run / RADIANCE).exists():
+        raise InputError(f"{run}: holds no radiance field to put features on; check --run, or leave --stage away")
+    if resume and not holds:
+        raise InputError(f"{run}: holds no run to go on with; check --run, or leave --resume away")
+    if holds and not resume and not arguments.overwrite:
+        what = "features" if features else "a run"
+        raise InputError(
+            f"{run}: already holds {what}; --resume goes on with it, --overwrite replaces it, --run avoids it"
+        )
+    return holds and not resume
 
 
-def _refuse_other_views(run: Path, scene: Path, now: Viewpoints) -> None:
+def _refuse_other_views(job: Job, then: Viewpoints, now: Viewpoints) -> None:
     """A capture may move between two sessions, but one with other photos would spoil what was learned."""
-    then = load_radiance(run, now.cameras.c2w.device).viewpoints
-    if then.names != now.names or not then.cameras.c2w.allclose(now.cameras.c2w, atol=1e-4):
-        raise InputError(f"{scene}: has other views than {run} was trained on; train into another --run")
+    poses = then.cameras.c2w.cpu(), now.cameras.c2w.cpu()
+    same = then.names == now.names and (job.config.training.refine_poses or poses[0].allclose(poses[1], atol=1e-4))
+    if not same:
+        raise InputError(f"{job.scene.root}: has other views than {job.run} was trained on; train into another --run")
 
 
 def _remove_results(run: Path) -> None:
@@ -176,6 +293,12 @@ def _remove_results(run: Path) -> None:
     (run / METRICS).unlink(missing_ok=True)
     for folder in ("renders", "log"):
         shutil.rmtree(run / folder, ignore_errors=True)
+    _remove_features(run)
+
+
+def _remove_features(run: Path) -> None:
+    for name in (FEATURES, FeatureTrainer.resume_file):
+        (run / name).unlink(missing_ok=True)
 
 
 def _override(base: Config, scene: Path) -> Config:
@@ -183,12 +306,14 @@ def _override(base: Config, scene: Path) -> Config:
     default = Arguments(
         downsample=base.downsample, test_every=base.test_every, seconds=base.seconds, seed=base.seed,
         marching=base.marching, radiance=base.radiance, training=base.training,
+        features=base.features, feature_training=base.feature_training,
     )  # fmt: skip
     chosen = tyro.cli(Arguments, default=default)
     assert chosen.downsample is not None
     return Config(
         scene=str(scene.resolve()), downsample=chosen.downsample, test_every=chosen.test_every, seconds=chosen.seconds,
         seed=chosen.seed, marching=chosen.marching, radiance=chosen.radiance, training=chosen.training,
+        features=chosen.features, feature_training=chosen.feature_training,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Render the sample room: photos, exact depth and exact labels of a furnished room."""
+"""Render the sample room: photos, exact depth, exact labels and imperfect masks of a furnished room."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,12 @@ import tyro
 
 from omniseg import cli
 from omniseg.sample.capture import make_sample
+from omniseg.sample.masks import DEFAULT_SEVERITY
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Render a furnished room into a folder that train.py reads: photos with exact depth and labels."""
+    """Render a furnished room into a folder that train.py reads: photos with exact depth and labels, and masks."""
 
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to make."""
@@ -26,6 +27,9 @@ class Arguments:
     """Height of the photos in pixels."""
     seed: int = 0
     """Another seed, another room: colours and arrangement change, the floor plan stays."""
+    severity: float = DEFAULT_SEVERITY
+    """How bad the masks are, 0 to 3: masks missing, at another granularity in each view, split, merged with
+    neighbours, with bent borders. 1 is as bad as a segmenter's; 0 are the true ones."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace an earlier sample in OUT."""
     device: cli.Device = "auto"
@@ -43,6 +47,7 @@ def main() -> None:
         test_views=arguments.test_views,
         width=arguments.width,
         height=arguments.height,
+        severity=arguments.severity,
         overwrite=arguments.overwrite,
     )
     print(f"{arguments.views} train and {arguments.test_views} test views in {out}")

@@ -2,7 +2,8 @@
 
     config.yaml             the resolved configuration
     radiance.safetensors    field, occupancy grid and cameras; its metadata hold the normalisation of the scene
-    resume/radiance.safetensors    the same plus optimiser, progress and random state, to go on training
+    features.safetensors    feature field, of the geometry beside it
+    resume/STAGE.safetensors    what a stage learns, with optimiser, progress and random state, to go on training
 
 Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a stranger is safe to open.
 """
@@ -22,13 +23,13 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.normalisation import Normalisation
 from omniseg.errors import InputError
-from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
 from omniseg.files import write_atomic
 from omniseg.rendering import Renderer
 
 CONFIG = "config.yaml"
 RADIANCE = "radiance.safetensors"
-RESUME = "resume/radiance.safetensors"
+FEATURES = "features.safetensors"
 
 _CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
 
@@ -43,15 +44,17 @@ class Viewpoints:
 
 
 @dataclass(frozen=True)
-class RadianceModel:
-    """A trained radiance field, ready to render without the capture it was learned from.
+class Model:
+    """A trained run, ready to render without the capture it was learned from.
 
     Attributes:
         config: configuration of the run.
         normalisation: from the capture's coordinates to the scene's.
         viewpoints: where the photos were taken.
-        field, grid: what was learned.
-        seconds: time spent training.
+        field, grid: what stage 1 learned.
+        seconds: time spent training it.
+        features: what stage 2 learned; None before it.
+        feature_seconds: time spent training that.
     """
 
     config: Config
@@ -60,14 +63,22 @@ class RadianceModel:
     field: RadianceField
     grid: OccupancyGrid
     seconds: float
+    features: FeatureField | None = None
+    feature_seconds: float = 0.0
 
     @property
     def renderer(self) -> Renderer:
-        """Renders the field through its grid."""
-        return Renderer(self.field, self.grid, self.config.marching)
+        """Renders the fields through their grid."""
+        return Renderer(self.field, self.grid, self.config.marching, self.features)
+
+    @property
+    def train_seconds(self) -> dict[str, float]:
+        """Time spent training, by stage."""
+        seconds = {"radiance": self.seconds}
+        return seconds if self.features is None else {**seconds, "features": self.feature_seconds}
 
 
-def save_radiance(run: Path, model: RadianceModel) -> None:
+def save_radiance(run: Path, model: Model) -> None:
     """Write the configuration and the radiance field into a run folder.
 
     Raises:
@@ -80,18 +91,34 @@ def save_radiance(run: Path, model: RadianceModel) -> None:
         "names": views.names,
         "held_out": views.held_out,
     }
-    cameras = {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_TENSORS}
+    tensors = {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_TENSORS}
+    for prefix, module in (("field", model.field), ("grid", model.grid)):
+        tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+    _save(run, RADIANCE, model.config, tensors, metadata)
 
+
+def save_features(run: Path, model: Model) -> None:
+    """Write the configuration and the feature field into a run folder that holds the radiance field.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    assert model.features is not None
+    tensors = {f"features.{k}": v for k, v in model.features.state_dict().items()}
+    _save(run, FEATURES, model.config, tensors, {"seconds": model.feature_seconds})
+
+
+def _save(run: Path, name: str, config: Config, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     def save(temporary: Path) -> None:
-        model.config.save(temporary)
+        config.save(temporary)
         # Inside, so that a full disk leaves both files of an earlier run, and never one of each.
-        write_tensors(run / RADIANCE, _model_tensors(model.field, model.grid) | cameras, metadata)
+        write_tensors(run / name, tensors, metadata)
 
     write_atomic(run / CONFIG, save)
 
 
-def load_radiance(run: Path, device: torch.device) -> RadianceModel:
-    """Open the radiance field of a run folder for rendering.
+def load_model(run: Path, device: torch.device) -> Model:
+    """Open a run folder for rendering, with the feature field where it has one.
 
     Raises:
         InputError: no run folder, a damaged or foreign file, or a field of another configuration.
@@ -102,7 +129,8 @@ def load_radiance(run: Path, device: torch.device) -> RadianceModel:
     tensors, metadata = read_tensors(run / RADIANCE, device)
     field = RadianceField(config.radiance, config.marching.bound)
     grid = OccupancyGrid(config.marching)
-    restore_model(run / RADIANCE, tensors, field, grid)
+    for prefix, module in (("field.", field), ("grid.", grid)):
+        _restore(run / RADIANCE, tensors, prefix, module)
     try:
         normalisation = Normalisation.from_dict(metadata["normalisation"])
         seconds = float(metadata["seconds"])
@@ -115,7 +143,19 @@ def load_radiance(run: Path, device: torch.device) -> RadianceModel:
             raise ValueError("cameras: expected finite numbers and sizes above 0")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run / RADIANCE}: not a radiance field of this version ({error!r}); train again") from error
-    return RadianceModel(config, normalisation, viewpoints, field.to(device), grid.to(device), seconds)
+    features, feature_seconds = None, 0.0
+    if (run / FEATURES).exists():
+        tensors, metadata = read_tensors(run / FEATURES, device)
+        features = FeatureField(config.features, config.marching.bound)
+        _restore(run / FEATURES, tensors, "features.", features)
+        features = features.to(device)
+        try:
+            feature_seconds = float(metadata["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{run / FEATURES}: not a feature field of this version; train it again") from error
+    return Model(
+        config, normalisation, viewpoints, field.to(device), grid.to(device), seconds, features, feature_seconds
+    )
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
@@ -127,33 +167,19 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _model_tensors(field: RadianceField, grid: OccupancyGrid) -> dict[str, Tensor]:
-    return {f"field.{k}": v for k, v in field.state_dict().items()} | {
-        f"grid.{k}": v for k, v in grid.state_dict().items()
-    }
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def restore_model(path: Path, tensors: dict[str, Tensor], field: RadianceField, grid: OccupancyGrid) -> None:
-    """Copy the tensors of a file into a field and a grid.
-
-    Raises:
-        InputError: names or shapes are those of another configuration.
-    """
-    for prefix, module in (("field.", field), ("grid.", grid)):
-        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(
-                f"{path}: does not fit the configuration beside it; it belongs to another run or version"
-            ) from error
-
-
-def save_resume(
-    run: Path, field: RadianceField, grid: OccupancyGrid, tensors: dict[str, Tensor], state: dict[str, Any]
-) -> None:
-    """Write what a training needs to go on: the model, more tensors by name, and plain values."""
-    write_tensors(run / RESUME, _model_tensors(field, grid) | tensors, state)
+def _restore(path: Path, tensors: dict[str, Tensor], prefix: str, module: torch.nn.Module) -> None:
+    """Copy the tensors of a file into a module, or raise InputError."""
+    try:
+        module.load_state_dict(with_prefix(tensors, prefix))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: does not fit the configuration beside it; it belongs to another run or version"
+        ) from error
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

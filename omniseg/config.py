@@ -108,6 +108,59 @@ class RadianceTrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureFieldConfig:
+    """What belongs together: a hash grid of its own and a small MLP."""
+
+    encoding: HashLayout = field(default_factory=lambda: HashLayout(log2_table=20))
+    """Sizes of the hash table."""
+    hidden: int = 64
+    """Width of the hidden layer."""
+    dim: int = 32
+    """Channels of the feature."""
+    min_weight: float = 5e-2
+    """Samples that weigh less along their ray are left out: the geometry is fixed, so they will never count."""
+
+    def __post_init__(self) -> None:
+        _require(self.hidden >= 1, "hidden", ">= 1", self.hidden)
+        _require(self.dim >= 1, "dim", ">= 1", self.dim)
+        _require(0 <= self.min_weight < 1, "min_weight", "in [0, 1)", self.min_weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTrainingConfig:
+    """Stage 2."""
+
+    steps: int = 10_000
+    """Optimisation steps, unless the run has a budget of seconds."""
+    rays_per_step: int = 8192
+    """Rays in one step, all of one image and of pixels that are in some mask."""
+    lr: float = 1e-2
+    """Learning rate of Adam; falls to a thirtieth by a cosine."""
+    loss_weight: float = 5e-4
+    """Of the contrastive loss, which is a sum over pixels."""
+    norm_weight: float = 100.0
+    """Of the penalty on features whose length is not 1."""
+    form: Literal["ranked", "raised"] = "ranked"
+    """Of the contrastive loss: the paper's is "raised"; "ranked" tells groups and parts apart better."""
+    level_divisor: float = 2.0
+    """A level farther up the hierarchy of masks counts this many times less."""
+    balance: float = 0.0
+    """0: pixels are drawn alike, as in the paper; 1: patches are, however small; between: by area^-balance."""
+    min_pixels: int = 3
+    """A patch with fewer sampled pixels is left out of a step."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "steps", ">= 1", self.steps)
+        _require(self.rays_per_step >= 16, "rays_per_step", ">= 16", self.rays_per_step)
+        _require(0 < self.lr < math.inf, "lr", "> 0", self.lr)
+        for name in ("loss_weight", "norm_weight"):
+            _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
+        _require(1 <= self.level_divisor < math.inf, "level_divisor", ">= 1", self.level_divisor)
+        _require(0 <= self.balance <= 1, "balance", "in [0, 1]", self.balance)
+        _require(self.min_pixels >= 1, "min_pixels", ">= 1", self.min_pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that decides the result of a run."""
 
@@ -124,6 +177,8 @@ class Config:
     marching: MarchingConfig = field(default_factory=MarchingConfig)
     radiance: RadianceFieldConfig = field(default_factory=RadianceFieldConfig)
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
+    features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
+    feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**63, "seed", "0 to 2^63 - 1", self.seed)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from omniseg.files import write_atomic
 from omniseg.rendering import Rendering
@@ -50,3 +52,45 @@ def save_image(path: Path, image: np.ndarray) -> None:
     if not done:
         raise ValueError(f"path: no image format is called {path.suffix!r}")
     write_atomic(path, lambda temporary: temporary.write_bytes(data.tobytes()))
+
+
+def mark_selection(
+    photo: np.ndarray, selected: np.ndarray, truth: np.ndarray, click: tuple[int, int] | None
+) -> np.ndarray:
+    """A photo (height, width, 3) on which a selection is compared with the truth, both (height, width) bool.
+
+    Green: rightly selected; red: wrongly; blue: missed; a ring around the click (row, column).
+    """
+    picture = (photo * 0.5).astype(np.uint8)
+    right, wrong, missed = selected & truth, selected & ~truth, truth & ~selected
+    for mask, colour in ((right, (40, 220, 90)), (wrong, (235, 60, 50)), (missed, (60, 120, 255))):
+        picture[mask] = (0.35 * photo[mask] + 0.65 * np.array(colour)).astype(np.uint8)
+    if click is not None:
+        radius = max(round(min(photo.shape[:2]) / 45), 3)
+        for size, colour in ((radius + 1, (0, 0, 0)), (radius, (255, 255, 255))):
+            cv2.circle(picture, click[::-1], size, colour, 1, cv2.LINE_AA)
+    return picture
+
+
+class FeatureColours:
+    """Colours of features: their three main directions as red, green and blue, the same in every picture.
+
+    Args:
+        features: (n, dim) of unit length, of what will be shown, or a sample of it.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        self._mean = features.mean(0)
+        centred = features - self._mean
+        count = min(3, *centred.shape)
+        self._axes = torch.linalg.svd(centred, full_matrices=False).Vh[:count].T
+        shown = centred @ self._axes
+        self._low, high = torch.quantile(shown, torch.tensor([0.02, 0.98], device=shown.device), dim=0)
+        self._range = (high - self._low).clamp(min=1e-6)
+
+    def picture(self, features: Tensor, opacity: Tensor, width: int) -> np.ndarray:
+        """Picture (height, width, 3) of rendered features (n, dim), black where nothing is."""
+        shown = (F.normalize(features, dim=1) - self._mean) @ self._axes
+        level = ((shown - self._low) / self._range).clamp(0, 1)
+        level = F.pad(level, (0, 3 - level.shape[1])) * (opacity > 0.5)[:, None]
+        return to_uint8(level.view(-1, width, 3))

@@ -4,7 +4,14 @@ import math
 
 import torch
 
-from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
+from omniseg.config import (
+    Config,
+    FeatureFieldConfig,
+    FeatureTrainingConfig,
+    MarchingConfig,
+    RadianceFieldConfig,
+    RadianceTrainingConfig,
+)
 from omniseg.data.images import default_downsample
 from omniseg.data.normalisation import Placement
 from omniseg.data.scene import Scene, SceneKind
@@ -48,7 +55,8 @@ def preset(
             near=placement.near,
             cascades=placement.cascades,
             box=placement.box,
-            resolution=128 if on_gpu else 64,
+            # One cascade is looked at anew in a moment even on a CPU, and its finer cells end closer to surfaces.
+            resolution=128 if on_gpu or placement.cascades == 1 else 64,
             step=_FINEST_STEP if on_gpu else 3 * _FINEST_STEP,
             opacity_threshold=0.01 if on_gpu else 0.03,
             cone_angle=(1 / 256 if on_gpu else 1 / 128) if open_ended else 0.0,
@@ -59,6 +67,14 @@ def preset(
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,
+        ),
+        features=FeatureFieldConfig(
+            encoding=HashLayout() if on_gpu else HashLayout(levels=12, log2_table=17, finest_resolution=512)
+        ),
+        feature_training=FeatureTrainingConfig(
+            steps=10_000 if on_gpu else 3_000,
+            rays_per_step=8192 if on_gpu else 2048,
+            lr=1e-2 if on_gpu else 2e-2,
         ),
     )
 

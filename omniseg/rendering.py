@@ -1,9 +1,12 @@
-"""The one renderer: rays in, colour, opacity and depth out, for training, evaluation and viewing.
+"""The one renderer: rays in, colour, opacity, depth and features out, for training, evaluation and viewing.
 
-Training needs every sample of a ray and its gradient, so it marches each ray to the end at once. Looking needs
-neither: living rays advance a few samples at a time, and a ray that is opaque stops.
+Learning the radiance field needs every sample of a ray and its gradient, so `train` marches each ray to the end
+at once. Looking needs neither: living rays advance a few samples at a time, and a ray that is opaque stops. So
+does learning features, for which the geometry is fixed: `visible` finds the samples that weigh enough, and
+`composite_features` looks at those alone.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +14,9 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras
 from omniseg.config import MarchingConfig
-from omniseg.fields import OccupancyGrid, RadianceField
-from omniseg_kernels.compositing import composite, render_weights
+from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
+from omniseg.fields.radiance import Density
+from omniseg_kernels.compositing import Composite, composite, render_weights
 from omniseg_kernels.marching import RaySamples, StepRule, march_rays
 from omniseg_kernels.ray_aabb import ray_aabb
 
@@ -30,18 +34,20 @@ class Rendering:
         rgb: (n_rays, 3) colour times opacity.
         opacity: (n_rays,) in [0, 1].
         depth: (n_rays,) distance along the ray times opacity, scene units.
+        features: (n_rays, dim), not of unit length, where they were asked for.
     """
 
     rgb: Tensor
     opacity: Tensor
     depth: Tensor
+    features: Tensor | None = None
 
     def over(self, background: Tensor | float) -> Tensor:
         """Colour (n_rays, 3) in front of a background colour."""
         return self.rgb + (1 - self.opacity)[:, None] * background
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRendering(Rendering):
     """A differentiable rendering, with the samples and weights that losses are made of."""
 
@@ -49,11 +55,69 @@ class TrainingRendering(Rendering):
     weights: Tensor
 
 
-class Renderer:
-    """Renders a radiance field through its occupancy grid."""
+@dataclass(frozen=True)
+class VisibleSamples:
+    """Samples of n_rays that weigh enough to be seen, packed ray after ray, without gradient.
 
-    def __init__(self, field: RadianceField, grid: OccupancyGrid, config: MarchingConfig) -> None:
-        self.field, self.grid, self.config = field, grid, config
+    Attributes:
+        positions: (n_samples, 3) middles of the intervals, scene coordinates.
+        weights: (n_samples,) share of each sample in its ray.
+        t_starts, t_ends: (n_samples,) ends of each interval along its ray, scene units.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray.
+    """
+
+    positions: Tensor
+    weights: Tensor
+    t_starts: Tensor
+    t_ends: Tensor
+    packed_info: Tensor
+
+    def select(self, rays: Tensor) -> "VisibleSamples":
+        """The samples of these rays (n,) int64, in their order."""
+        first, count = self.packed_info[rays].long().unbind(1)
+        start = count.cumsum(0) - count
+        index = torch.arange(int(count.sum()), device=rays.device) + (first - start).repeat_interleave(count)
+        packed_info = torch.stack([start, count], dim=1).to(torch.int32)
+        return VisibleSamples(
+            self.positions[index], self.weights[index], self.t_starts[index], self.t_ends[index], packed_info
+        )
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A few samples of each living ray.
+
+    rays: (n_living,) index of each.
+    samples, geometry: of these rays.
+    weights: (n_samples,) in the whole ray, with what lies before the stretch taken into account.
+    total: opacity and depth of the stretch, by those weights.
+    """
+
+    rays: Tensor
+    samples: RaySamples
+    geometry: Tensor
+    weights: Tensor
+    total: Composite
+
+    def heavy(self, min_weight: float) -> tuple[Tensor, ...]:
+        """Ray, t_start, t_end and weight of the samples that weigh at least this much."""
+        kept = (self.weights >= max(min_weight, 1e-8)).nonzero()[:, 0]
+        samples = self.samples
+        rays = self.rays[samples.ray_indices[kept]]
+        return rays, samples.t_starts[kept], samples.t_ends[kept], self.weights[kept]
+
+
+class Renderer:
+    """Renders a radiance field, and a feature field where there is one, through its occupancy grid."""
+
+    def __init__(
+        self,
+        field: RadianceField,
+        grid: OccupancyGrid,
+        config: MarchingConfig,
+        features: FeatureField | None = None,
+    ) -> None:
+        self.field, self.grid, self.config, self.features = field, grid, config, features
 
     def rule(self, coarseness: float = 1.0) -> StepRule:
         """Marching steps, `coarseness` times as long as configured."""
@@ -82,56 +146,124 @@ class Renderer:
         samples = march_rays(
             rays_o, rays_d, spans, self.grid.occupied, rule, max_samples=self.config.max_samples, pad_to=_PAD
         )
-        sigmas, rgb = self._query(rays_o, rays_d, samples)
-        weights = render_weights(samples.t_starts, samples.t_ends, sigmas, samples.packed_info)
+        density = self._density(rays_o, rays_d, samples)
+        weights = render_weights(samples.t_starts, samples.t_ends, density.sigmas, samples.packed_info)
+        rgb = self._colours(rays_d, samples, density.geometry)
         out = composite(weights, rgb, samples.t_starts, samples.t_ends, samples.packed_info)
-        return TrainingRendering(out.values, out.opacity, out.depth, samples, weights)
+        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=weights)
 
-    def _query(self, rays_o: Tensor, rays_d: Tensor, samples: RaySamples) -> tuple[Tensor, Tensor]:
-        """Densities (n_samples,) and colours (n_samples, 3) at the middle of each sample."""
-        rays, middles = samples.ray_indices, 0.5 * (samples.t_starts + samples.t_ends)
-        positions = torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles[:, None])
-        density = self.field.density(positions)
-        directions = self.field.encode_directions(rays_d).index_select(0, rays)
-        return density.sigmas, self.field.colour(density.geometry, directions)
+    def _density(self, rays_o: Tensor, rays_d: Tensor, samples: RaySamples) -> Density:
+        """Density at the middle of each sample."""
+        return self.field.density(_middles(rays_o, rays_d, samples.ray_indices, samples.t_starts, samples.t_ends))
+
+    def _colours(self, rays_d: Tensor, samples: RaySamples, geometry: Tensor) -> Tensor:
+        """Colours (n_samples, 3) by the geometry channels of each sample."""
+        directions = self.field.encode_directions(rays_d).index_select(0, samples.ray_indices)
+        return self.field.colour(geometry, directions)
+
+    def _follow(self, rays_o: Tensor, rays_d: Tensor) -> Iterator[_Stretch]:
+        """Follow rays (n_rays, 3) stretch by stretch, each until it is opaque or leaves the box."""
+        rule, spans = self.rule(), self._spans(rays_o, rays_d)
+        light = rays_o.new_ones(len(rays_o))
+        living = torch.arange(len(rays_o), device=rays_o.device)
+        taken = 0
+        while len(living) and taken < self.config.max_samples:
+            few = min(max(_SAMPLES_AT_ONCE // len(living), 4), self.config.max_samples - taken)
+            origins, directions, span = rays_o[living], rays_d[living], spans[living]
+            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
+            if samples.n_samples == 0:
+                break
+            density, ends = self._density(origins, directions, samples), (samples.t_starts, samples.t_ends)
+            weights = render_weights(*ends, density.sigmas, samples.packed_info)
+            weights = weights * light[living].index_select(0, samples.ray_indices)
+            total = composite(weights, weights.new_empty(len(weights), 0), *ends, samples.packed_info)
+            yield _Stretch(living, samples, density.geometry, weights, total)
+            light[living] -= total.opacity
+            spans[living, 0] = samples.t_next
+            living = living[(samples.t_next < span[:, 1]) & (light[living] > _OPAQUE)]
+            taken += few
 
     @torch.no_grad()
-    def render(self, rays_o: Tensor, rays_d: Tensor) -> Rendering:
+    def render(self, rays_o: Tensor, rays_d: Tensor, *, colour: bool = True, features: bool = False) -> Rendering:
         """Render any number of rays without gradient, skipping what is empty and what is hidden.
 
         Args:
             rays_o, rays_d: (n_rays, 3) origins and unit directions, scene coordinates.
+            colour: evaluate the colour; without it `rgb` is 0.
+            features: evaluate the feature field too.
+        Raises:
+            ValueError: features of a renderer without a feature field.
         """
-        parts = [self._render(o, d) for o, d in zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))]
-        if not parts:
-            return Rendering(rays_o.new_empty(0, 3), rays_o.new_empty(0), rays_o.new_empty(0))
-        return Rendering(*(torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth")))
+        if features and self.features is None:
+            raise ValueError("features: this renderer has no feature field")
+        parts = [
+            self._render(o, d, colour, features)
+            for o, d in zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))
+        ]
+        return Rendering(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth")),
+            torch.cat([part.features for part in parts if part.features is not None]) if features else None,
+        )
 
-    def _render(self, rays_o: Tensor, rays_d: Tensor) -> Rendering:
-        rule, spans = self.rule(), self._spans(rays_o, rays_d)
+    def _render(self, rays_o: Tensor, rays_d: Tensor, colour: bool, features: bool) -> Rendering:
         n_rays = len(rays_o)
         rgb, depth, opacity = rays_o.new_zeros(n_rays, 3), rays_o.new_zeros(n_rays), rays_o.new_zeros(n_rays)
-        alive = torch.arange(n_rays, device=rays_o.device)
-        taken = 0
-        while len(alive) and taken < self.config.max_samples:
-            few = min(max(_SAMPLES_AT_ONCE // len(alive), 4), self.config.max_samples - taken)
-            origins, directions, span = rays_o[alive], rays_d[alive], spans[alive]
-            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
-            if samples.n_samples == 0:
-                break
-            sigmas, colours = self._query(origins, directions, samples)
-            weights = render_weights(samples.t_starts, samples.t_ends, sigmas, samples.packed_info)
-            out = composite(weights, colours, samples.t_starts, samples.t_ends, samples.packed_info)
-            light = 1 - opacity[alive]
-            rgb[alive] += light[:, None] * out.values
-            depth[alive] += light * out.depth
-            opacity[alive] += light * out.opacity
-            spans[alive, 0] = samples.t_next
-            alive = alive[(samples.t_next < span[:, 1]) & (opacity[alive] < 1 - _OPAQUE)]
-            taken += few
-        return Rendering(rgb, opacity, depth)
+        heavy = []
+        for stretch in self._follow(rays_o, rays_d):
+            samples = stretch.samples
+            depth[stretch.rays] += stretch.total.depth
+            opacity[stretch.rays] += stretch.total.opacity
+            if colour:
+                colours = self._colours(rays_d[stretch.rays], samples, stretch.geometry)
+                ends = samples.t_starts, samples.t_ends
+                rgb[stretch.rays] += composite(stretch.weights, colours, *ends, samples.packed_info).values
+            if features:
+                heavy.append(stretch.heavy(self._min_weight))
+        seen = self.composite_features(_join(heavy, rays_o, rays_d)) if features else None
+        return Rendering(rgb, opacity, depth, seen)
+
+    @property
+    def _min_weight(self) -> float:
+        assert self.features is not None
+        return self.features.config.min_weight
 
     @torch.no_grad()
-    def render_view(self, cameras: Cameras, view: int) -> Rendering:
+    def visible(self, rays_o: Tensor, rays_d: Tensor) -> VisibleSamples:
+        """The samples of rays (n_rays, 3) that weigh enough for the feature field, without gradient."""
+        heavy = []
+        for begin in range(0, len(rays_o), _RAYS_AT_ONCE):
+            part = slice(begin, begin + _RAYS_AT_ONCE)
+            for stretch in self._follow(rays_o[part], rays_d[part]):
+                rays, *others = stretch.heavy(self._min_weight)
+                heavy.append((rays + begin, *others))
+        return _join(heavy, rays_o, rays_d)
+
+    def composite_features(self, visible: VisibleSamples) -> Tensor:
+        """Features (n_rays, dim) of rays, not of unit length; differentiable in the feature field alone."""
+        assert self.features is not None
+        values = self.features(visible.positions)
+        ends = visible.t_starts, visible.t_ends
+        return composite(visible.weights, values, *ends, visible.packed_info).values
+
+    @torch.no_grad()
+    def render_view(self, cameras: Cameras, view: int, *, colour: bool = True, features: bool = False) -> Rendering:
         """Render all pixels of one view, row by row from the top left."""
-        return self.render(*cameras.image_rays(view))
+        return self.render(*cameras.image_rays(view), colour=colour, features=features)
+
+
+def _middles(rays_o: Tensor, rays_d: Tensor, rays: Tensor, t_starts: Tensor, t_ends: Tensor) -> Tensor:
+    """Positions (n_samples, 3) in the middle of intervals on the rays of these indices."""
+    middles = 0.5 * (t_starts + t_ends)
+    return torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles[:, None])
+
+
+def _join(heavy: Sequence[tuple[Tensor, ...]], rays_o: Tensor, rays_d: Tensor) -> VisibleSamples:
+    """Pack samples of stretches (ray, t_start, t_end, weight) ray by ray; each ray's come front to back."""
+    if not heavy:
+        nothing = rays_o.new_empty(0)
+        heavy = [(torch.empty(0, dtype=torch.int64, device=rays_o.device), nothing, nothing, nothing)]
+    rays, order = torch.sort(torch.cat([part[0] for part in heavy]), stable=True)
+    t_starts, t_ends, weights = (torch.cat([part[k] for part in heavy])[order] for k in (1, 2, 3))
+    count = torch.bincount(rays, minlength=len(rays_o))
+    packed_info = torch.stack([count.cumsum(0) - count, count], dim=1).to(torch.int32)
+    return VisibleSamples(_middles(rays_o, rays_d, rays, t_starts, t_ends), weights, t_starts, t_ends, packed_info)

@@ -1,8 +1,9 @@
-"""Stage 1: learn density and colour from posed photos."""
+"""What training a stage takes, whichever it is: a budget, an optimiser, a loop, and going on after a stop."""
 
 import math
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from omniseg.cameras import Cameras
-from omniseg.checkpoint import RESUME, read_tensors, restore_model, save_resume
-from omniseg.config import Config, RadianceTrainingConfig
-from omniseg.corrections import Corrections
-from omniseg.data.images import ImageSet
-from omniseg.data.rays import RayBatch, RaySampler
+from omniseg.checkpoint import read_tensors, with_prefix, write_tensors
+from omniseg.config import Config
 from omniseg.errors import InputError
-from omniseg.fields import OccupancyGrid, RadianceField
-from omniseg.losses import depth_error, distortion, opacity_entropy
-from omniseg.rendering import Renderer, TrainingRendering
 
-_GRID_EVERY = 16
-_RAMP = 0.15
-"""Share of the training over which steps shorten to their length and culling becomes as strict as configured.
-Coarse steps and no culling at first let the colours of many rays settle the rough shape; fine steps from the
-start lock in fog near the cameras."""
-_COARSENESS = 3.0
-_FIRST_SAMPLES_PER_RAY = 256
-_FEWEST_RAYS, _MOST_RAYS = 64, 1 << 18
-_CORRECTION_LR = 0.05
+_LOWEST_LR = 1 / 30
+_REPORT_EVERY = 0.5
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass
@@ -44,86 +32,94 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did: tensors on the device, so that reading them is the caller's decision."""
+    """What one step did.
+
+    loss, error: tensors on the device, so that reading them is the caller's decision; what `error` is, the
+        stage says.
+    n_rays, n_samples: how many were looked at.
+    """
 
     loss: Tensor
-    squared_error: Tensor
+    error: Tensor
     n_rays: int
     n_samples: int
 
 
-class RadianceTrainer:
-    """Everything that one optimisation step needs, and the loop around it.
+class Trainer(ABC):
+    """A training of one stage.
 
     Args:
         config: resolved configuration.
-        images: training views; their device is that of the training.
+        device: where everything lies.
+        modules: what is learned or kept, by the names that its tensors have on disk.
+        groups: parameters of the optimiser and the share of the learning rate that each group gets.
+        steps: optimisation steps, unless the configuration has a budget of seconds.
+        lr: learning rate of Adam at the start; falls to a thirtieth by a cosine.
+        free: prefixes of the configuration's fields that may change between two sessions.
     """
 
-    def __init__(self, config: Config, images: ImageSet) -> None:
-        device = images.pixels.device
-        torch.manual_seed(config.seed)
-        self.config, self.device = config, device
-        self.cameras: Cameras = images.cameras
-        self.field = RadianceField(config.radiance, config.marching.bound).to(device)
-        self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
-        self.renderer = Renderer(self.field, self.grid, config.marching)
-        self.corrections = Corrections(
-            len(images.names), poses=config.training.refine_poses, exposure=config.training.exposure
-        ).to(device)
+    stage: str
+    """Name of the stage, for the progress bar."""
+    resume_file: str
+    """Where in a run folder the state is kept."""
+
+    def __init__(
+        self,
+        config: Config,
+        device: torch.device,
+        *,
+        modules: Mapping[str, torch.nn.Module],
+        groups: list[tuple[list[torch.nn.Parameter], float]],
+        steps: int,
+        lr: float,
+        free: tuple[str, ...],
+    ) -> None:
+        self.config, self.device, self.steps, self.lr = config, device, steps, lr
         self.generator = torch.Generator(device).manual_seed(config.seed)
-        self.sampler = RaySampler(images, self.generator)
-        groups = [
-            {"params": list(self.field.parameters()), "scale": 1.0},
-            {"params": list(self.corrections.parameters()), "scale": _CORRECTION_LR},
-        ]
-        groups = [group for group in groups if group["params"]]
-        self.optimizer = torch.optim.Adam(groups, lr=config.training.lr, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self.progress = Progress(n_rays=max(config.training.samples_per_step // _FIRST_SAMPLES_PER_RAY, _FEWEST_RAYS))
+        self.progress = Progress()
+        chosen: list[dict[str, Any]] = [{"params": params, "scale": scale} for params, scale in groups if params]
+        self.optimizer = torch.optim.Adam(chosen, lr=lr, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self._modules, self._free = modules, free
+
+    @abstractmethod
+    def step(self) -> StepReport:
+        """One optimisation step."""
+
+    @abstractmethod
+    def figure(self, error: float) -> tuple[str, float, str]:
+        """Name, value and unit of what a person watches, from the error of a step."""
 
     @property
     def done(self) -> float:
         """Share of the budget that is used, in [0, 1]."""
         budget = self.config.seconds
-        used = self.progress.seconds / budget if budget else self.progress.step / self.config.training.steps
-        return min(used, 1.0)
+        return min(self.progress.seconds / budget if budget else self.progress.step / self.steps, 1.0)
 
-    def step(self) -> StepReport:
-        """One optimisation step."""
-        training, done = self.config.training, self.done
+    def descend(self, loss: Tensor) -> None:
+        """Move the parameters against the gradient of `loss`, at the learning rate of the moment."""
+        rate = self.lr * (_LOWEST_LR + (1 - _LOWEST_LR) * 0.5 * (1 + math.cos(math.pi * self.done)))
         for group in self.optimizer.param_groups:
-            group["lr"] = training.lr * group["scale"] * _cosine(done, 1 / 30)
-        ramp = min(done / _RAMP, 1.0)
-        if self.progress.step % _GRID_EVERY == 0 and self.progress.step:
-            self.grid.update(lambda x: self.field.density(x).sigmas, ramp, self.generator)
-        cameras = self.corrections.cameras(self.cameras)
-        batch = self.sampler.sample(self.progress.n_rays, cameras)
-        rendering = self.renderer.train(
-            batch.rays_o, batch.rays_d, generator=self.generator, coarseness=_COARSENESS ** (1 - ramp)
-        )
-        squared_error, loss = self._loss(batch, rendering)
+            group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
 
-        n_rays, n_samples = self.progress.n_rays, rendering.samples.n_samples
-        wanted = n_rays * training.samples_per_step / max(n_samples, 1)
-        self.progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
-        self.progress.step += 1
-        return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)
+    def extra_state(self) -> dict[str, Any]:
+        """Plain values that `resume` needs beyond tensors, progress and configuration."""
+        return {}
+
+    def restore_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `extra_state` gave."""
+        assert not state
 
     def save_resume(self, run: Path) -> None:
         """Write everything that `resume` needs into a run folder."""
-        tensors = {f"corrections.{name}": value for name, value in self.corrections.state_dict().items()}
+        tensors = {f"{name}.{k}": v for name, module in self._modules.items() for k, v in module.state_dict().items()}
         for k, state in enumerate(self.optimizer.state_dict()["state"].values()):
             tensors |= {f"optimizer.{k}.{name}": value for name, value in state.items()}
         tensors["generator"] = self.generator.get_state()
-        state = {
-            "config": asdict(self.config),
-            "progress": asdict(self.progress),
-            "grid_updates": self.grid.updates,
-        }
-        save_resume(run, self.field, self.grid, tensors, state)
+        values = {"config": asdict(self.config), "progress": asdict(self.progress), "extra": self.extra_state()}
+        write_tensors(run / self.resume_file, tensors, values)
 
     def resume(self, run: Path) -> None:
         """Go on where the run of this folder stopped, bit for bit as if it had not.
@@ -132,42 +128,27 @@ class RadianceTrainer:
             InputError: there is nothing to resume, or it was trained with another configuration; the length
                 of the training alone may differ.
         """
-        path = run / RESUME
+        path = run / self.resume_file
         tensors, state = read_tensors(path, self.device)
-        different = _differences(state.get("config", {}), asdict(self.config))
+        different = _differences(state.get("config", {}), asdict(self.config), self._free)
         if different:
             raise InputError(
                 f"{path}: was trained with other values of {', '.join(different)}; "
                 "resume without these options, or train into another --run"
             )
-        restore_model(path, tensors, self.field, self.grid)
         try:
-            self.corrections.load_state_dict(_with_prefix(tensors, "corrections."))
+            for name, module in self._modules.items():
+                module.load_state_dict(with_prefix(tensors, f"{name}."))
             groups = self.optimizer.state_dict()
             count = sum(len(group["params"]) for group in groups["param_groups"])
-            groups["state"] = {k: _with_prefix(tensors, f"optimizer.{k}.") for k in range(count)}
+            groups["state"] = {k: with_prefix(tensors, f"optimizer.{k}.") for k in range(count)}
             self.optimizer.load_state_dict(groups)
             self.generator.set_state(tensors["generator"].cpu())
             self.progress = Progress(**state["progress"])
-            self.grid.updates = int(state["grid_updates"])
+            self.restore_extra_state(state["extra"])
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: not a checkpoint of this version ({error!r})") from error
-
-    def _loss(self, batch: RayBatch, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
-        training = self.config.training
-        background = _background(training, len(batch.rgb), self.generator)
-        alpha = batch.alpha[:, None]
-        target = batch.rgb * alpha + background * (1 - alpha)
-        colour = self.corrections.colour(rendering.over(background), batch.views)
-        squared_error = (colour - target).square().mean()
-        loss = squared_error
-        if training.opacity_weight:
-            loss = loss + training.opacity_weight * opacity_entropy(rendering.opacity)
-        if training.distortion_weight:
-            loss = loss + training.distortion_weight * distortion(rendering)
-        if training.depth_weight and batch.depth is not None:
-            loss = loss + training.depth_weight * depth_error(rendering, batch.depth)
-        return squared_error, loss
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: not a checkpoint of this configuration and version ({reason})") from error
 
     def run(
         self,
@@ -184,30 +165,27 @@ class RadianceTrainer:
             report: called about twice a second with the step and named figures.
             quiet: no progress bar.
         """
-        total, unit = (self.config.seconds, "s") if self.config.seconds else (self.config.training.steps, "steps")
+        total, unit = (self.config.seconds, "s") if self.config.seconds else (self.steps, "steps")
         begin = time.perf_counter() - self.progress.seconds
         saved = shown = time.perf_counter()
-        psnr, rays = math.nan, 0
+        smooth, rays = math.nan, 0
         try:
-            with tqdm(total=total, unit=unit, disable=quiet, bar_format=_BAR, desc="radiance") as bar:
+            with tqdm(total=total, unit=unit, disable=quiet, bar_format=_BAR, desc=self.stage) as bar:
                 bar.update(self.done * total)
                 while self.done < 1:
                     out = self.step()
                     rays += out.n_rays
                     now = time.perf_counter()
                     self.progress.seconds = now - begin
-                    if now - shown > 0.5 or self.done >= 1:
-                        last = -10 * math.log10(max(float(out.squared_error), 1e-10))
-                        psnr = last if math.isnan(psnr) else 0.8 * psnr + 0.2 * last
+                    if now - shown > _REPORT_EVERY or self.done >= 1:
+                        name, last, unit = self.figure(float(out.error))
+                        smooth = last if math.isnan(smooth) else 0.8 * smooth + 0.2 * last
                         rate = rays / (now - shown)
-                        bar.set_postfix_str(f"{psnr:.1f} dB, {rate / 1000:.0f}k rays/s")
+                        bar.set_postfix_str(f"{smooth:.3g} {unit}, {rate / 1000:.0f}k rays/s")
                         bar.update(self.done * total - bar.n)
                         if report:
-                            figures = {"psnr": last, "loss": float(out.loss), "rays_per_second": rate}
-                            report(
-                                self.progress.step,
-                                figures | {"n_rays": out.n_rays, "n_samples": out.n_samples},
-                            )
+                            figures = {name: last, "loss": float(out.loss), "rays_per_second": rate}
+                            report(self.progress.step, figures | {"n_rays": out.n_rays, "n_samples": out.n_samples})
                         shown, rays = now, 0
                     if now - saved > save_every:
                         save()
@@ -217,32 +195,16 @@ class RadianceTrainer:
             save()
 
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
-
-
-def _cosine(done: float, lowest: float) -> float:
-    return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _background(training: RadianceTrainingConfig, n_rays: int, generator: torch.Generator) -> Tensor:
-    if training.background == "random":
-        return torch.rand(n_rays, 3, generator=generator, device=generator.device)
-    value = 1.0 if training.background == "white" else 0.0
-    return torch.full((1, 3), value, device=generator.device)
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _differences(saved: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Names of the fields that differ, the length of the training and the place of the capture aside."""
+def _differences(saved: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...], prefix: str = "") -> list[str]:
+    """Names of the fields that differ, those aside that are free to."""
     names = []
     for name in wanted:
         path, ours, theirs = f"{prefix}{name}", wanted[name], saved.get(name)
         ours = list(ours) if isinstance(ours, tuple) else ours  # as JSON has it
+        if path in free:
+            continue
         if isinstance(ours, dict) and isinstance(theirs, dict):
-            names += _differences(theirs, ours, f"{path}.")
-        elif ours != theirs and path not in ("scene", "training.steps", "seconds"):
+            names += _differences(theirs, ours, free, f"{path}.")
+        elif ours != theirs:
             names.append(path)
     return names

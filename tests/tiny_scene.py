@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Camera, Cameras
-from omniseg.checkpoint import RadianceModel, Viewpoints
+from omniseg.checkpoint import Model, Viewpoints
 from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
 from omniseg.data.normalisation import Normalisation
@@ -84,7 +84,7 @@ def ball_config(**training: object) -> Config:
     )
 
 
-def ball_model(device: torch.device, seed: int = 0) -> RadianceModel:
+def ball_model(device: torch.device, seed: int = 0) -> Model:
     """An untrained model with three viewpoints."""
     torch.manual_seed(seed)
     config = ball_config()
@@ -92,7 +92,7 @@ def ball_model(device: torch.device, seed: int = 0) -> RadianceModel:
     with torch.no_grad():
         field.table.uniform_(-1, 1)
     cameras = ball_cameras(3)
-    return RadianceModel(
+    return Model(
         config=config,
         normalisation=Normalisation(0.5, np.eye(3), np.array([0.1, 0.2, 0.3])),
         viewpoints=Viewpoints(("a", "deep/ähm", "c"), cameras.to(device), (False, True, False)),

@@ -108,7 +108,7 @@ def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
             camera=model.cameras[image.camera_id],
             c2w=image.c2w,
             hierarchy_path=hierarchy_path(root, name),
-            label_paths=label_paths(root, name),
+            label_paths=label_paths(root / "labels", name),
         )
         for name, image in zip(names, found)
     ]

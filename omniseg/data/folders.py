@@ -81,9 +81,8 @@ def hierarchy_path(root: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def label_paths(root: Path, name: str) -> Mapping[str, Path]:
-    """Return the label images of a view, `labels/LEVEL/NAME.png`, by level."""
-    labels = root / "labels"
+def label_paths(labels: Path, name: str) -> Mapping[str, Path]:
+    """Return the label images of a view, `LEVEL/NAME.png` below the folder of labels, by level."""
     if not labels.is_dir():
         return {}
     levels = sorted(folder.name for folder in labels.iterdir() if folder.is_dir())

@@ -62,7 +62,7 @@ def read(root: Path) -> Scene:
                 c2w=checked_pose(c2w, f"{path}: row {i} ({name})"),
                 depth_range=(near, far) if 0 < near < far < np.inf else None,
                 hierarchy_path=hierarchy_path(root, name),
-                label_paths=label_paths(root, name),
+                label_paths=label_paths(root / "labels", name),
             )
         )
     kind = capture_kind(np.stack([view.c2w for view in views]))

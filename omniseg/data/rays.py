@@ -45,7 +45,7 @@ class RaySampler:
         self.generator = generator
         self._ends = images.offsets[1:].contiguous()
         self._n_pixels = len(images.pixels)
-        self._table = _DirectionTable.of(images)
+        self._rays = PixelRays(images.cameras, images.offsets)
 
     def sample(self, n: int, cameras: Cameras | None = None) -> RayBatch:
         """Draw `n` rays.
@@ -66,10 +66,7 @@ class RaySampler:
         draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
         index = draw.to(device)
         views = torch.searchsorted(self._ends, index, right=True)
-        if self._table is not None:
-            rays_o, rays_d = cameras.world_rays(views, self._table.look_up(index, views))
-        else:
-            rays_o, rays_d = cameras.rays(views, _pixel_xy(images, index, views))
+        rays_o, rays_d = self._rays.of(index, views, cameras)
         colour = images.pixels[index].float() / 255
         return RayBatch(
             views=views,
@@ -81,29 +78,22 @@ class RaySampler:
         )
 
 
-def _pixel_xy(images: ImageSet, index: Tensor, views: Tensor) -> Tensor:
-    """Centres (n, 2) of pixels by their place in `ImageSet.pixels`."""
-    within = index - images.offsets[views]
-    width = images.sizes[views, 0]
-    row = torch.div(within, width, rounding_mode="floor")
-    return torch.stack([within - row * width, row], dim=1) + 0.5
+class PixelRays:
+    """Rays through pixel centres by their place in a set of images, one image after another.
 
+    The directions of every distinct lens are computed once, as far as they fit a table: undistorting each ray
+    that is sampled took two thirds of the sampling.
 
-@dataclass(frozen=True)
-class _DirectionTable:
-    """Directions of every pixel of every distinct lens, since undistorting each sampled ray cost two thirds.
-
-    directions: (n, 3) camera axes.
-    shift: (V,) int64 from a pixel's place in `ImageSet.pixels` to its place in `directions`.
+    Args:
+        cameras: V views.
+        offsets: (V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1].
     """
 
-    directions: Tensor
-    shift: Tensor
-
-    @classmethod
-    def of(cls, images: ImageSet) -> _DirectionTable | None:
-        """Make the table; None where the lenses are so many that it would be larger than `_TABLE_PIXELS`."""
-        cameras = images.cameras
+    def __init__(self, cameras: Cameras, offsets: Tensor) -> None:
+        self._offsets = offsets
+        self._table: Tensor | None = None
+        self._shift = offsets[:0]
+        """Of each view, from a pixel's place in the set to its place in the table."""
         lens = torch.cat([cameras.intrinsics, cameras.distortion, cameras.model[:, None], cameras.size], dim=1)
         _, lens_of_view = torch.unique(lens, dim=0, return_inverse=True)
         first: dict[int, int] = {}
@@ -111,7 +101,7 @@ class _DirectionTable:
             first.setdefault(number, view)
         counts = [int(cameras.size[view].prod()) for view in first.values()]
         if sum(counts) > _TABLE_PIXELS:
-            return None
+            return
         directions, starts, start = [], {}, 0
         for (number, view), count in zip(first.items(), counts):
             width, height = cameras.size[view].tolist()
@@ -120,9 +110,21 @@ class _DirectionTable:
             directions.append(cameras.directions(views, centres))
             starts[number] = start
             start += count
-        base = torch.tensor([starts[number] for number in lens_of_view.tolist()], device=images.offsets.device)
-        return cls(torch.cat(directions), base - images.offsets[:-1])
+        base = torch.tensor([starts[number] for number in lens_of_view.tolist()], device=offsets.device)
+        self._table, self._shift = torch.cat(directions), base - offsets[:-1]
 
-    def look_up(self, index: Tensor, views: Tensor) -> Tensor:
-        """Directions (n, 3) of pixels by their place in `ImageSet.pixels`."""
-        return self.directions[index + self.shift[views]]
+    def of(self, index: Tensor, views: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """Rays of pixels; differentiable in the poses.
+
+        Args:
+            index, views: (n,) int64 place of each pixel in the set, and its view.
+            cameras: those of the set, in any poses.
+        Returns:
+            rays_o, rays_d: (n, 3), as `Cameras.rays`.
+        """
+        if self._table is not None:
+            return cameras.world_rays(views, self._table[index + self._shift[views]])
+        within = index - self._offsets[views]
+        width = cameras.size[views, 0]
+        row = torch.div(within, width, rounding_mode="floor")
+        return cameras.rays(views, torch.stack([within - row * width, row], dim=1) + 0.5)

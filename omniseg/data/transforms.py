@@ -215,7 +215,7 @@ def views_of(root: Path, frames: list[Frame]) -> tuple[View, ...]:
                 depth_path=frame.depth_path,
                 depth_unit=frame.depth_unit,
                 hierarchy_path=hierarchy_path(root, name),
-                label_paths=label_paths(root, name),
+                label_paths=label_paths(root / "labels", name),
             )
         )
     return tuple(sorted(views, key=lambda view: view.name))

@@ -4,6 +4,7 @@ OUT/transforms_train.json, transforms_test.json    cameras (OpenGL axes), `aabb`
 OUT/rgb/0000.png                                    8-bit colour
 OUT/depth/0000.png                                  16-bit z-depth in steps of `integer_depth_scale` metres
 OUT/labels/{part,object,group}/0000.png             16-bit ids, the same in all views, 0 = ignore
+OUT/sam/0000.npz                                    mask hierarchy of masks as bad as a segmenter's
 OUT/labels/names.json                               level -> id -> name and parent (an id one level coarser)
 OUT/sample.json                                     what it was made with; marks the folder as ours
 """
@@ -20,7 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from omniseg.cameras import Camera
+from omniseg.data.hierarchy import absorb_covered, build_hierarchy
 from omniseg.errors import InputError
+from omniseg.sample.masks import DEFAULT_SEVERITY, sam_like_masks
 from omniseg.sample.plan import LEVELS
 from omniseg.sample.view import SampleImage, SampleRoom, build_room, render_room
 
@@ -47,6 +50,7 @@ def make_sample(
     test_views: int = 12,
     width: int = 240,
     height: int = 180,
+    severity: float = DEFAULT_SEVERITY,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -60,6 +64,7 @@ def make_sample(
         seed: varies colours and arrangement of the room.
         train_views, test_views: cameras on one path; test views lie evenly between the train views.
         width, height: size of the images in pixels.
+        severity: how bad the masks are (`omniseg.sample.masks`), 0 to 3; 0 are the true ones.
         overwrite: replace an earlier sample.
         progress: show a progress bar.
     Returns:
@@ -76,15 +81,17 @@ def make_sample(
     ):
         if value < least:
             raise InputError(f"{name}: expected at least {least}, got {value}")
+    if not 0 <= severity <= 3:
+        raise InputError(f"severity: expected 0 to 3, got {severity:g}")
     if train_views + test_views > 9999:
         raise InputError(f"train_views, test_views: expected at most 9999 together, got {train_views + test_views}")
     out = Path(out)
     partial = out.with_name(out.name + ".partial")
     try:
         _check_target(out, overwrite)
-        _prepare(partial, {"generator": _GENERATOR, "seed": seed})
+        _prepare(partial, {"generator": _GENERATOR, "seed": seed, "severity": severity})
         try:
-            _write(partial, seed, train_views, test_views, width, height, progress)
+            _write(partial, seed, train_views, test_views, width, height, severity, progress)
             _publish(partial, out)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -180,11 +187,13 @@ def _publish(partial: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write(folder: Path, seed: int, n_train: int, n_test: int, width: int, height: int, progress: bool) -> None:
+def _write(
+    folder: Path, seed: int, n_train: int, n_test: int, width: int, height: int, severity: float, progress: bool
+) -> None:
     camera = sample_camera(width, height)
     test = is_test_view(n_train, n_test)
     poses = camera_path(n_train + n_test)
-    for name in ("rgb", "depth", *(f"labels/{level}" for level in LEVELS)):
+    for name in ("rgb", "depth", "sam", *(f"labels/{level}" for level in LEVELS)):
         (folder / name).mkdir(parents=True)
     with tqdm(total=len(poses), desc="sample room: light", unit="view", disable=not progress) as bar:
         # Light as fine as the pixels see it from across the table.
@@ -194,7 +203,8 @@ def _write(folder: Path, seed: int, n_train: int, n_test: int, width: int, heigh
             jobs = []
             for k, pose in enumerate(poses):
                 image = render_room(room, camera, pose)
-                jobs.append(pool.submit(_write_view, folder, f"{k:04d}", image))
+                random = np.random.default_rng((seed, k))
+                jobs.append(pool.submit(_write_view, folder, f"{k:04d}", image, severity, random))
                 bar.update()
             for job in jobs:
                 job.result()
@@ -208,12 +218,14 @@ def _write(folder: Path, seed: int, n_train: int, n_test: int, width: int, heigh
     _write_json(folder / "labels" / "names.json", names)
 
 
-def _write_view(folder: Path, stem: str, image: SampleImage) -> None:
+def _write_view(folder: Path, stem: str, image: SampleImage, severity: float, random: np.random.Generator) -> None:
     steps = np.rint(image.depth / DEPTH_SCALE).clip(0, 65535).astype(np.uint16)
     _write_png(folder / "rgb" / f"{stem}.png", image.colour[..., ::-1])
     _write_png(folder / "depth" / f"{stem}.png", steps)
     for level, ids in image.labels.items():
         _write_png(folder / "labels" / level / f"{stem}.png", ids)
+    masks = sam_like_masks(image.labels, severity, random)
+    build_hierarchy(absorb_covered(masks) if severity else masks).save(folder / "sam" / f"{stem}.npz")
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

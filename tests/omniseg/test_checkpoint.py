@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from omniseg import checkpoint
-from omniseg.checkpoint import CONFIG, RADIANCE, load_radiance, save_radiance
+from omniseg.checkpoint import CONFIG, RADIANCE, load_model, save_radiance
 from omniseg.errors import InputError
 from tiny_scene import ball_config, ball_model
 
@@ -28,7 +28,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_model_survives(run: Path, device):
-    saved, loaded = ball_model(device), load_radiance(run, device)
+    saved, loaded = ball_model(device), load_model(run, device)
     assert sorted(content(run)) == [CONFIG, RADIANCE]
     assert loaded.config == saved.config
     assert loaded.normalisation.to_dict() == saved.normalisation.to_dict()
@@ -64,7 +64,7 @@ class Owned:
 
 def refuses(run: Path, match: str) -> None:
     with pytest.raises(InputError, match=match) as caught:
-        load_radiance(run, torch.device("cpu"))
+        load_model(run, torch.device("cpu"))
     assert str(run) in str(caught.value)
     assert str(caught.value).count("\n") <= 1
 

@@ -15,7 +15,7 @@ def other(value: object) -> object:
     """Another valid value of a field that holds `value`."""
     if is_dataclass(value):
         return replace(value, **{f.name: other(getattr(value, f.name)) for f in fields(value)})  # type: ignore[type-var]
-    special = {"random": "black", 128: 64, 19: 18, 2: 4, 16: 8, None: 5, "": "/ähm/a b"}
+    special = {"random": "black", "ranked": "raised", 128: 64, 19: 18, 20: 18, 2: 4, 16: 8, None: 5, "": "/ähm/a b"}
     if isinstance(value, tuple):
         return tuple(map(other, value))
     if isinstance(value, bool):

@@ -12,7 +12,7 @@ from omniseg.rendering import TrainingRendering
 from omniseg_kernels.marching import RaySamples
 
 
-def rendering(device, counts=(3, 0, 5), weights=None, depth=None) -> TrainingRendering:
+def rendering(device, counts=(3, 0, 5), weights=None) -> TrainingRendering:
     rays = make_rays(counts, torch.float32, device)
     n = len(counts)
     samples = RaySamples(
@@ -26,7 +26,7 @@ def rendering(device, counts=(3, 0, 5), weights=None, depth=None) -> TrainingRen
     weights = torch.rand(rays.n_samples, device=device) if weights is None else weights
     zeros = torch.zeros(n, device=device)
     return TrainingRendering(
-        torch.zeros(n, 3, device=device), zeros, zeros if depth is None else depth, samples, weights
+        torch.zeros(n, 3, device=device), zeros, zeros, samples=samples, weights=weights
     )
 
 
@@ -66,15 +66,19 @@ def test_distortion_pulls_weights_together(device):
     assert weights.grad[3] > weights.grad[2]
 
 
-def test_depth_error_counts_known_depths_only(device):
-    seen = torch.tensor([1.0, 2.0, 3.0], device=device, requires_grad=True)
-    out = rendering(device, (1, 1, 1), depth=seen)
-    loss = depth_error(out, torch.tensor([2.0, 0.0, 3.5], device=device))
+def test_depth_error_counts_known_depths_and_the_spread_around_them(device):
+    weights = torch.tensor([0.5, 0.5, 1.0, 0.25], device=device, requires_grad=True)
+    out = rendering(device, (2, 1, 1), weights)
+    middles = 0.5 * (out.samples.t_starts + out.samples.t_ends)
+    depth = torch.stack([middles[:2].mean(), torch.zeros_like(middles[0]), middles[3] + 0.5])
+    loss = depth_error(out, depth)
     loss.backward()
-    assert float(loss.detach()) == pytest.approx((1 + 0.25) / 2)
-    assert_close(seen.grad, torch.tensor([-1.0, 0.0, -0.5], device=device), **TOLERANCE[torch.float32])
+    spread = 0.25 * float(middles[1] - middles[0]) ** 2  # although the mean is right
+    assert float(loss.detach()) == pytest.approx((spread + 0.25 * 0.25) / 2)
+    want = torch.tensor([spread, spread, 0.0, 0.25], device=device) / 2
+    assert_close(weights.grad, want, **TOLERANCE[torch.float32])
 
 
 def test_depth_error_of_no_known_depth_is_zero(device):
-    out = rendering(device, (1, 1), depth=torch.ones(2, device=device))
+    out = rendering(device, (1, 1))
     assert float(depth_error(out, torch.zeros(2, device=device))) == 0

@@ -41,7 +41,7 @@ def sampler(request, images, monkeypatch):
     if request.param == "no table":
         monkeypatch.setattr(rays_module, "_TABLE_PIXELS", 0)
     sampler = make_sampler(images)
-    assert (sampler._table is None) == (request.param == "no table")
+    assert (sampler._rays._table is None) == (request.param == "no table")
     return sampler
 
 

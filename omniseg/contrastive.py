@@ -1,0 +1,162 @@
+"""Hierarchical contrastive clustering: pixels that share masks come together, the more masks the closer.
+
+Ying et al. 2023 (OmniSeg3D, arXiv 2311.11666), section 3.2, on prototypes as in Li et al. 2021 (PCL). Symbols:
+
+    f_i    feature of pixel i                     u_c    centre of cluster c, the mean of its features
+    a      cluster of pixel i, its anchor         phi_c  temperature of cluster c
+    l_ic = log softmax_c (f_i . u_c / phi_c)
+    phi_c = clip(10 * sum_{i in c} |f_i - u_c| / (n_c log(n_c + 10)), 0.1, 1), a constant to the gradient
+
+The levels of an anchor are the distinct numbers of masks above 0 that it shares with a cluster, in falling
+order. The mean over the clusters of a level counts divisor^-level. What a cluster costs, there are two forms of:
+
+    raised  -l_ic, at every level but the first raised to the largest cost of the level before, so that a farther
+            relation is never pulled closer than a nearer one: the paper's.
+    ranked  -log (e_ic / (e_ic + sum of e_ij over clusters j of farther levels, those without a common mask being
+            farthest)), e_ic = exp(f_i . u_c / phi_c): a cluster must be closer than what is farther, and nothing is
+            asked of it against what is nearer. In the raised form the clusters of one level compete with each
+            other and with the nearer ones, so that large groups stay loose.
+"""
+
+from dataclasses import dataclass
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Form = Literal["raised", "ranked"]
+
+_COLDEST, _WARMEST = 0.1, 1.0
+_VALUES = 256  # of a correlation
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The patches that enough of n sampled pixels lie in.
+
+    kept: (k,) int64, the sampled pixels that lie in one of them.
+    anchors: (k,) int64 cluster of each of these, in [0, n_clusters).
+    correlation: (n_clusters, n_clusters) uint8, masks that two clusters share.
+    """
+
+    kept: Tensor
+    anchors: Tensor
+    correlation: Tensor
+
+    @classmethod
+    def of(cls, patches: Tensor, correlation: Tensor, min_pixels: int) -> "Clusters":
+        """Find them.
+
+        Args:
+            patches: (n,) integer patch of each sampled pixel.
+            correlation: (n_patches, n_patches) uint8.
+            min_pixels: a patch with fewer of the pixels is left out.
+        """
+        counts = torch.bincount(patches.long(), minlength=len(correlation))
+        present = (counts >= min_pixels).nonzero()[:, 0]
+        number = torch.full_like(counts, -1)
+        number[present] = torch.arange(len(present), device=present.device)
+        anchors = number[patches.long()]
+        kept = (anchors >= 0).nonzero()[:, 0]
+        return cls(kept, anchors[kept], correlation[present][:, present])
+
+
+def hierarchical_contrastive(
+    features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float, form: Form = "raised"
+) -> Tensor:
+    """Sum over pixels of the hierarchical contrastive loss; differentiable in `features`, through the centres too.
+
+    Args:
+        features: (n, dim) float32 or float64.
+        anchors: (n,) int64 cluster of each pixel; every cluster has one.
+        correlation: (n_clusters, n_clusters) uint8, masks that two clusters share.
+        divisor: a level counts this many times less than the one before.
+        form: what a cluster costs, see above.
+    Returns:
+        Scalar; 0 without pixels.
+    """
+    if not len(features):
+        return features.sum()
+    counts = torch.bincount(anchors, minlength=len(correlation)).to(features.dtype)
+    centres = features.new_zeros(len(correlation), features.shape[1]).index_add(0, anchors, features) / counts[:, None]
+    temperatures = _temperatures(features.detach(), centres.detach(), anchors, counts)
+    logits = features @ (centres / temperatures[:, None]).t()
+    levels = _Levels.of(correlation, divisor)
+    import os
+    mode = os.environ.get("WMODE", "")
+    if mode:
+        C = len(correlation)
+        m = counts if mode[0] == "n" else counts.sqrt()
+        at = levels.order[:, : levels.weight.shape[1]]
+        shared = correlation.long().gather(1, at)
+        tot = m.new_zeros(C, 256).scatter_add_(1, shared, m[at])
+        size = m.new_zeros(C, 256).scatter_add_(1, shared, torch.ones_like(m[at]))
+        levels = _Levels(levels.order, levels.before, levels.beyond, levels.weight * (m[at] * size.gather(1, shared) / tot.gather(1, shared)).double())
+        if "f" in mode:
+            logits = logits + (m / m.mean()).log()
+    costs = (_raised if form == "raised" else _ranked)(logits, anchors, levels)
+    return (costs * levels.weight.to(costs.dtype).index_select(0, anchors)).sum()
+
+
+def norm_penalty(features: Tensor) -> Tensor:
+    """Mean of (|f_i| - 1)^2 of features (n, dim); differentiable."""
+    return (features.norm(dim=1) - 1).square().mean() if len(features) else features.sum()
+
+
+def _temperatures(features: Tensor, centres: Tensor, anchors: Tensor, counts: Tensor) -> Tensor:
+    spread = (features - centres.index_select(0, anchors)).norm(dim=1)
+    total = torch.zeros_like(counts).index_add_(0, anchors, spread)
+    return (10 * total / (counts * (counts + 10).log())).clamp(_COLDEST, _WARMEST)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """For each anchor, the clusters level by level, nearest first, those without a common mask last.
+
+    order: (n_clusters, n_clusters) the clusters in that order. Of the first places, as many as the most related
+    anchor has related clusters:
+    before: the last place of the level before; -1 at level 0.
+    beyond: the first place of the level after.
+    weight: divisor^-level / clusters of the level; 0 at places of no level.
+    """
+
+    order: Tensor
+    before: Tensor
+    beyond: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, correlation: Tensor, divisor: float) -> "_Levels":
+        shared = correlation.long()
+        n = len(shared)
+        size = shared.new_zeros(n, _VALUES).scatter_add_(1, shared, torch.ones_like(shared))
+        as_near = size.flip(1).cumsum(1).flip(1)  # clusters that share at least so many masks
+        levels_as_near = (size > 0).flip(1).cumsum(1).flip(1)
+        order = shared.argsort(dim=1, descending=True, stable=True)
+        at = shared.gather(1, order)[:, : max(int((shared > 0).sum(1).max()), 1)]
+        beyond, of_level = as_near.gather(1, at), size.gather(1, at)
+        weight = divisor ** (1 - levels_as_near.gather(1, at).double()) / of_level
+        return cls(order, beyond - of_level - 1, beyond, torch.where(at > 0, weight, 0.0))
+
+
+def _raised(logits: Tensor, anchors: Tensor, levels: _Levels) -> Tensor:
+    """Costs (n, most related) of the paper's form, in the order of `levels`."""
+    costs = -torch.log_softmax(logits, dim=1)
+    related = levels.order[:, : levels.weight.shape[1]]
+    costs = costs.gather(1, related.index_select(0, anchors))
+    before = levels.before.index_select(0, anchors)
+    largest = costs.cummax(1).values.gather(1, before.clamp(min=0))
+    return torch.maximum(costs, largest.masked_fill(before < 0, -torch.inf))
+
+
+def _ranked(logits: Tensor, anchors: Tensor, levels: _Levels) -> Tensor:
+    """Costs (n, most related) of each cluster against what is farther, in the order of `levels`."""
+    logits = logits.gather(1, levels.order.index_select(0, anchors))
+    logits = logits - logits.detach().amax(1, keepdim=True)
+    from_here = logits.exp().flip(1).cumsum(1).flip(1)
+    from_here = torch.cat([from_here, from_here.new_zeros(len(logits), 1)], dim=1)
+    farther = from_here.gather(1, levels.beyond.index_select(0, anchors))
+    return F.softplus((farther + _TINY).log() - logits[:, : levels.weight.shape[1]])

@@ -1,0 +1,117 @@
+"""Stage 1: learn density and colour from posed photos."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omniseg.cameras import Cameras
+from omniseg.config import Config, RadianceTrainingConfig
+from omniseg.corrections import Corrections
+from omniseg.data.images import ImageSet
+from omniseg.data.rays import RayBatch, RaySampler
+from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg.losses import depth_error, distortion, opacity_entropy
+from omniseg.rendering import Renderer, TrainingRendering
+from omniseg.trainer import StepReport, Trainer
+
+_GRID_EVERY = 16
+_RAMP = 0.15
+"""Share of the training over which steps shorten to their length and culling becomes as strict as configured.
+Coarse steps and no culling at first let the colours of many rays settle the rough shape; fine steps from the
+start lock in fog near the cameras."""
+_COARSENESS = 3.0
+_FIRST_SAMPLES_PER_RAY = 256
+_FEWEST_RAYS, _MOST_RAYS = 64, 1 << 18
+_CORRECTION_LR = 0.05
+
+
+class RadianceTrainer(Trainer):
+    """Everything that one optimisation step of stage 1 needs. The error of a step is the squared error of colour.
+
+    Args:
+        config: resolved configuration.
+        images: training views; their device is that of the training.
+    """
+
+    stage = "radiance"
+    resume_file = "resume/radiance.safetensors"
+
+    def __init__(self, config: Config, images: ImageSet) -> None:
+        device = images.pixels.device
+        torch.manual_seed(config.seed)
+        self.cameras: Cameras = images.cameras
+        self.field = RadianceField(config.radiance, config.marching.bound).to(device)
+        self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
+        self.renderer = Renderer(self.field, self.grid, config.marching)
+        training = config.training
+        self.corrections = Corrections(len(images.names), poses=training.refine_poses, exposure=training.exposure).to(
+            device
+        )
+        super().__init__(
+            config,
+            device,
+            modules={"field": self.field, "grid": self.grid, "corrections": self.corrections},
+            groups=[(list(self.field.parameters()), 1.0), (list(self.corrections.parameters()), _CORRECTION_LR)],
+            steps=training.steps,
+            lr=training.lr,
+            free=("scene", "seconds", "training.steps", "features", "feature_training"),
+        )
+        self.sampler = RaySampler(images, self.generator)
+        self.progress.n_rays = max(training.samples_per_step // _FIRST_SAMPLES_PER_RAY, _FEWEST_RAYS)
+
+    def step(self) -> StepReport:
+        """One optimisation step."""
+        training, progress = self.config.training, self.progress
+        ramp = min(self.done / _RAMP, 1.0)
+        if progress.step % _GRID_EVERY == 0 and progress.step:
+            self.grid.update(lambda x: self.field.density(x).sigmas, ramp, self.generator)
+        cameras = self.corrections.cameras(self.cameras)
+        batch = self.sampler.sample(progress.n_rays, cameras)
+        rendering = self.renderer.train(
+            batch.rays_o, batch.rays_d, generator=self.generator, coarseness=_COARSENESS ** (1 - ramp)
+        )
+        squared_error, loss = self._loss(batch, rendering)
+        self.descend(loss)
+
+        n_rays, n_samples = progress.n_rays, rendering.samples.n_samples
+        wanted = n_rays * training.samples_per_step / max(n_samples, 1)
+        progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
+        progress.step += 1
+        return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)
+
+    def figure(self, error: float) -> tuple[str, float, str]:
+        """PSNR of the colours of a step."""
+        return "psnr", -10 * math.log10(max(error, 1e-10)), "dB"
+
+    def extra_state(self) -> dict[str, Any]:
+        """Which part of the grid is looked at next."""
+        return {"grid_updates": self.grid.updates}
+
+    def restore_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `extra_state` gave."""
+        self.grid.updates = int(state["grid_updates"])
+
+    def _loss(self, batch: RayBatch, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
+        training = self.config.training
+        background = _background(training, len(batch.rgb), self.generator)
+        alpha = batch.alpha[:, None]
+        target = batch.rgb * alpha + background * (1 - alpha)
+        colour = self.corrections.colour(rendering.over(background), batch.views)
+        squared_error = (colour - target).square().mean()
+        loss = squared_error
+        if training.opacity_weight:
+            loss = loss + training.opacity_weight * opacity_entropy(rendering.opacity)
+        if training.distortion_weight:
+            loss = loss + training.distortion_weight * distortion(rendering)
+        if training.depth_weight and batch.depth is not None:
+            loss = loss + training.depth_weight * depth_error(rendering, batch.depth)
+        return squared_error, loss
+
+
+def _background(training: RadianceTrainingConfig, n_rays: int, generator: torch.Generator) -> Tensor:
+    if training.background == "random":
+        return torch.rand(n_rays, 3, generator=generator, device=generator.device)
+    value = 1.0 if training.background == "white" else 0.0
+    return torch.full((1, 3), value, device=generator.device)

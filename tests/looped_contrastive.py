@@ -1,0 +1,29 @@
+"""The hierarchical contrastive loss as its definition reads, cluster by cluster and level by level."""
+
+import torch
+from torch import Tensor
+
+
+def looped_contrastive(features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float) -> Tensor:
+    """Sum over pixels; the arguments of `omniseg.contrastive.hierarchical_contrastive`."""
+    total = features.sum() * 0
+    clusters = [features[anchors == c] for c in range(len(correlation))]
+    centres, temperatures = [], []
+    for f in clusters:
+        n = torch.tensor(float(len(f)), dtype=features.dtype, device=features.device)
+        centre = f.mean(0)
+        spread = (f - centre).norm(dim=1).sum().detach()
+        centres.append(centre)
+        temperatures.append((10 * spread / (n * torch.log(n + 10))).clip(0.1, 1.0))
+    for a, f in enumerate(clusters):
+        logits = torch.stack([f @ u / phi for u, phi in zip(centres, temperatures)], dim=1)
+        costs = -torch.log_softmax(logits, dim=1)
+        largest = None
+        shared = sorted({int(v) for v in correlation[a]} - {0}, reverse=True)
+        for level, value in enumerate(shared):
+            terms = costs[:, (correlation[a] == value).nonzero()[:, 0]]
+            if largest is not None:
+                terms = torch.maximum(terms, largest)
+            total = total + terms.mean(1).sum() * divisor**-level
+            largest = terms.max(1, keepdim=True).values
+    return total
