@@ -136,8 +136,8 @@ class FeatureTrainingConfig:
     """Rays in one step, all of one image and of pixels that are in some mask."""
     lr: float = 1e-2
     """Learning rate of Adam; falls to a thirtieth by a cosine."""
-    loss_weight: float = 5e-4
-    """Of the contrastive loss, which is a sum over pixels."""
+    loss_weight: float = 0.4
+    """Of the contrastive loss, which is a sum over pixels: twice as many of them want half of it. Paper: 5e-4."""
     norm_weight: float = 100.0
     """Of the penalty on features whose length is not 1."""
     form: Literal["ranked", "raised"] = "ranked"

@@ -12,14 +12,14 @@ order. The mean over the clusters of a level counts divisor^-level. What a clust
 
     raised  -l_ic, at every level but the first raised to the largest cost of the level before, so that a farther
             relation is never pulled closer than a nearer one: the paper's.
-    ranked  -log (e_ic / (e_ic + sum of e_ij over clusters j of farther levels, those without a common mask being
-            farthest)), e_ic = exp(f_i . u_c / phi_c): a cluster must be closer than what is farther, and nothing is
-            asked of it against what is nearer. In the raised form the clusters of one level compete with each
-            other and with the nearer ones, so that large groups stay loose.
+    ranked  -log (n_c e_ic / (n_c e_ic + sum of n_j e_ij over clusters j of farther levels, those without a common
+            mask being farthest)), e_ic = exp(f_i . u_c / phi_c): a cluster must be closer than what is farther, and
+            nothing is asked of it against what is nearer. It counts by its pixels, so that what a segmenter leaves
+            in pieces does not outweigh what it found whole. In the raised form the clusters of one level compete
+            with each other and with the nearer ones, so that large groups stay loose.
 """
 
 from dataclasses import dataclass
-
 from typing import Literal
 
 import torch
@@ -30,7 +30,8 @@ Form = Literal["raised", "ranked"]
 
 _COLDEST, _WARMEST = 0.1, 1.0
 _VALUES = 256  # of a correlation
-_TINY = 1e-30
+_FARTHEST, _TINY = -60.0, 1e-30
+"""Logits more than this below a pixel's largest are lifted to it in sums, which cannot underflow then."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,13 @@ def hierarchical_contrastive(
     centres = features.new_zeros(len(correlation), features.shape[1]).index_add(0, anchors, features) / counts[:, None]
     temperatures = _temperatures(features.detach(), centres.detach(), anchors, counts)
     logits = features @ (centres / temperatures[:, None]).t()
-    levels = _Levels.of(correlation, divisor)
-    import os
-    mode = os.environ.get("WMODE", "")
-    if mode:
-        C = len(correlation)
-        m = counts if mode[0] == "n" else counts.sqrt()
-        at = levels.order[:, : levels.weight.shape[1]]
-        shared = correlation.long().gather(1, at)
-        tot = m.new_zeros(C, 256).scatter_add_(1, shared, m[at])
-        size = m.new_zeros(C, 256).scatter_add_(1, shared, torch.ones_like(m[at]))
-        levels = _Levels(levels.order, levels.before, levels.beyond, levels.weight * (m[at] * size.gather(1, shared) / tot.gather(1, shared)).double())
-        if "f" in mode:
-            logits = logits + (m / m.mean()).log()
-    costs = (_raised if form == "raised" else _ranked)(logits, anchors, levels)
-    return (costs * levels.weight.to(costs.dtype).index_select(0, anchors)).sum()
+    if form == "raised":
+        levels = _Levels.of(correlation, torch.ones_like(counts), divisor)
+        costs = _raised(logits, anchors, levels)
+    else:
+        levels = _Levels.of(correlation, counts, divisor)
+        costs = _ranked(logits + counts.log(), anchors, levels)
+    return (costs * levels.weight.index_select(0, anchors)).sum()
 
 
 def norm_penalty(features: Tensor) -> Tensor:
@@ -120,7 +113,7 @@ class _Levels:
     anchor has related clusters:
     before: the last place of the level before; -1 at level 0.
     beyond: the first place of the level after.
-    weight: divisor^-level / clusters of the level; 0 at places of no level.
+    weight: divisor^-level times the cluster's share of its level; 0 at places of no level.
     """
 
     order: Tensor
@@ -129,7 +122,8 @@ class _Levels:
     weight: Tensor
 
     @classmethod
-    def of(cls, correlation: Tensor, divisor: float) -> "_Levels":
+    def of(cls, correlation: Tensor, masses: Tensor, divisor: float) -> "_Levels":
+        """Levels of clusters that count by their masses (n_clusters,) within a level."""
         shared = correlation.long()
         n = len(shared)
         size = shared.new_zeros(n, _VALUES).scatter_add_(1, shared, torch.ones_like(shared))
@@ -137,9 +131,12 @@ class _Levels:
         levels_as_near = (size > 0).flip(1).cumsum(1).flip(1)
         order = shared.argsort(dim=1, descending=True, stable=True)
         at = shared.gather(1, order)[:, : max(int((shared > 0).sum(1).max()), 1)]
-        beyond, of_level = as_near.gather(1, at), size.gather(1, at)
-        weight = divisor ** (1 - levels_as_near.gather(1, at).double()) / of_level
-        return cls(order, beyond - of_level - 1, beyond, torch.where(at > 0, weight, 0.0))
+        beyond = as_near.gather(1, at)
+        mass = masses.expand(n, n)
+        of_level = masses.new_zeros(n, _VALUES).scatter_add_(1, shared, mass).gather(1, at)
+        share = mass.gather(1, order[:, : at.shape[1]]) / of_level
+        weight = divisor ** (1 - levels_as_near.gather(1, at)).to(share.dtype) * share
+        return cls(order, beyond - size.gather(1, at) - 1, beyond, torch.where(at > 0, weight, 0.0))
 
 
 def _raised(logits: Tensor, anchors: Tensor, levels: _Levels) -> Tensor:
@@ -156,7 +153,8 @@ def _ranked(logits: Tensor, anchors: Tensor, levels: _Levels) -> Tensor:
     """Costs (n, most related) of each cluster against what is farther, in the order of `levels`."""
     logits = logits.gather(1, levels.order.index_select(0, anchors))
     logits = logits - logits.detach().amax(1, keepdim=True)
-    from_here = logits.exp().flip(1).cumsum(1).flip(1)
-    from_here = torch.cat([from_here, from_here.new_zeros(len(logits), 1)], dim=1)
-    farther = from_here.gather(1, levels.beyond.index_select(0, anchors))
-    return F.softplus((farther + _TINY).log() - logits[:, : levels.weight.shape[1]])
+    from_here = logits.clamp(min=_FARTHEST).exp().flip(1).cumsum(1).flip(1)
+    nothing = from_here.new_zeros(len(logits), 1)
+    farther = torch.cat([from_here, nothing], dim=1).gather(1, levels.beyond.index_select(0, anchors))
+    farther = torch.where(farther > 0, farther.clamp(min=_TINY).log(), -torch.inf)
+    return F.softplus(farther - logits[:, : levels.weight.shape[1]])

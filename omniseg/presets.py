@@ -75,6 +75,7 @@ def preset(
             steps=10_000 if on_gpu else 3_000,
             rays_per_step=8192 if on_gpu else 2048,
             lr=1e-2 if on_gpu else 2e-2,
+            loss_weight=0.4 if on_gpu else 1.5,
         ),
     )
 

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def looped_contrastive(features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float) -> Tensor:
+def looped_contrastive(
+    features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float, form: str = "raised"
+) -> Tensor:
     """Sum over pixels; the arguments of `omniseg.contrastive.hierarchical_contrastive`."""
     total = features.sum() * 0
     clusters = [features[anchors == c] for c in range(len(correlation))]
@@ -21,9 +23,19 @@ def looped_contrastive(features: Tensor, anchors: Tensor, correlation: Tensor, d
         largest = None
         shared = sorted({int(v) for v in correlation[a]} - {0}, reverse=True)
         for level, value in enumerate(shared):
-            terms = costs[:, (correlation[a] == value).nonzero()[:, 0]]
-            if largest is not None:
-                terms = torch.maximum(terms, largest)
-            total = total + terms.mean(1).sum() * divisor**-level
-            largest = terms.max(1, keepdim=True).values
+            members = (correlation[a] == value).nonzero()[:, 0]
+            if form == "raised":
+                terms, masses = costs[:, members], torch.ones(len(members), dtype=f.dtype, device=f.device)
+                if largest is not None:
+                    terms = torch.maximum(terms, largest)
+                largest = terms.max(1, keepdim=True).values
+            else:
+                counts = torch.stack([(anchors == c).sum() for c in range(len(correlation))]).to(f.dtype)
+                weighed = logits + counts.log()
+                farther = weighed[:, correlation[a] < value]
+                terms = torch.stack(
+                    [-torch.log_softmax(torch.cat([weighed[:, [c]], farther], 1), 1)[:, 0] for c in members], dim=1
+                )
+                masses = counts[members]
+            total = total + (terms * masses / masses.sum()).sum() * divisor**-level
     return total

@@ -11,9 +11,19 @@ from torch import Tensor
 
 from omniseg.cameras import Camera, Cameras
 from omniseg.checkpoint import Model, Viewpoints
-from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
+from omniseg.config import (
+    Config,
+    FeatureFieldConfig,
+    FeatureTrainingConfig,
+    MarchingConfig,
+    RadianceFieldConfig,
+    RadianceTrainingConfig,
+)
+from omniseg.data.hierarchy import MaskHierarchy, build_hierarchy
 from omniseg.data.images import ImageSet
+from omniseg.data.masks import MaskStack
 from omniseg.data.normalisation import Normalisation
+from omniseg.data.patches import PatchSet
 from omniseg.fields import OccupancyGrid, RadianceField
 from omniseg_kernels.hash_encoding import HashLayout
 from scene_files import opengl, orbit
@@ -81,6 +91,10 @@ def ball_config(**training: object) -> Config:
             encoding=HashLayout(levels=4, log2_table=12, base_resolution=4, finest_resolution=24), hidden=32
         ),
         training=RadianceTrainingConfig(**values),
+        features=FeatureFieldConfig(
+            encoding=HashLayout(levels=4, log2_table=12, base_resolution=4, finest_resolution=24), hidden=32, dim=8
+        ),
+        feature_training=FeatureTrainingConfig(steps=60, rays_per_step=256, lr=5e-2),
     )
 
 
@@ -110,6 +124,10 @@ SMALL = [
     "--radiance.encoding.levels=4",
     "--radiance.encoding.log2-table=10",
     "--radiance.hidden=8",
+    "--features.encoding.levels=4",
+    "--features.encoding.log2-table=10",
+    "--feature-training.steps=4",
+    "--feature-training.rays-per-step=64",
 ]
 """Options of train.py with which a training takes a moment."""
 
@@ -140,3 +158,45 @@ def moved(cameras: Cameras, degrees: float, seed: int = 0) -> Cameras:
     turns = np.stack([cv2.Rodrigues(vector.double().numpy())[0] for vector in vectors])
     turned = torch.from_numpy(turns).float() @ cameras.c2w[:, :, :3]
     return replace(cameras, c2w=torch.cat([turned, cameras.c2w[:, :, 3:]], dim=2))
+
+
+def ball_labels(n: int = 8) -> list[dict[str, np.ndarray]]:
+    """True labels of `ball_images`: its halves, left and right of x = 0, are parts of one object."""
+    cameras, labels = ball_cameras(n), []
+    for view in range(n):
+        rays_o, rays_d = cameras.image_rays(view)
+        _, opacity, distance = see_ball(rays_o, rays_d)
+        seen = (opacity > 0).numpy().reshape(SIDE, SIDE)
+        right = ((rays_o + distance[:, None] * rays_d)[:, 0] > 0).numpy().reshape(SIDE, SIDE)
+        labels.append({"part": np.where(seen, 1 + right, 0).astype(np.int32), "object": seen.astype(np.int32)})
+    return labels
+
+
+def ball_hierarchy(labels: dict[str, np.ndarray]) -> MaskHierarchy:
+    """The hierarchy of the true masks of one view."""
+    masks = [ids == k for ids in labels.values() for k in np.unique(ids) if k]
+    return build_hierarchy(MaskStack.of(masks, SIDE, SIDE))
+
+
+def ball_patches(n: int = 8) -> PatchSet:
+    """True mask hierarchies of `ball_images`."""
+    hierarchies = [ball_hierarchy(labels) for labels in ball_labels(n)]
+    return PatchSet(
+        indices=torch.from_numpy(np.concatenate([h.indices.reshape(-1) for h in hierarchies])),
+        offsets=torch.arange(n + 1) * SIDE * SIDE,
+        correlations=tuple(torch.from_numpy(h.correlation) for h in hierarchies),
+        cameras=ball_cameras(n),
+        names=tuple(f"{view:04d}" for view in range(n)),
+    )
+
+
+def write_ball_masks(root: Path, n: int = 8, n_test: int = 2) -> None:
+    """Add true mask hierarchies of the training views, and labels of all, to what `write_ball` wrote."""
+    for view, labels in enumerate(ball_labels(n + n_test)):
+        name = f"{'train' if view < n else 'test'}/{view}"
+        if view < n:
+            ball_hierarchy(labels).save(root / "sam" / f"{name}.npz")
+        for level, ids in labels.items():
+            path = root / "labels" / level / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imencode(".png", ids.astype(np.uint8))[1].tofile(path)

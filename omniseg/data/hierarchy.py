@@ -184,16 +184,17 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = {"indices", "correlation"} - set(file.files)
-            if missing:
-                raise InputError(f"{path}: has no {' and no '.join(sorted(missing))}; make it again with run_sam.py")
-            indices, correlation = file["indices"], file["correlation"]
+            arrays = {name: file[name] for name in ("correlation", "indices") if name in file.files}
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist") from error
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "allow_pickle" in str(error)
         reason = "holds pickled objects, which are never opened" if pickled else "is damaged or no npz file"
         raise InputError(f"{path}: {reason}; delete it and make it again with run_sam.py") from error
+    missing = [name for name in ("correlation", "indices") if name not in arrays]
+    if missing:
+        raise InputError(f"{path}: has no {' and no '.join(missing)}; delete it and make it again with run_sam.py")
+    indices, correlation = arrays["indices"], arrays["correlation"]
     problem = _problem(indices, correlation)
     if problem:
         raise InputError(f"{path}: {problem}; delete it and make it again with run_sam.py")

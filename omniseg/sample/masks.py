@@ -6,7 +6,7 @@ From the true labels of one view, at severity s:
     missing       each mask is not found, by chance 0.25 s
     granularity   an object loses all its parts, or a group its mask, by chance 0.3 s
     over          a mask comes in two halves besides, by chance 0.15 s
-    under         a mask is merged with a neighbour that it touches, by chance 0.08 s
+    under         a mask is merged with a neighbour of up to three times its area, by chance 0.08 s
     border        the view is bent by a smooth random motion of about 0.5 s pixels, each mask by 0.3 s besides
 """
 
@@ -19,6 +19,8 @@ from omniseg.data.masks import MaskStack
 
 DEFAULT_SEVERITY = 1.0
 _MISSING, _COARSE, _SPLIT, _MERGED = 0.25, 0.3, 0.15, 0.08
+_LARGEST_MERGED = 3.0
+"""Area of a neighbour that a mask may be merged with, in areas of the mask."""
 _FEWEST_PIXELS = 12
 _BEND, _BEND_EACH = 0.5, 0.3
 _BEND_LENGTH = 12
@@ -61,11 +63,12 @@ def _keeper(labels: Mapping[str, np.ndarray], level: str) -> np.ndarray | None:
 
 
 def _merge(mask: np.ndarray, ids: np.ndarray, severity: float, random: np.random.Generator) -> np.ndarray:
-    """The mask, by chance together with what lies beside some pixel of its border."""
+    """The mask, by chance together with a neighbour that is not much larger: not a cup with a wall, but two books."""
     if random.random() >= _MERGED * severity:
         return mask
     rim = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~mask & (ids > 0)
-    return mask | (ids == random.choice(ids[rim])) if rim.any() else mask
+    neighbours = [n for n in np.unique(ids[rim]) if (ids == n).sum() <= _LARGEST_MERGED * mask.sum()]
+    return mask | (ids == random.choice(neighbours)) if neighbours else mask
 
 
 def _halves(mask: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:

@@ -25,9 +25,7 @@ def rendering(device, counts=(3, 0, 5), weights=None) -> TrainingRendering:
     )
     weights = torch.rand(rays.n_samples, device=device) if weights is None else weights
     zeros = torch.zeros(n, device=device)
-    return TrainingRendering(
-        torch.zeros(n, 3, device=device), zeros, zeros, samples=samples, weights=weights
-    )
+    return TrainingRendering(torch.zeros(n, 3, device=device), zeros, zeros, samples=samples, weights=weights)
 
 
 def test_opacity_entropy_by_hand(device):

@@ -289,12 +289,12 @@ def tiny(room, monkeypatch):
 
 def test_an_earlier_sample_is_replaced_only_on_demand(tmp_path, tiny):
     out = tiny(tmp_path / "deep" / "room")
-    (out / "sam").mkdir()  # what later tools add to a sample goes with it
+    (out / "masks").mkdir()  # what later tools add to a sample goes with it
     with pytest.raises(InputError, match="--overwrite"):
         tiny(out)
-    assert (out / "sam").is_dir()
+    assert (out / "masks").is_dir()
     tiny(out, overwrite=True)
-    assert not (out / "sam").exists()
+    assert not (out / "masks").exists()
     assert [path.name for path in out.parent.iterdir()] == ["room"]
 
 
