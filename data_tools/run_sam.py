@@ -49,7 +49,7 @@ class Arguments:
     device: cli.Device = "auto"
     """Where segment-anything computes; auto is a GPU where there is one."""
     memory: Annotated[float, tyro.conf.arg(metavar="GB")] = 2.0
-    """What segment-anything may use for points and masks, beside some 4 GB for its largest model."""
+    """What segment-anything may use for points and masks, beside some 3.5 GB for its largest model."""
     sam: SamConfig = field(default_factory=SamConfig)
     felzenszwalb: FelzenszwalbConfig = field(default_factory=FelzenszwalbConfig)
 

@@ -53,8 +53,8 @@ def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
 def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
     """Render every view of `images`, compare it with its photo, and write figures and pictures.
 
-    Writes `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of a few
-    views side by side) and the image part of `metrics.json`; other parts of that file stay.
+    Writes `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
+    a few views side by side) and the image part of `metrics.json`; other parts of that file stay.
 
     Raises:
         InputError: the run folder cannot be written, or the photos are too small to measure.

@@ -66,9 +66,6 @@ class FelzenszwalbSegmenter:
     def _levels(self, image: np.ndarray) -> list[np.ndarray]:
         from skimage.segmentation import felzenszwalb  # takes a second, which other segmenters need not wait
 
-        # Where no pixel differs from its neighbour, the library divides by the range of the image.
-        if image.min() == image.max():
-            return [np.zeros(image.shape[:2], np.int64)]
         labels = felzenszwalb(image, scale=self.config.scale, sigma=0.8, min_size=self.config.min_pixels)
         lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
         return [merged[labels] for merged in merge_regions(labels, lab, self.config.regions)]

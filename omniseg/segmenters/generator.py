@@ -4,11 +4,12 @@ The procedure is that of "Segment Anything" (arXiv 2304.02643, B: automatic mask
 points on the photo and on each crop of it, three masks a point, of which those stay that the model thinks well of and
 that hardly change with the threshold; then duplicates go, and so do specks and holes.
 
-Memory. At 4000 x 3000 a mask takes 48 MB as logits, and some 10 bytes a pixel while it is judged, so that a grid of
-32 x 32 points would take 370 GB. So points go through the model in batches, and of a batch only those masks that the
-model thinks well of are enlarged, a few at a time; before the next few they are reduced to the borders of their runs
-(about 100 kB a mask). Both batches are as large as a budget allows: with 2 GB, 17 masks of 12 megapixels at once. The
-weights and the image encoder come on top; for vit_h in half precision I reckon with 4 GB.
+Memory. At 4000 x 3000 a mask takes 48 MB as logits and 120 MB while it is judged, so all that a grid of 32 x 32 points
+answers would take 370 GB. So points go through the model in batches, and of a batch only those masks that the model
+thinks well of are enlarged, a few at a time; before the next few they are reduced to the borders of their runs, about
+100 kB a mask. Both batches are as large as a budget allows: with 2 GB, 50 points and 16 masks of 12 megapixels. The
+model comes on top: for vit_h in half precision 1.3 GB of weights and, in its encoder, some 2 GB for the attention of
+4096 tokens to each other in 16 heads (0.54 GB a copy). That is 5.5 GB of a card's 8; calculated, not measured.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class SamConfig:
     crop_points_divisor: int = 1
     """A crop has this many times fewer points a side than the layer above."""
     iou: float = 0.88
-    """The model's own estimate of a mask's quality is above this."""
+    """The model's own estimate of a mask's quality is above this; 0: any."""
     stability: float = 0.9
     """A mask with a higher threshold has at least this part of the pixels of one with a lower threshold."""
     stability_offset: float = 1.0
@@ -95,7 +96,7 @@ class PointModel(Protocol):
 class _Found:
     """Masks in coordinates of the photo.
 
-    boxes: (n, 4) float64 left, top, right, bottom, the latter two just outside.
+    boxes: (n, 4) float64 left, top, right, bottom: the outermost pixels.
     scores: (n,) float64, the higher the sooner it stays.
     """
 
@@ -183,7 +184,7 @@ def _ask(model: PointModel, points: np.ndarray, place: _Place, config: SamConfig
     for first in range(0, len(points), n_points):
         logits, ious = model.predict(points[first : first + n_points])
         logits, ious = logits.flatten(0, 1), ious.flatten()
-        good = ious > config.iou
+        good = (ious > config.iou) | (config.iou == 0)
         logits, ious = logits[good], ious[good]
         for k in range(0, len(logits), n_masks):
             yield _judge(model, logits[k : k + n_masks], ious[k : k + n_masks], place, config)
@@ -213,7 +214,7 @@ def _placed(masks: list[np.ndarray], ious: list[float], place: _Place) -> _Found
         if not len(runs):
             continue
         rows, starts, ends = runs.T
-        box = np.array([starts.min() + left, rows.min() + top, ends.max() + left, rows.max() + 1 + top], float)
+        box = np.array([starts.min() + left, rows.min() + top, ends.max() - 1 + left, rows.max() + top], float)
         near_crop = np.abs(box - place.crop) <= _EDGE
         near_photo = np.abs(box - (0, 0, place.width, place.height)) <= _EDGE
         if (near_crop & ~near_photo).any():
@@ -254,36 +255,51 @@ def _tidied(found: _Found, width: int, height: int, min_region: int) -> _Found:
     stack = MaskStack(width, height, tuple(found.borders))
     all_borders, boxes, scores = [], [], []
     for k, box in enumerate(found.boxes):
-        # Only the box is looked at: at 12 megapixels the whole photo would take 100 ms a mask.
-        left, top, right, bottom = box.astype(int)
         mask = stack.mask(k)
-        inside = remove_small_regions(mask[top:bottom, left:right], min_region)
-        unchanged = np.array_equal(inside, mask[top:bottom, left:right])
-        if not unchanged:
-            mask[top:bottom, left:right] = inside
-            rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-            box = np.array([left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1], float)
-        all_borders.append(found.borders[k] if unchanged else mask_borders(mask, width, height))
+        changed = remove_small_regions(mask, box.astype(np.int64), min_region)
+        if changed:
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = np.array([columns[0], rows[0], columns[-1], rows[-1]], float)
+        all_borders.append(mask_borders(mask, width, height) if changed else found.borders[k])
         boxes.append(box)
-        scores.append(float(unchanged))
+        scores.append(float(not changed))
     return _Found(all_borders, np.array(boxes).reshape(-1, 4), np.array(scores))
 
 
-def remove_small_regions(mask: np.ndarray, min_region: int) -> np.ndarray:
-    """A mask (h, w) bool without enclosed holes, then without islands, below `min_region` pixels.
+def remove_small_regions(mask: np.ndarray, box: np.ndarray, min_region: int) -> bool:
+    """Fill holes of a mask (height, width) bool, then remove islands, below `min_region` pixels, in place.
 
-    What lies around the mask is no hole. Of islands that are all too small, the largest stays.
+    Background that the edge of the photo cuts off counts as a hole. Of islands that are all too small, the largest
+    stays.
+
+    Args:
+        mask: the mask.
+        box: (4,) int64 its left, top, right, bottom: outermost pixels.
+        min_region: pixels.
+    Returns:
+        Whether that changed the mask.
     """
-    around = np.pad(mask, 1).astype(np.uint8)
-    n, regions, stats, _ = cv2.connectedComponentsWithStats(1 - around, connectivity=8)
-    fill = stats[:, cv2.CC_STAT_AREA] < min_region
-    fill[[0, regions[0, 0]]] = False  # 0 is the mask itself; the corner is outside
-    around |= fill[regions].astype(np.uint8)
-    n, regions, stats, _ = cv2.connectedComponentsWithStats(around, connectivity=8)
-    if n == 1:
-        return mask
-    keep = stats[:, cv2.CC_STAT_AREA] >= min_region
-    keep[0] = False
-    if not keep.any():
-        keep[1 + stats[1:, cv2.CC_STAT_AREA].argmax()] = True
-    return np.asarray(keep[np.asarray(regions, np.int64)])[1:-1, 1:-1]
+    # Only around the box: at 12 megapixels the whole photo would take 200 ms a mask.
+    left, top = np.maximum(box[:2] - 1, 0)
+    window = mask[top : box[3] + 2, left : box[2] + 2]
+    around = np.ones_like(window)
+    around[box[1] - top : box[3] + 1 - top, box[0] - left : box[2] + 1 - left] = False
+    before = window.copy()
+    regions, areas = _connected(~window)
+    small = areas < min_region
+    small[0] = False
+    small[regions[around]] = False  # goes on outside of the window
+    window |= small[regions]
+    regions, areas = _connected(window)
+    if len(areas) > 1:
+        large = areas >= min_region
+        large[1 + areas[1:].argmax()] = True
+        large[0] = False
+        window[:] = large[regions]
+    return not np.array_equal(window, before)
+
+
+def _connected(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Region of each pixel, 0 outside of the mask, and pixels of each region."""
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return np.asarray(regions, np.int32), np.asarray(stats[:, cv2.CC_STAT_AREA], np.int64)

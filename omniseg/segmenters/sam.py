@@ -47,7 +47,7 @@ class SamSegmenter:
         """
         self._config = config or SamConfig()
         self._memory = memory
-        self._points = SamPoints(checkpoint, model, torch.device(device))
+        self._points = SamPoints(load_sam(checkpoint, model), torch.device(device))
 
     def knows(self, name: str) -> bool:
         """Every photo can be looked at."""
@@ -75,24 +75,19 @@ class SamPoints:
     for half of it would move them by half a pixel.
     """
 
-    # The decoder holds some dozen tensors of 4096 x 256 or 65536 x 32 numbers for each point.
-    point_bytes = 80_000_000
+    # 30 MB measured in single precision: some tensors of 4096 x 256 and of 65536 x 32 numbers for each point.
+    point_bytes = 40_000_000
 
-    def __init__(self, checkpoint: Path, model: SamModel, device: torch.device) -> None:
-        state = read_checkpoint(checkpoint)
-        registry, resizer = _segment_anything()
-        kind = checked_kind(checkpoint, state, model)
-        self._model: Any = registry[kind]()
-        try:
-            self._model.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"{checkpoint}: is no complete checkpoint of {kind}; download it again") from error
+    def __init__(self, sam: Any, device: torch.device) -> None:
+        """Take a model of segment-anything to a device."""
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        self._model = sam.to(device).eval().requires_grad_(False)
         self._half = device.type == "cuda"
-        self._model.to(device).eval().requires_grad_(False)
         if self._half:
             self._model.image_encoder.half()
         self._device = device
-        self._resize = resizer(self._model.image_encoder.img_size)
+        self._resize = ResizeLongestSide(self._model.image_encoder.img_size)
         self._size = self._input_size = (0, 0)
         self._features = torch.empty(0)
         self.threshold = float(self._model.mask_threshold)
@@ -128,6 +123,28 @@ class SamPoints:
         return self._model.postprocess_masks(logits[:, None], self._input_size, self._size)[:, 0]
 
 
+def load_sam(checkpoint: Path, model: SamModel) -> Any:
+    """A model of segment-anything with the weights of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: segment-anything is not installed, or the checkpoint is missing, damaged or of another model.
+    """
+    try:
+        from segment_anything import sam_model_registry
+    except ImportError as error:
+        raise InputError(
+            f"segment-anything cannot be imported ({error}); install it: pip install -e '.[sam]'"
+        ) from error
+    state = read_checkpoint(checkpoint)
+    kind = _checked_kind(checkpoint, state, model)
+    sam = sam_model_registry[kind]()
+    try:
+        sam.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: is no complete checkpoint of {kind}; download it again") from error
+    return sam
+
+
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """Tensors of a checkpoint by name; nothing but tensors is unpickled.
 
@@ -155,7 +172,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def checked_kind(path: Path, state: Mapping[str, Tensor], model: SamModel) -> str:
+def _checked_kind(path: Path, state: Mapping[str, Tensor], model: SamModel) -> str:
     """Which of the three models a checkpoint is of.
 
     Raises:
@@ -167,15 +184,3 @@ def checked_kind(path: Path, state: Mapping[str, Tensor], model: SamModel) -> st
     if model not in ("auto", kind):
         raise InputError(f"{path}: is a checkpoint of {kind}, not of {model}; give --model {kind}, or leave it away")
     return kind
-
-
-def _segment_anything() -> tuple[Any, Any]:
-    """The package's models by name, and its resizing."""
-    try:
-        from segment_anything import sam_model_registry
-        from segment_anything.utils.transforms import ResizeLongestSide
-    except ImportError as error:
-        raise InputError(
-            f"segment-anything cannot be imported ({error}); install it: pip install -e '.[sam]'"
-        ) from error
-    return sam_model_registry, ResizeLongestSide

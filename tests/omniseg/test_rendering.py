@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from helpers import TOLERANCE
 from omniseg import rendering as module
-from omniseg.config import MarchingConfig
-from omniseg.fields import OccupancyGrid
+from omniseg.config import FeatureFieldConfig, MarchingConfig
+from omniseg.fields import FeatureField, OccupancyGrid
 from omniseg.fields.radiance import Density
 from omniseg.rendering import Renderer, Rendering
+from omniseg_kernels.hash_encoding import HashLayout
 from tiny_scene import RADIUS, ball_cameras, see_ball
 
 CONFIG = MarchingConfig(near=0.1, resolution=32, step=0.01, max_samples=1024)
+LAYOUT = HashLayout(levels=3, log2_table=10, base_resolution=4, finest_resolution=16)
 
 
 class KnownField(nn.Module):
@@ -202,3 +205,69 @@ def test_a_view_is_its_rays_row_by_row(device):
     renderer, cameras = make(device, 3.0, RADIUS), ball_cameras().to(device)
     for a, b in zip(tensors(renderer.render_view(cameras, 2)), tensors(renderer.render(*rays(device, 2)))):
         assert_close(a, b)
+
+
+def feature_renderer(device) -> Renderer:
+    renderer = make(device, 40.0)
+    torch.manual_seed(0)
+    features = FeatureField(FeatureFieldConfig(encoding=LAYOUT, dim=5, min_weight=0.02), 1.0).to(device)
+    with torch.no_grad():
+        features.table.uniform_(-1, 1)
+    return Renderer(renderer.field, renderer.grid, renderer.config, features)
+
+
+def test_visible_samples_are_those_that_weigh_enough(device):
+    renderer = feature_renderer(device)
+    rays_o, rays_d = rays(device)
+    seen = renderer.visible(rays_o, rays_d)
+    assert len(seen.weights)
+    assert (seen.weights >= 0.02).all()
+    counts = seen.packed_info[:, 1].long()
+    ray = torch.arange(len(rays_o), device=device).repeat_interleave(counts)
+    total = torch.zeros(len(rays_o), device=device).index_add_(0, ray, seen.weights)
+    opacity = renderer.render(rays_o, rays_d).opacity
+    assert (total <= opacity + 1e-5).all()
+    assert (opacity - total)[counts > 0].max() < 0.4, "only light samples are left out"
+    middle = 0.5 * (seen.t_starts + seen.t_ends)
+    assert_close(seen.positions, rays_o[ray] + middle[:, None] * rays_d[ray], **TOLERANCE[torch.float32])
+    later = (ray[1:] == ray[:-1]).nonzero()[:, 0]
+    assert (seen.t_starts[1:][later] >= seen.t_starts[:-1][later]).all(), "front to back"
+
+
+def test_selected_samples_are_those_of_the_rays(device):
+    renderer = feature_renderer(device)
+    rays_o, rays_d = rays(device)
+    chosen = torch.randperm(len(rays_o), device=device)[:50].repeat(2)
+    whole = renderer.composite_features(renderer.visible(rays_o, rays_d))
+    part = renderer.composite_features(renderer.visible(rays_o, rays_d).select(chosen))
+    assert_close(part, whole[chosen], **TOLERANCE[torch.float32])
+
+
+def test_features_are_rendered_alike_with_and_without_colour(device):
+    renderer = feature_renderer(device)
+    both = renderer.render(*rays(device), features=True)
+    alone = renderer.render(*rays(device), colour=False, features=True)
+    plain = renderer.render(*rays(device))
+    assert both.features is not None
+    assert both.features.shape == (len(both.rgb), 5)
+    assert torch.equal(both.features, alone.features)
+    assert torch.equal(both.rgb, plain.rgb)
+    assert (alone.rgb == 0).all()
+    with pytest.raises(ValueError, match="no feature field"):
+        make(device, 1.0).render(*rays(device), features=True)
+
+
+def test_features_of_no_ray_and_of_nothing(device):
+    renderer = feature_renderer(device)
+    none = torch.empty(0, 3, device=device)
+    assert renderer.render(none, none, features=True).features.shape == (0, 5)
+    away = torch.full((2, 3), 9.0, device=device)
+    out = renderer.render(away, torch.tensor([[0.0, 0, 1]], device=device).repeat(2, 1), features=True)
+    assert (out.features == 0).all()
+
+
+def test_only_the_feature_field_learns_from_features(device):
+    renderer = feature_renderer(device)
+    renderer.composite_features(renderer.visible(*rays(device))).square().sum().backward()
+    assert all(parameter.grad is None for parameter in renderer.field.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in renderer.features.parameters())
