@@ -200,10 +200,9 @@ class Renderer:
             self._render(o, d, colour, features)
             for o, d in zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))
         ]
-        return Rendering(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth")),
-            torch.cat([part.features for part in parts if part.features is not None]) if features else None,
-        )
+        rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
+        seen = [part.features for part in parts if part.features is not None]
+        return Rendering(rgb, opacity, depth, torch.cat(seen) if features else None)
 
     def _render(self, rays_o: Tensor, rays_d: Tensor, colour: bool, features: bool) -> Rendering:
         n_rays = len(rays_o)

@@ -205,12 +205,12 @@ class _Prompt:
 
     @classmethod
     def of(cls, view: FeatureView, truth: Tensor, most: int, decay: float) -> _Prompt:
-        parts = []
-        for mask in (truth, ~truth):
+        def some(mask: Tensor) -> tuple[Tensor, Tensor]:
             pixels = mask.nonzero()[:, 0]
             pixels = pixels[:: max(-(-len(pixels) // most), 1)]
-            parts.append((view.features[pixels], view.positions[pixels]))
-        return cls(*parts, decay)
+            return view.features[pixels], view.positions[pixels]
+
+        return cls(some(truth), some(~truth), decay)
 
     def score(self, view: FeatureView) -> Tensor:
         """Score (n,) of each pixel of a view."""

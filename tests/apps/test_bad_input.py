@@ -244,7 +244,7 @@ def test_a_disk_that_fills_up_while_training(command: Run, run: Path, monkeypatc
     monkeypatch.undo()
     after = content(run)
     assert not [name for name in after.keys() - before.keys() if not name.startswith("log/")]
-    assert command("render", run, "--out", "out", "--frames", "1").status == 0
+    assert command("render", run, "--out", run.parent / "pictures", "--frames", "1").status == 0
     assert command("train", "--run", run, "--resume", "--training.steps", "9").status == 0
 
 

@@ -188,5 +188,5 @@ def test_a_truncated_file(tmp_path: Path):
     whole = path.read_bytes()
     for length in range(0, len(whole), 37):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="damaged|pickled"):
+        with pytest.raises(InputError, match=r"damaged|pickled"):
             load_hierarchy(path)
