@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from omniseg.errors import InputError
-from omniseg.pictures import contact_sheet, depth_picture, save_image, to_uint8
+from omniseg.pictures import FeatureColours, contact_sheet, depth_picture, mark_selection, save_image, to_uint8
 from omniseg.rendering import Rendering
 
 
@@ -63,3 +63,38 @@ def test_unknown_format_and_bad_folder(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_image(tmp_path / "file" / "a.png", image)
+
+
+def test_feature_colours_follow_the_features(device):
+    features = torch.nn.functional.one_hot(torch.arange(6, device=device) % 3, 4).float()
+    colours = FeatureColours(features.repeat(20, 1))
+    opacity = torch.ones(6, device=device)
+    opacity[5] = 0.2
+    picture = colours.picture(features * 7, opacity, 3)
+    assert picture.shape == (2, 3, 3)
+    assert (picture[0, :2] == picture[1, :2]).all(), "the same feature, whatever its length, has the same colour"
+    assert len({tuple(pixel) for pixel in picture[0].tolist()}) == 3
+    assert picture.max() == 255
+    assert (picture[1, 2] == 0).all(), "nothing is there"
+    again = colours.picture(features.flip(0), opacity, 3)
+    assert (again[1, 1] == picture[0, 1]).all(), "and in every picture"
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (9, 1), (9, 2)])
+def test_feature_colours_of_few(device, shape):
+    features = torch.nn.functional.normalize(torch.rand(shape, device=device), dim=1)
+    picture = FeatureColours(features).picture(features, torch.ones(len(features), device=device), 1)
+    assert picture.shape == (len(features), 1, 3)
+
+
+def test_a_selection_is_marked_by_its_truth():
+    photo = np.full((60, 40, 3), 200, np.uint8)
+    selected, truth = np.zeros((60, 40), bool), np.zeros((60, 40), bool)
+    selected[:, :20], truth[:, 10:30] = True, True
+    picture = mark_selection(photo, selected, truth, None)
+    wrong, right, missed, other = (picture[0, column].astype(int) for column in (5, 15, 25, 35))
+    assert [pixel.argmax() for pixel in (wrong, right, missed)] == [0, 1, 2]
+    assert (other == 100).all()
+    clicked = mark_selection(photo, selected, truth, (30, 15))
+    assert (clicked != picture).any(2).sum() > 8
+    assert not (clicked[:20] != picture[:20]).any(), "around the click, row before column"
