@@ -1,0 +1,110 @@
+"""Time what lifts masks into features: the contrastive loss against its loops, and the mask hierarchy.
+
+    python benchmarks/lifting.py            table, and benchmarks/results/lifting-cpu.json
+    python benchmarks/lifting.py --quick    tiny sizes: does everything run?
+
+The loss is proved equal to the loops first. Everything runs on the CPU, the hierarchy on one core of it.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from _timing import ROOT, Spread, compare, save, surroundings
+
+from omniseg.contrastive import Form, hierarchical_contrastive
+from omniseg.data.hierarchy import absorb_covered, build_hierarchy
+from omniseg.data.masks import MaskStack
+
+sys.path.append(str(ROOT / "tests"))
+from looped_contrastive import looped_contrastive  # the definition, which the tests hold the loss against
+
+_DIM = 16
+_DIVISOR = 2.0
+
+
+def random_patches(n_pixels: int, n_patches: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Unit features, anchors, and the correlation of patches that share some of 60 masks."""
+    members = torch.rand(n_patches, 60) < 0.05
+    members[torch.arange(n_patches), torch.randint(60, (n_patches,))] = True
+    anchors = torch.cat([torch.arange(n_patches), torch.randint(n_patches, (n_pixels - n_patches,))])
+    features = torch.nn.functional.normalize(torch.randn(n_pixels, _DIM), dim=1)
+    return features, anchors, (members.float() @ members.float().t()).to(torch.uint8)
+
+
+def step(loss: Callable, case: tuple[torch.Tensor, ...], form: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Value and gradient of a loss."""
+    leaf = case[0].clone().requires_grad_()
+    value = loss(leaf, *case[1:], _DIVISOR, form)
+    return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+
+def time_loss(n_pixels: int, n_patches: int, rounds: int) -> dict[str, Spread]:
+    """Forward and backward of both forms, ours and looped."""
+    case = random_patches(n_pixels, n_patches)
+    rivals = {}
+    for form in get_args(Form):
+        for name, loss in (("ours", hierarchical_contrastive), ("loops", looped_contrastive)):
+            rivals[f"{form}, {name}"] = [lambda _, loss=loss, form=form: step(loss, case, form)]
+        ours, loops = (step(loss, case, form) for loss in (hierarchical_contrastive, looped_contrastive))
+        torch.testing.assert_close(ours[0], loops[0], rtol=1e-4, atol=0)
+        torch.testing.assert_close(ours[1], loops[1], rtol=1e-2, atol=1e-3)  # of thousands of float32 terms
+    return {name: spreads[0] for name, spreads in compare(rivals, rounds).items()}
+
+
+def nested_masks(width: int, height: int, n: int) -> MaskStack:
+    """Blobs of all sizes with wavy borders, many within others, as a segmenter finds them."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    diagonal = float(np.hypot(width, height))
+
+    def blob() -> np.ndarray:
+        middle = random.uniform((0, 0), (width, height))
+        radius = diagonal * 0.25 * random.uniform(0.05, 1) ** 2
+        waves = 0.15 * radius * np.sin(x * 60 / diagonal + random.uniform(0, 6)) * np.sin(y * 70 / diagonal)
+        return np.hypot(x - middle[0], y - middle[1]) + waves < radius
+
+    return MaskStack.of((blob() for _ in range(n)), width, height)
+
+
+def time_hierarchy(width: int, height: int, n_masks: int, rounds: int) -> tuple[Spread, int]:
+    """Patches and correlation of a stack of masks, and how many patches there are."""
+    stack = nested_masks(width, height, n_masks)
+    rivals = {"hierarchy": [lambda _: build_hierarchy(absorb_covered(stack))]}
+    patches = len(build_hierarchy(absorb_covered(stack)).correlation)
+    return compare(rivals, rounds, warm_up=1)["hierarchy"][0], patches
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed")
+    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/lifting-cpu.json)")
+    options = parser.parse_args()
+    rounds = 2 if options.quick else max(options.rounds, 1)
+    torch.manual_seed(0)
+    n_patches, sizes = (16, (128, 256)) if options.quick else (128, (2048, 4096, 8192, 16384))
+    rows = []
+    for n_pixels in sizes:
+        spreads = time_loss(n_pixels, n_patches, rounds)
+        rows.append({"pixels": n_pixels, "patches": n_patches, "seconds": {k: vars(v) for k, v in spreads.items()}})
+        for form in get_args(Form):
+            ours, loops = (spreads[f"{form}, {name}"].median for name in ("ours", "loops"))
+            print(f"loss, {form}: {n_pixels} pixels, {n_patches} patches: {ours * 1e3:.1f} ms, loops {loops / ours:.0f} x")
+    width, height, n_masks = (96, 54, 20) if options.quick else (1920, 1080, 300)
+    spread, found = time_hierarchy(width, height, n_masks, rounds)
+    print(f"hierarchy: {width} x {height}, {n_masks} masks, {found} patches: {spread.median:.2f} s")
+    hierarchy = {"size": [width, height], "masks": n_masks, "patches": found, "seconds": vars(spread)}
+    default = None if options.quick else ROOT / "benchmarks/results/lifting-cpu.json"
+    if out := options.out or default:
+        save(out, {"surroundings": surroundings(), "quick": options.quick, "loss": rows, "hierarchy": hierarchy})
+        print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()
