@@ -14,8 +14,8 @@ from typing import get_args
 
 import numpy as np
 import torch
-from _timing import ROOT, Spread, compare, save, surroundings
 
+from _timing import ROOT, Spread, compare, save, surroundings
 from omniseg.contrastive import Form, hierarchical_contrastive
 from omniseg.data.hierarchy import absorb_covered, build_hierarchy
 from omniseg.data.masks import MaskStack
@@ -95,7 +95,9 @@ def main() -> None:
         rows.append({"pixels": n_pixels, "patches": n_patches, "seconds": {k: vars(v) for k, v in spreads.items()}})
         for form in get_args(Form):
             ours, loops = (spreads[f"{form}, {name}"].median for name in ("ours", "loops"))
-            print(f"loss, {form}: {n_pixels} pixels, {n_patches} patches: {ours * 1e3:.1f} ms, loops {loops / ours:.0f} x")
+            print(
+                f"loss, {form}: {n_pixels} pixels, {n_patches} patches: {ours * 1e3:.1f} ms, loops {loops / ours:.0f} x"
+            )
     width, height, n_masks = (96, 54, 20) if options.quick else (1920, 1080, 300)
     spread, found = time_hierarchy(width, height, n_masks, rounds)
     print(f"hierarchy: {width} x {height}, {n_masks} masks, {found} patches: {spread.median:.2f} s")

@@ -11,5 +11,7 @@ def test_the_benchmark_runs_and_is_right(tmp_path):
     assert {"cpu", "cores", "torch", "commit", "date"} <= result["surroundings"].keys()
     assert len(result["loss"]) == 2
     for row in result["loss"]:
-        assert row["seconds"].keys() == {f"{form}, {name}" for form in ("raised", "ranked") for name in ("ours", "loops")}
+        assert row["seconds"].keys() == {
+            f"{form}, {name}" for form in ("raised", "ranked") for name in ("ours", "loops")
+        }
     assert result["hierarchy"]["patches"] > 20

@@ -70,6 +70,16 @@ def test_halves_are_told_apart(make, form, divisor):
     assert nearer_left[part == 2].float().mean() < 0.1
 
 
+def test_rendered_features_come_to_unit_length(make):
+    def deviation(weight: float) -> float:
+        trainer = train(make(norm_weight=weight, loss_weight=1e-3), 40)
+        out = trainer.renderer.render_view(trainer.sampler.patches.cameras, 2, colour=False, features=True)
+        assert out.features is not None
+        return float((out.features.norm(dim=1)[out.opacity > 0.9] - 1).abs().mean())
+
+    assert deviation(100.0) < 0.15 < deviation(0.0)
+
+
 def test_geometry_and_colour_stay_bit_for_bit(make, renderer):
     modules = {"field": renderer.field, "grid": renderer.grid}
     before = {f"{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}

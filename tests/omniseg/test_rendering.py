@@ -208,7 +208,7 @@ def test_a_view_is_its_rays_row_by_row(device):
 
 
 def feature_renderer(device) -> Renderer:
-    renderer = make(device, 40.0)
+    renderer = make(device, 40.0, RADIUS)
     torch.manual_seed(0)
     features = FeatureField(FeatureFieldConfig(encoding=LAYOUT, dim=5, min_weight=0.02), 1.0).to(device)
     with torch.no_grad():
@@ -218,7 +218,7 @@ def feature_renderer(device) -> Renderer:
 
 def test_visible_samples_are_those_that_weigh_enough(device):
     renderer = feature_renderer(device)
-    rays_o, rays_d = rays(device)
+    rays_o, rays_d = (part[:300] for part in rays(device))  # not all: the view is the same upside down
     seen = renderer.visible(rays_o, rays_d)
     assert len(seen.weights)
     assert (seen.weights >= 0.02).all()
@@ -226,8 +226,10 @@ def test_visible_samples_are_those_that_weigh_enough(device):
     ray = torch.arange(len(rays_o), device=device).repeat_interleave(counts)
     total = torch.zeros(len(rays_o), device=device).index_add_(0, ray, seen.weights)
     opacity = renderer.render(rays_o, rays_d).opacity
+    assert torch.equal(counts > 0, opacity > 0.02), "of rays that miss the ball there is none"
     assert (total <= opacity + 1e-5).all()
     assert (opacity - total)[counts > 0].max() < 0.4, "only light samples are left out"
+    assert (seen.positions.norm(dim=1) < RADIUS).all()
     middle = 0.5 * (seen.t_starts + seen.t_ends)
     assert_close(seen.positions, rays_o[ray] + middle[:, None] * rays_d[ray], **TOLERANCE[torch.float32])
     later = (ray[1:] == ray[:-1]).nonzero()[:, 0]

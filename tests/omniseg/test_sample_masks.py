@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from omniseg.sample import masks as masks_module
 from omniseg.sample.masks import sam_like_masks
 
 HEIGHT, WIDTH = 60, 80
@@ -43,6 +44,21 @@ def test_severity_1_is_as_bad_as_promised(labels):
     assert (quality > 0.75).mean() > 0.6, "most are nearly right"
     assert (quality < 0.6).mean() > 0.1, "halves and merged ones are not"
     assert (quality < 1).mean() > 0.9, "borders are bent"
+
+
+def test_masks_are_merged_with_neighbours_of_their_size(labels):
+    part = labels["part"]
+    certain = 1 / masks_module._MERGED
+    for label in (1, 14):
+        merged = masks_module._merge(part == label, part, certain, np.random.default_rng(label))
+        ids, counts = np.unique(part[merged], return_counts=True)
+        assert len(ids) == 2
+        assert label in ids
+        assert counts.tolist() == [200, 200]
+    small = np.zeros_like(part, bool)
+    small[2:5, 2:5] = True
+    ids = np.where(small, 2, 1)
+    assert np.array_equal(masks_module._merge(small, ids, certain, np.random.default_rng(0)), small), "not with a wall"
 
 
 def test_worse_is_worse(labels):
