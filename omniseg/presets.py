@@ -55,8 +55,8 @@ def preset(
             near=placement.near,
             cascades=placement.cascades,
             box=placement.box,
-            # One cascade is looked at anew in a moment even on a CPU, and its finer cells end closer to surfaces.
-            resolution=128 if on_gpu or placement.cascades == 1 else 64,
+            # On a CPU finer cells pay in a room that fills them (+0.3 dB), not around one object (-0.3 dB).
+            resolution=128 if on_gpu or kind == "replica" else 64,
             step=_FINEST_STEP if on_gpu else 3 * _FINEST_STEP,
             opacity_threshold=0.01 if on_gpu else 0.03,
             cone_angle=(1 / 256 if on_gpu else 1 / 128) if open_ended else 0.0,
