@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from omniseg.cameras import Cameras
 from omniseg.checkpoint import Model
 from omniseg.data.images import ImageSet
-from omniseg.data.pixels import decode, read_bytes
+from omniseg.data.pixels import decode, nearest, read_bytes, same_aspect
 from omniseg.data.scene import View
 from omniseg.errors import InputError
 from omniseg.evaluation import photo_and_background, update_metrics
@@ -38,11 +37,11 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
         ids = decode(read_bytes(path))
         if ids is None or ids.ndim != 2 or ids.dtype.kind not in "ui":
             raise InputError(f"{path}: does not open as labels (grey PNG of 8 or 16 bit); export it again")
-        if abs(ids.shape[1] * height - ids.shape[0] * width) > 1.5 * (max(ids.shape) + max(width, height)):
+        if not same_aspect(ids.shape, (height, width)):
             raise InputError(
                 f"{path}: is {ids.shape[1]} x {ids.shape[0]}, which does not fit a photo of {width} x {height}"
             )
-        labels[level] = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+        labels[level] = nearest(ids, width, height).astype(np.int32)
     return labels
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from omniseg.data.masks import MaskStack
+from omniseg.data.pixels import nearest
 from omniseg.errors import InputError
 from omniseg.files import write_atomic
 
@@ -48,12 +49,9 @@ class MaskHierarchy:
 
     def resized(self, width: int, height: int) -> MaskHierarchy:
         """The hierarchy for the same picture at another size, by nearest neighbour."""
-        h, w = self.indices.shape
-        if (w, h) == (width, height):
+        if self.indices.shape == (height, width):
             return self
-        rows = ((np.arange(height) + 0.5) * h / height).astype(np.int64)
-        columns = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
-        return MaskHierarchy(np.ascontiguousarray(self.indices[np.ix_(rows, columns)]), self.correlation)
+        return MaskHierarchy(np.ascontiguousarray(nearest(self.indices, width, height)), self.correlation)
 
     def without_slivers(self) -> MaskHierarchy:
         """The hierarchy with all pixels in no mask whose patch is nowhere three pixels wide.

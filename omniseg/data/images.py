@@ -17,7 +17,7 @@ from tqdm import tqdm
 from omniseg.cameras import Camera, Cameras, pixel_centres
 from omniseg.data.folders import size_fits
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.pixels import decode, read_bytes, read_image, shrink
+from omniseg.data.pixels import decode, nearest, read_bytes, read_image, same_aspect, shrink
 from omniseg.data.scene import Scene, View
 from omniseg.errors import InputError
 
@@ -196,14 +196,10 @@ def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
         raise InputError(f"{path}: does not open as a depth image (16-bit PNG, or .npy); export it again")
     stored = stored[..., 0] if stored.ndim == 3 else stored
     camera = job.camera
-    if stored.ndim != 2 or abs(stored.shape[1] * camera.height - stored.shape[0] * camera.width) > 1.5 * max(
-        stored.shape[0] + camera.height, stored.shape[1] + camera.width
-    ):
+    if stored.ndim != 2 or not same_aspect(stored.shape, (camera.height, camera.width)):
         size = " x ".join(str(n) for n in stored.shape[::-1])
         raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
-    rows = (np.arange(camera.height) + 0.5) * stored.shape[0] // camera.height
-    columns = (np.arange(camera.width) + 0.5) * stored.shape[1] // camera.width
-    z = stored[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32).reshape(-1)
+    z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
     z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
     alone = Cameras.stack([camera], np.eye(3, 4)[None])
     centres = pixel_centres(camera.width, camera.height)

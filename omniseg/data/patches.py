@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from omniseg.cameras import Cameras
 from omniseg.data.hierarchy import load_hierarchy
+from omniseg.data.pixels import same_aspect
 from omniseg.data.rays import PixelRays
 from omniseg.data.scene import View
 from omniseg.errors import InputError
@@ -73,7 +74,7 @@ def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
         hierarchy = load_hierarchy(path)
         width, height = cameras.size[v].tolist()
         h, w = hierarchy.indices.shape
-        if abs(w * height - h * width) > 1.5 * max(h + height, w + width):
+        if not same_aspect((h, w), (height, width)):
             raise InputError(f"{path}: is of a {w} x {h} picture, which does not fit the photo of {width} x {height}")
         hierarchy = hierarchy.resized(width, height).without_slivers()
         if not hierarchy.labelled.any():

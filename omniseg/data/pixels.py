@@ -98,6 +98,19 @@ def shrink(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.rint(mean).clip(0, 255).astype(np.uint8)
 
 
+def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether pictures of these sizes (in the same order of sides) are the same one, up to rounding."""
+    (a, b), (c, d) = size, other
+    return abs(a * d - b * c) <= 1.5 * max(a + c, b + d)
+
+
+def nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Bring (h, w, ...) to another size by taking the pixel under each new pixel's centre."""
+    rows = (np.arange(height) + 0.5) * image.shape[0] // height
+    columns = (np.arange(width) + 0.5) * image.shape[1] // width
+    return image[np.ix_(rows.astype(int), columns.astype(int))]
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a file, or raise `InputError`."""
     try:
