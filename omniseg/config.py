@@ -144,8 +144,6 @@ class FeatureTrainingConfig:
     """Of the contrastive loss: the paper's is "raised"; "ranked" tells groups and parts apart better."""
     level_divisor: float = 2.0
     """A level farther up the hierarchy of masks counts this many times less."""
-    balance: float = 0.0
-    """0: pixels are drawn alike, as in the paper; 1: patches are, however small; between: by area^-balance."""
     min_pixels: int = 3
     """A patch with fewer sampled pixels is left out of a step."""
 
@@ -156,7 +154,6 @@ class FeatureTrainingConfig:
         for name in ("loss_weight", "norm_weight"):
             _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
         _require(1 <= self.level_divisor < math.inf, "level_divisor", ">= 1", self.level_divisor)
-        _require(0 <= self.balance <= 1, "balance", "in [0, 1]", self.balance)
         _require(self.min_pixels >= 1, "min_pixels", ">= 1", self.min_pixels)
 
 

@@ -42,7 +42,7 @@ class FeatureTrainer(Trainer):
             lr=training.lr,
             free=("scene", "seconds", "training.steps", "feature_training.steps"),
         )
-        self.sampler = PatchSampler(patches, self.generator, training.balance)
+        self.sampler = PatchSampler(patches, self.generator)
         self._ends: list[int] = patches.offsets.tolist()
         self._kept: dict[int, VisibleSamples] = {}
         self.progress.n_rays = training.rays_per_step

@@ -53,10 +53,6 @@ class MaskStack:
             inside[:, k] = np.searchsorted(borders, pixels, side="right") % 2 == 1
         return inside
 
-    def select(self, keep: np.ndarray) -> MaskStack:
-        """The masks of these indices, in their order."""
-        return MaskStack(self.width, self.height, tuple(self.borders[k] for k in keep))
-
 
 def mask_borders(mask: np.ndarray, width: int, height: int) -> np.ndarray:
     """Borders of the runs of one mask (height, width), as `MaskStack` keeps them.

@@ -114,19 +114,12 @@ class PatchBatch:
 
 
 class PatchSampler:
-    """Draws a view, then some of its pixels that are in some mask, with replacement.
+    """Draws a view, then some of its pixels that are in some mask, every one alike, with replacement."""
 
-    Args:
-        patches: views to draw from.
-        generator: on their device.
-        balance: in [0, 1]; a pixel of a patch of area A is drawn in proportion to A^-balance. 0: every pixel alike;
-            1: every patch alike, however small.
-    """
-
-    def __init__(self, patches: PatchSet, generator: torch.Generator, balance: float = 0.0) -> None:
+    def __init__(self, patches: PatchSet, generator: torch.Generator) -> None:
         self.patches, self.generator = patches, generator
         self._rays = PixelRays(patches.cameras, patches.offsets)
-        self._views = [_Lots.of(patches, view, balance) for view in range(len(patches))]
+        self._views = [_Lots.of(patches, view) for view in range(len(patches))]
 
     def sample(self, n: int) -> PatchBatch:
         """Draw `n` pixels of one view."""
@@ -155,11 +148,10 @@ class _Lots:
     chances: Tensor
 
     @classmethod
-    def of(cls, patches: PatchSet, view: int, balance: float) -> _Lots:
+    def of(cls, patches: PatchSet, view: int) -> _Lots:
         begin, end = patches.offsets[view : view + 2].tolist()
         correlation = patches.correlations[view]
         ids, pixels = patches.indices[begin:end].sort(stable=True)
         areas = torch.bincount(ids.long(), minlength=len(correlation))
-        in_mask = (correlation.diagonal() > 0) & (areas > 0)
-        chances = torch.where(in_mask, areas.double().clamp(min=1) ** (1 - balance), 0.0)
+        chances = torch.where(correlation.diagonal() > 0, areas.double(), 0.0)
         return cls(pixels.to(torch.int32), areas.cumsum(0) - areas, areas, chances)

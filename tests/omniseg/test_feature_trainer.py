@@ -171,7 +171,7 @@ def test_two_thousand_patches(make):
 
 def test_configuration_is_checked():
     config = Config().feature_training
-    for name, value in (("steps", 0), ("balance", 2.0), ("level_divisor", 0.5), ("min_pixels", 0), ("lr", 0.0)):
+    for name, value in (("steps", 0), ("level_divisor", 0.5), ("min_pixels", 0), ("lr", 0.0)):
         with pytest.raises(ValueError, match=f"{name}: expected"):
             replace(config, **{name: value})
     with pytest.raises(ValueError, match="min_weight: expected"):

@@ -30,9 +30,3 @@ def test_borders_by_hand():
 def test_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"mask: expected shape \(2, 3\), got \(3, 2\)"):
         MaskStack.of([np.ones((3, 2))], 3, 2)
-
-
-def test_select_keeps_the_order_asked_for():
-    masks = [np.eye(3) == k for k in (0, 1)]
-    chosen = MaskStack.of(masks, 3, 3).select(np.array([1, 0, 1]))
-    assert chosen.areas.tolist() == [3, 6, 3]
