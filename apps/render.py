@@ -81,7 +81,7 @@ def _cameras(model: Model, arguments: Arguments) -> tuple[list[str], Cameras]:
                 raise InputError(f"--path {file}: neither orbit, spiral, views or test nor a file of cameras")
             cameras = paths.from_file(file, model.normalisation).to(views.cameras.c2w.device)
         names = [f"{number:04d}" for number in range(len(cameras))]
-    return names, cameras if arguments.width is None else paths.resized(cameras, arguments.width)
+    return names, cameras if arguments.width is None else cameras.resized(arguments.width)
 
 
 def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np.ndarray]:

@@ -176,6 +176,12 @@ class Cameras:
             size=self.size.to(device),
         )
 
+    def resized(self, width: int) -> Cameras:
+        """The same cameras with images of another width, and the height that goes with it."""
+        factor = width / self.size[:, :1].double()
+        size = (self.size * factor).round().long().clamp(min=1)
+        return replace(self, intrinsics=(self.intrinsics * factor).to(self.intrinsics.dtype), size=size)
+
     def rays(self, views: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
         """Rays through image points; differentiable in `c2w` only.
 

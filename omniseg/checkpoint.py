@@ -8,6 +8,7 @@
 Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a stranger is safe to open.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,6 +157,18 @@ def load_model(run: Path, device: torch.device) -> Model:
     return Model(
         config, normalisation, viewpoints, field.to(device), grid.to(device), seconds, features, feature_seconds
     )
+
+
+def fingerprint(run: Path) -> str:
+    """What tells the feature field of a run from every other one.
+
+    Raises:
+        InputError: the run has none.
+    """
+    try:
+        return hashlib.sha256((run / FEATURES).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{run}: has no features yet; add them with: train.py --run {run} --stage features") from error
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from omniseg.data.scene import View
 from omniseg.errors import InputError
 from omniseg.evaluation import photo_and_background, update_metrics
 from omniseg.pictures import contact_sheet, mark_selection, save_image, to_uint8
-from omniseg.segmentation import FeatureView, LabelQuality, LevelQuality, measure_level, similarity
+from omniseg.query import similarity
+from omniseg.segmentation import FeatureView, LabelQuality, LevelQuality, measure_level
 
 _ORDER = ("part", "object", "group")
 SMALLEST = 1 / 300

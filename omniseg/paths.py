@@ -63,19 +63,6 @@ def from_file(path: Path, normalisation: Normalisation) -> Cameras:
     return Cameras.stack(cameras, normalisation.c2w(c2w))
 
 
-def resized(cameras: Cameras, width: int) -> Cameras:
-    """The same cameras with images of another width and the height that goes with it."""
-    factor = width / cameras.size[:, :1].double()
-    size = (cameras.size * factor).round().long().clamp(min=1)
-    return Cameras(
-        c2w=cameras.c2w,
-        intrinsics=(cameras.intrinsics * factor).float(),
-        distortion=cameras.distortion,
-        model=cameras.model,
-        size=size,
-    )
-
-
 def _subject(cameras: Cameras) -> np.ndarray:
     """Point that the optical axes come closest to, if it lies before the cameras; else the origin."""
     c2w = cameras.c2w.double().cpu().numpy()

@@ -42,6 +42,13 @@ class Rendering:
     depth: Tensor
     features: Tensor | None = None
 
+    @staticmethod
+    def cat(parts: "Sequence[Rendering]") -> "Rendering":
+        """One rendering of the rays of all parts, at least one, which agree about features."""
+        rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
+        seen = [part.features for part in parts if part.features is not None]
+        return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
+
     def over(self, background: Tensor | float) -> Tensor:
         """Colour (n_rays, 3) in front of a background colour."""
         return self.rgb + (1 - self.opacity)[:, None] * background
@@ -196,13 +203,8 @@ class Renderer:
         """
         if features and self.features is None:
             raise ValueError("features: this renderer has no feature field")
-        parts = [
-            self._render(o, d, colour, features)
-            for o, d in zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))
-        ]
-        rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
-        seen = [part.features for part in parts if part.features is not None]
-        return Rendering(rgb, opacity, depth, torch.cat(seen) if features else None)
+        chunks = zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))
+        return Rendering.cat([self._render(o, d, colour, features) for o, d in chunks])
 
     def _render(self, rays_o: Tensor, rays_d: Tensor, colour: bool, features: bool) -> Rendering:
         n_rays = len(rays_o)

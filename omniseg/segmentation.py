@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from omniseg.query import similarity
+
 PROMPTS = 64
 """Most positive, and most negative, pixels of a prompt. OmniSeg3D takes 1024, which costs sixteen times as much."""
 _QUANTILE = 0.95
@@ -80,11 +82,6 @@ class LevelQuality:
     recall_50: float
     recall_75: float
     labels: tuple[LabelQuality, ...]
-
-
-def similarity(features: Tensor, prompts: Tensor) -> Tensor:
-    """(1 + cosine) / 2 in [0, 1], (n, m), of unit features (n, dim) with those of prompts (m, dim)."""
-    return 0.5 + 0.5 * features @ prompts.t()
 
 
 def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:

@@ -130,7 +130,7 @@ def test_from_file_refuses(tmp_path: Path, content: str):
 @pytest.mark.parametrize("width", [1, 24, 96, 100])
 def test_resized_shows_the_same(width: int):
     cameras = batch(orbit(3))
-    other = paths.resized(cameras, width)
+    other = cameras.resized(width)
     assert other.size[:, 0].tolist() == [width] * 3
     assert other.size[:, 1].tolist() == [max(round(width * 32 / 48), 1)] * 3
     views = torch.tensor([0, 1, 2])
