@@ -14,6 +14,7 @@ from omniseg.data.images import load_images
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
 from omniseg.evaluation import METRICS, evaluate_views
+from omniseg.everything import segment_everything
 from omniseg.label_evaluation import evaluate_labels, table
 from omniseg.segmentation import PROMPTS
 
@@ -31,6 +32,8 @@ class Arguments:
     """Labels of the held-out views, DIR/LEVEL/NAME.png, integer ids, 0 = ignore; unset: those of the capture."""
     prompts: int = PROMPTS
     """Most positive, and most negative, pixels of a prompt; OmniSeg3D takes 1024. 0 leaves prompt mIoU out."""
+    everything: bool = False
+    """Also segment everything, and measure how well the best segment fits each label."""
     device: cli.Device = "auto"
     """Where to compute; auto is a GPU where there is one."""
 
@@ -61,7 +64,8 @@ def main() -> None:
         print(f"{view.name:<{width}}  {view.psnr:6.2f} dB  SSIM {view.ssim:.3f}")
     print(f"{'mean':<{width}}  {quality.psnr:6.2f} dB  SSIM {quality.ssim:.3f}")
     if model.features is not None and any(view.label_paths for view in chosen):
-        print(table(evaluate_labels(model, chosen, images, arguments.run, arguments.prompts)))
+        tree = segment_everything(arguments.run, model) if arguments.everything else None
+        print(table(evaluate_labels(model, chosen, images, arguments.run, arguments.prompts, tree)))
     print(f"figures in {arguments.run / METRICS}, pictures in {arguments.run / 'renders'}")
 
 

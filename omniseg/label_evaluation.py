@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from omniseg.cameras import Cameras
@@ -17,9 +17,11 @@ from omniseg.data.pixels import decode, nearest, read_bytes, same_aspect
 from omniseg.data.scene import View
 from omniseg.errors import InputError
 from omniseg.evaluation import photo_and_background, update_metrics
+from omniseg.everything import LEVELS, SegmentTree
+from omniseg.frames import see
 from omniseg.pictures import contact_sheet, mark_selection, save_image, to_uint8
 from omniseg.query import similarity
-from omniseg.segmentation import FeatureView, LabelQuality, LevelQuality, measure_level
+from omniseg.segmentation import FeatureView, LabelQuality, LevelQuality, best_matches, measure_level
 
 _ORDER = ("part", "object", "group")
 SMALLEST = 1 / 300
@@ -48,22 +50,24 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
 
 def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: Mapping[str, np.ndarray]) -> FeatureView:
     """Render the features and the depth of one view."""
-    rays_o, rays_d = cameras.image_rays(view)
-    out = model.renderer.render(rays_o, rays_d, colour=False, features=True)
-    assert out.features is not None
-    depth = out.depth / out.opacity.clamp(min=1e-6)
+    frame = see(model.renderer, cameras, view, colour=False)
     return FeatureView(
         name=name,
-        features=F.normalize(out.features, dim=1),
-        depth=depth,
-        positions=rays_o + depth[:, None] * rays_d,
+        features=frame.features,
+        depth=frame.rendering.depth / frame.rendering.opacity.clamp(min=1e-6),
+        positions=frame.positions,
         pixel=float(cameras.intrinsics[view, :2].prod() ** -0.5),
         labels=labels,
     )
 
 
 def evaluate_labels(
-    model: Model, views: Sequence[View], images: ImageSet, run: Path, prompts: int
+    model: Model,
+    views: Sequence[View],
+    images: ImageSet,
+    run: Path,
+    prompts: int,
+    tree: SegmentTree | None = None,
 ) -> dict[str, LevelQuality]:
     """Measure every level, write the label part of `metrics.json` and a picture of each level.
 
@@ -73,6 +77,7 @@ def evaluate_labels(
         images: of these views.
         run: its folder, for `metrics.json` and `renders/LEVEL.png`.
         prompts: pixels of a prompt; 0 leaves that measure out.
+        tree: segments of everything, to be measured too.
     Raises:
         InputError: no view has a label that is large enough, a label image is damaged, or the run cannot be written.
     """
@@ -90,17 +95,40 @@ def evaluate_labels(
     qualities = {level: quality for level, quality in found.items() if quality is not None}
     if not qualities:
         raise InputError(f"{run}: no held-out view shows a label of at least {smallest} pixels; check labels/")
+    if tree is not None:
+        matches = _everything(tree, rendered, qualities, smallest)
+        qualities = {level: replace(quality, everything_miou=matches[level]) for level, quality in qualities.items()}
     for level, quality in qualities.items():
         save_image(run / "renders" / f"{level}.png", _picture(level, quality, rendered, images))
     update_metrics(run, {"levels": {level: asdict(quality) for level, quality in qualities.items()}})
     return qualities
 
 
+def _everything(
+    tree: SegmentTree, views: Sequence[FeatureView], levels: Iterable[str], smallest: int
+) -> dict[str, float]:
+    """Best matches among cuts at all levels and halfway between, averaged over views, then labels, by level of labels."""
+    found: dict[str, dict[int, list[float]]] = {level: defaultdict(list) for level in levels}
+    cuts = [tree.cut(level) for level in np.arange(0, LEVELS, 0.5)]
+    for view in tqdm(views, desc="segments of test views", unit="view", delay=2, leave=False):
+        nearest = tree.nearest(view.features, view.positions)
+        ids = [cut.ids[nearest].cpu().numpy() for cut in cuts]
+        for level in set(found) & set(view.labels):
+            shape = view.labels[level].shape
+            matches = best_matches(view.labels[level], [each.reshape(shape) for each in ids], smallest)
+            for label, value in matches.items():
+                found[level][label].append(value)
+    return {level: float(np.mean([np.mean(values) for values in of.values()])) for level, of in found.items()}
+
+
 def table(qualities: Mapping[str, LevelQuality]) -> str:
     """The figures of all levels for a person to read."""
     lines = [f"{'level':<10}{'labels':>8}{'click':>8}{'prompt':>8}{'recall 50':>11}{'recall 75':>11}"]
+    everything = any(q.everything_miou is not None for q in qualities.values())
+    lines[0] += f"{'everything':>12}" * everything
     for level, q in qualities.items():
         figures = f"{q.click_miou:8.3f}{q.prompt_miou:8.3f}{q.recall_50:11.3f}{q.recall_75:11.3f}"
+        figures += "" if q.everything_miou is None else f"{q.everything_miou:12.3f}"
         lines.append(f"{level:<10}{len(q.labels):8d}{figures}")
     return "\n".join(lines)
 

@@ -72,6 +72,31 @@ def mark_selection(
     return picture
 
 
+def distinct_colours(count: int) -> np.ndarray:
+    """Colours (count, 3) uint8, neighbours in the list far apart; the k-th is the same however many there are."""
+    k = np.arange(count)
+    hue = (k * 0.61803398875 + 0.02) % 1.0 * 179
+    hsv = np.stack([hue, 150 + 70 * (k // 3 % 2), 235 - 60 * (k // 2 % 2)], axis=1).astype(np.uint8)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+
+
+def paint_ids(picture: np.ndarray, ids: np.ndarray, colours: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """A picture (height, width, 3) with areas tinted and outlined.
+
+    Args:
+        picture: (height, width, 3) uint8.
+        ids: (height, width) integers; 0 stays as it is.
+        colours: (n, 3) uint8, that of id k at k - 1.
+        strength: of the tint, in [0, 1].
+    """
+    palette = np.concatenate([np.zeros((1, 3)), colours.reshape(-1, 3)])[ids]
+    border = np.zeros(ids.shape, bool)
+    border[1:] |= ids[1:] != ids[:-1]
+    border[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    share = np.where(border, 0.9, strength)[..., None] * (ids > 0)[..., None]
+    return (picture * (1 - share) + palette * share).round().astype(np.uint8)
+
+
 class FeatureColours:
     """Colours of features: their three main directions as red, green and blue, the same in every picture.
 

@@ -7,6 +7,8 @@ All three select by a threshold on a score. `best_threshold` is exact: every dis
             (sum of squared depths) is largest. The score of a pixel is the 0.95 quantile, over the positive ones, of
             similarity * exp(-distance / (2 sizes of the object)), less 0.15 times that of the best negative one
     recall  the share of labels that a click selects well enough in its own view
+
+Segments that nobody clicked for are measured by the one that fits a label best, see `best_matches`.
 """
 
 from __future__ import annotations
@@ -75,13 +77,17 @@ class LabelQuality:
 
 @dataclass(frozen=True)
 class LevelQuality:
-    """One level of labels: means over the labels that could be measured, and each of them."""
+    """One level of labels: means over the labels that could be measured, and each of them.
+
+    everything_miou: of the best match among the segments of everything, where these were measured.
+    """
 
     click_miou: float
     prompt_miou: float
     recall_50: float
     recall_75: float
     labels: tuple[LabelQuality, ...]
+    everything_miou: float | None = None
 
 
 def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -105,6 +111,27 @@ def iou(selected: Tensor, truth: Tensor) -> float:
     """Intersection over union of two bool tensors; 1 where both are empty."""
     union = int((selected | truth).sum())
     return int((selected & truth).sum()) / union if union else 1.0
+
+
+def best_matches(labels: np.ndarray, cuts: Sequence[np.ndarray], min_pixels: int) -> dict[int, float]:
+    """IoU of each label of a view with the segment of any cut that fits it best.
+
+    Args:
+        labels: (height, width) integer ids, 0 = ignore.
+        cuts: (height, width) integer ids of the segments of each cut, 0 = none.
+        min_pixels: smaller labels are left out.
+    """
+    areas = dict(zip(*np.unique(labels, return_counts=True)))
+    found = {}
+    for label, area in areas.items():
+        if not label or area < min_pixels:
+            continue
+        inside, best = labels == label, 0.0
+        for ids in cuts:
+            hits, sizes = np.bincount(ids[inside]), np.bincount(ids.reshape(-1))[: ids[inside].max() + 1]
+            best = max(best, float((hits[1:] / (sizes[1:] + area - hits[1:])).max(initial=0.0)))
+        found[int(label)] = best
+    return found
 
 
 def innermost(mask: np.ndarray) -> int:

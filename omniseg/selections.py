@@ -81,8 +81,9 @@ class Selections:
         """The active one."""
         return self.every[self.active]
 
-    def label(self, masks: Sequence[Tensor]) -> Tensor:
-        """Which selection each point is in, by their masks (n,) bool: (n,) uint8 from 1, of several the last; 0: none."""
+    @staticmethod
+    def label(masks: Sequence[Tensor]) -> Tensor:
+        """Number (n,) uint8 of the selection that a point is in, from 1, by their masks (n,) bool; of several, the last."""
         labels = torch.zeros_like(masks[0], dtype=torch.uint8)
         for number, mask in enumerate(masks, 1):
             labels[mask] = number

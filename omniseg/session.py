@@ -25,6 +25,12 @@ _HIDDEN = 0.03
 _MOST_UNDONE = 256
 
 
+class Refusal(str):
+    """Why an edit could not be done, in words; nothing was changed."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Mark:
     """Where a click of the active selection is in the current frame, in its pixels."""
@@ -37,8 +43,8 @@ class Mark:
 class SegmentationSession:
     """Clicks become selections in 3D, which hold in every view.
 
-    What an edit did is said in words by its return value, for a person to read; an edit that cannot be done changes
-    nothing. Pixels are those of the current frame, as docs/conventions.md has them: x right, y down, the centre of
+    An edit returns in words what it did, for a person to read; a `Refusal` where it cannot be done, and then nothing
+    has changed. Pixels are those of the current frame, as docs/conventions.md has them: x right, y down, the centre of
     the first one at (0.5, 0.5).
 
     Args:
@@ -131,14 +137,14 @@ class SegmentationSession:
         the threshold to the widest plateau.
         """
         clicks = self._hits([(x, y)], accept)
-        if isinstance(clicks, str):
+        if isinstance(clicks, Refusal):
             return clicks
         return self._add(clicks, replaces=self.mode == "single" and accept)
 
     def scribble(self, points: Sequence[tuple[float, float]], accept: bool = True) -> str:
         """Accept or reject what lies along a stroke through these points (x, y) of the frame."""
         clicks = self._hits(along(points, _SCRIBBLE_CLICKS), accept)
-        if isinstance(clicks, str):
+        if isinstance(clicks, Refusal):
             return clicks
         return self._add(clicks, replaces=self.mode == "single" and accept)
 
@@ -148,9 +154,9 @@ class SegmentationSession:
         (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
         x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(frame.width)), min(y1, float(frame.height))
         if x1 - x0 < 2 or y1 - y0 < 2:
-            return "the box lies outside the picture or is smaller than 2 x 2 pixels"
+            return Refusal("the box lies outside the picture or is smaller than 2 x 2 pixels")
         clicks = self._hits(grid_points(x0, y0, x1, y1), True)
-        if isinstance(clicks, str):
+        if isinstance(clicks, Refusal):
             return clicks
         click, threshold = fill_box(frame, clicks, (x0, y0, x1, y1), self.current.spatial_weight)
         kept = () if self.mode == "single" else self.current.clicks
@@ -175,20 +181,20 @@ class SegmentationSession:
         """Go to the next larger (+1) or smaller (-1) plateau, or several on."""
         found = self.levels()
         if not found:
-            return "nothing to step through: click on something in this view first"
+            return Refusal("nothing to step through: click on something in this view first")
         count = int(self.mask().sum())
         larger = [plateau for plateau in found if plateau.count > 1.1 * count]
         smaller = [plateau for plateau in found if plateau.count < count / 1.1][::-1]
         ahead = larger if by > 0 else smaller
         if not ahead:
-            return "this is the largest level here" if by > 0 else "this is the smallest level here"
+            return Refusal(f"this is the {'largest' if by > 0 else 'smallest'} level here")
         return self._at(found, ahead[min(abs(by), len(ahead)) - 1])
 
     def set_level(self, level: int) -> str:
         """Go to a plateau by its number, 0 the smallest; beyond the last one, the last."""
         found = self.levels()
         if not found:
-            return "nothing to step through: click on something in this view first"
+            return Refusal("nothing to step through: click on something in this view first")
         return self._at(found, found[min(max(level, 0), len(found) - 1)])
 
     def new_selection(self, name: str | None = None) -> str:
@@ -201,7 +207,7 @@ class SegmentationSession:
     def activate(self, number: int) -> str:
         """Let clicks go to another selection, by its place in the list."""
         if not 0 <= number < len(self._edited.every):
-            return f"there is no selection {number + 1}"
+            return Refusal(f"there is no selection {number + 1}")
         self._commit(replace(self._edited, active=number))
         return self._told()
 
@@ -209,7 +215,7 @@ class SegmentationSession:
         """Give the active selection another name."""
         name = name.strip()
         if not name or any(selection.name == name for selection in self._edited.every):
-            return f"the name {name!r} is empty or taken"
+            return Refusal(f"the name {name!r} is empty or taken")
         self._edit(replace(self.current, name=name))
         return f"renamed to {name}"
 
@@ -229,7 +235,7 @@ class SegmentationSession:
     def undo(self) -> str:
         """Take the last edit back."""
         if not self._undo:
-            return "nothing to undo"
+            return Refusal("nothing to undo")
         self._redo.append(self._edited)
         self._edited, self._sliding = self._undo.pop(), None
         return f"undone; {self._told()}"
@@ -237,7 +243,7 @@ class SegmentationSession:
     def redo(self) -> str:
         """Do again what was undone last."""
         if not self._redo:
-            return "nothing to redo"
+            return Refusal("nothing to redo")
         self._undo.append(self._edited)
         self._edited, self._sliding = self._redo.pop(), None
         return f"done again; {self._told()}"
@@ -267,14 +273,14 @@ class SegmentationSession:
             raise RuntimeError("look() at something first")
         return self.frame
 
-    def _hits(self, points: Sequence[tuple[float, float]], accept: bool) -> tuple[Click, ...] | str:
+    def _hits(self, points: Sequence[tuple[float, float]], accept: bool) -> tuple[Click, ...] | Refusal:
         """What is seen at points of the frame; in words, that it is nothing."""
         frame = self._frame()
         inside = [(x, y) for x, y in points if 0 <= x < frame.width and 0 <= y < frame.height]
         if not inside:
-            return "outside the picture: nothing was clicked"
+            return Refusal("outside the picture: nothing was clicked")
         clicks = seen_at(self.renderer, frame.cameras, inside, accept)
-        return clicks or "nothing is there: click on something solid"
+        return clicks or Refusal("nothing is there: click on something solid")
 
     def _add(self, clicks: tuple[Click, ...], replaces: bool) -> str:
         before = self.current.clicks
