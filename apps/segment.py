@@ -80,7 +80,8 @@ def main() -> None:
     else:
         _click(session, arguments)
     if not any(click.accept for selection in session.selections.every for click in selection.clicks):
-        raise InputError(f"{arguments.selection}: holds no click, so that nothing is selected; click in gui.py first")
+        source = "--reject alone" if arguments.selection is None else f"{arguments.selection} without a click"
+        raise InputError(f"{source}: nothing is selected; give something to select, too")
     session.save(arguments.out / SELECTION)
     totals = [0] * len(session.selections.every)
     for name, frame in _frames(model, arguments.width):

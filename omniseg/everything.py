@@ -31,7 +31,8 @@ LEVELS = 7
 """Cuts of the tree that have a number; each joins what half of the next one's cost would still join."""
 
 _RAYS, _VIEWS = 250_000, 40
-_VOXEL, _POINTS = 0.025, 20_000
+_VOXEL, _POINTS = 0.025, 40_000
+_RAYS_A_POINT = 6
 _SEEN = 3
 """A voxel that fewer rays end in is the edge of something, where depth lies between what is before and behind."""
 _NEIGHBOURS = 20
@@ -167,9 +168,11 @@ def surface_points(model: Model) -> tuple[Tensor, Tensor]:
         features.append(frame.features[frame.solid])
         positions.append(frame.positions[frame.solid])
     seen = torch.cat(features), torch.cat(positions)
-    thinned = _thin(*seen, _VOXEL)
-    finer = _VOXEL * max(len(thinned[0]) / _POINTS, 1e-2) ** 0.5
-    return _thin(*seen, finer)
+    wanted = min(_POINTS, len(seen[0]) / _RAYS_A_POINT)
+    voxel = _VOXEL
+    for _ in range(2):  # a surface falls into voxels by the square of their size
+        voxel *= (max(len(_cells(seen[1], voxel).unique(dim=0)), 1) / max(wanted, 1)) ** 0.5
+    return _thin(*seen, voxel)
 
 
 def build_tree(features: Tensor, positions: Tensor) -> SegmentTree:
@@ -204,11 +207,15 @@ def build_tree(features: Tensor, positions: Tensor) -> SegmentTree:
     )
 
 
-def _thin(features: Tensor, positions: Tensor, voxel: float) -> tuple[Tensor, Tensor]:
-    """The mean of what lies in each voxel that enough points lie in; beyond [-1, 1]^3 voxels grow by twos."""
+def _cells(positions: Tensor, voxel: float) -> Tensor:
+    """Voxel (n, 4) int64 of positions (n, 3); beyond [-1, 1]^3 voxels grow by twos."""
     growth = positions.abs().amax(1).clamp(min=1).log2().ceil()
-    cells = torch.cat([(positions / (voxel * 2**growth)[:, None]).floor(), growth[:, None]], dim=1).long()
-    _, cell, counts = cells.unique(dim=0, return_inverse=True, return_counts=True)
+    return torch.cat([(positions / (voxel * 2**growth)[:, None]).floor(), growth[:, None]], dim=1).long()
+
+
+def _thin(features: Tensor, positions: Tensor, voxel: float) -> tuple[Tensor, Tensor]:
+    """The mean of what lies in each voxel that enough points lie in."""
+    _, cell, counts = _cells(positions, voxel).unique(dim=0, return_inverse=True, return_counts=True)
     kept = counts >= _SEEN
     means = [x.new_zeros(len(counts), x.shape[1]).index_add_(0, cell, x)[kept] for x in (features, positions)]
     return F.normalize(means[0], dim=1), means[1] / counts[kept, None]

@@ -101,12 +101,12 @@ def plateaus(scores: Tensor) -> tuple[Plateau, ...]:
     widths[(counts < max(n * _FEWEST, 1)) | (counts > n * _MOST)] = 0.0
     found: list[Plateau] = []
     for at in widths.argsort(descending=True, stable=True).tolist():
-        width, count = float(widths[at]), int(counts[at])
+        width, middle = float(widths[at]), int(first[at] + last[at]) // 2
+        count = int(counts[middle])
         if width < _SHORTEST or len(found) == _MOST_LEVELS:
             break
         if all(max(count, p.count) >= _FACTOR * min(count, p.count) for p in found):
-            middle = 0.5 * float(first[at] + last[at]) * math.pi / _BINS
-            found.append(Plateau(0.5 + 0.5 * math.cos(middle), width, count))
+            found.append(Plateau(0.5 + 0.5 * math.cos((middle + 1) * math.pi / _BINS), width, count))
     return tuple(sorted(found, key=lambda plateau: plateau.count))
 
 

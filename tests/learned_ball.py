@@ -1,0 +1,84 @@
+"""The ball of `tiny_scene`, learned: two objects, left and right, each of two parts, above and below."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from omniseg.cameras import Cameras
+from omniseg.checkpoint import Model, Viewpoints, save_features, save_radiance
+from omniseg.data.normalisation import Normalisation
+from omniseg.data.patches import PatchSet
+from omniseg.feature_trainer import FeatureTrainer
+from omniseg.radiance_trainer import RadianceTrainer
+from tiny_scene import SIDE, ball_cameras, ball_config, ball_hierarchy, ball_images, see_ball
+
+NORMALISATION = Normalisation(
+    0.5, np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.1, 0, 0])
+)
+
+
+def quarter_labels(cameras: Cameras) -> list[dict[str, np.ndarray]]:
+    """True labels (SIDE, SIDE) of views: objects 1 and 2, left and right of x = 0; parts 1 to 4, each half of one."""
+    labels = []
+    for view in range(len(cameras)):
+        rays_o, rays_d = cameras.image_rays(view)
+        _, opacity, distance = see_ball(rays_o, rays_d)
+        surface = (rays_o + distance[:, None] * rays_d).numpy().reshape(SIDE, SIDE, 3)
+        seen = (opacity > 0).numpy().reshape(SIDE, SIDE)
+        right, above = (surface[..., axis] > middle for axis, middle in ((0, 0.0), (2, 0.15)))
+        ids = {"part": 1 + right + 2 * above, "object": 1 + right}
+        labels.append({level: np.where(seen, of, 0).astype(np.int32) for level, of in ids.items()})
+    return labels
+
+
+def quarter_patches(cameras: Cameras) -> PatchSet:
+    """Their mask hierarchies."""
+    hierarchies = [ball_hierarchy(labels) for labels in quarter_labels(cameras)]
+    return PatchSet(
+        indices=torch.from_numpy(np.concatenate([h.indices.reshape(-1) for h in hierarchies])),
+        offsets=torch.arange(len(cameras) + 1) * SIDE * SIDE,
+        correlations=tuple(torch.from_numpy(h.correlation) for h in hierarchies),
+        cameras=cameras,
+        names=tuple(map(str, range(len(cameras)))),
+    )
+
+
+@cache
+def learned_ball(device: torch.device) -> Model:
+    """The ball, in scene coordinates that are not those of its input; what a test changes, it copies."""
+    torch.set_num_threads(1)
+    images = ball_images(depth=True).to(device)
+    radiance = RadianceTrainer(ball_config(steps=150), images)
+    for _ in range(150):
+        radiance.step()
+    config = ball_config()
+    features = FeatureTrainer(
+        replace(config, feature_training=replace(config.feature_training, loss_weight=0.4, steps=200)),
+        quarter_patches(ball_cameras()).to(device),
+        radiance.renderer,
+    )
+    for _ in range(200):
+        features.step()
+    names = tuple(f"train/{name}" for name in images.names)
+    held_out = tuple(view % 4 == 0 for view in range(len(names)))
+    return Model(
+        config=config,
+        normalisation=NORMALISATION,
+        viewpoints=Viewpoints(names, images.cameras, held_out),
+        field=radiance.renderer.field,
+        grid=radiance.renderer.grid,
+        seconds=1.0,
+        features=features.features,
+        feature_seconds=1.0,
+    )
+
+
+def write_run(run: Path, model: Model) -> Path:
+    """A run folder with this model."""
+    run.mkdir(parents=True, exist_ok=True)
+    save_radiance(run, model)
+    save_features(run, model)
+    return run
