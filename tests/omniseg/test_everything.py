@@ -1,5 +1,6 @@
 """The tree of segments on clouds whose parts are known, and on the learned ball."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_cuts_are_parts_then_objects_and_nest(device):
     cuts = [tree.cut(level / 4).ids.cpu() for level in range(4 * LEVELS)]
     assert any(agree(cut, part) for cut in cuts)
     assert any(agree(cut, part // 2) for cut in cuts)
-    for finer, coarser in zip(cuts, cuts[1:]):
+    for finer, coarser in pairwise(cuts):
         assert int(finer.max()) >= int(coarser.max())
         assert len({(int(a), int(b)) for a, b in zip(finer, coarser)}) == int(finer.max())  # within one coarser each
 
@@ -58,7 +59,7 @@ def test_ids_begin_at_one_with_the_largest(device):
 
 
 def test_other_points_get_the_segment_of_what_is_like_them(device):
-    features, positions, part = clouds(device)
+    features, positions, _ = clouds(device)
     segments = build_tree(features, positions).cut(LEVELS / 2)
     found = segments.of(features.flip(0), positions.flip(0))
     assert agree(found.cpu(), segments.ids.flip(0).cpu())
