@@ -45,7 +45,7 @@ class Arguments:
     box: Annotated[tuple[float, float, float, float] | None, tyro.conf.arg(metavar="X Y X Y")] = None
     """A box around what is wanted, by two corners."""
     threshold: float | None = None
-    """Of the score, from 0 (everything) to 1; unset: the level over which the selection changes least."""
+    """Of the score, from 0 (everything) to 1; unset: the likeliest level."""
     level: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
     """0 is the finest level, of what was clicked or of everything (0 to 6, also in between, 3 unless given)."""
     spatial_weight: float = 0.0

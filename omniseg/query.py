@@ -115,5 +115,6 @@ def _bin(score: float) -> int:
 
 
 def main_plateau(found: Sequence[Plateau]) -> Plateau | None:
-    """The widest of them, which a first click begins with."""
-    return max(found, key=lambda plateau: plateau.width, default=None)
+    """What a first click most likely means: the smallest of those that are at least half as wide as the widest."""
+    widest = max((plateau.width for plateau in found), default=0.0)
+    return min((p for p in found if p.width >= widest / 2), key=lambda plateau: plateau.count, default=None)

@@ -134,7 +134,7 @@ class SegmentationSession:
         """Accept or reject what is seen at a point of the frame.
 
         An accepted click in single mode takes the place of the clicks before it. The first one of a selection sets
-        the threshold to the widest plateau.
+        the threshold, see `main_plateau`.
         """
         clicks = self._hits([(x, y)], accept)
         if isinstance(clicks, Refusal):
@@ -287,8 +287,8 @@ class SegmentationSession:
         self._edit(replace(self.current, clicks=clicks if replaces else (*before, *clicks)))
         if not any(click.accept for click in self.current.clicks):
             return "taken away; click on something to select, too"
-        if not before and (widest := main_plateau(self.levels())):
-            self._edited = self._with(replace(self.current, threshold=widest.threshold))
+        if not before and (likely := main_plateau(self.levels())):
+            self._edited = self._with(replace(self.current, threshold=likely.threshold))
         return self._told()
 
     def _at(self, found: Sequence[Plateau], plateau: Plateau) -> str:
