@@ -14,7 +14,9 @@ from omniseg.cameras import Cameras
 from omniseg.checkpoint import Model, load_model
 from omniseg.errors import InputError
 from omniseg.evaluation import feature_colours
-from omniseg.pictures import depth_picture, to_uint8
+from omniseg.everything import DEFAULT_LEVEL, check_level, segment_everything
+from omniseg.frames import see
+from omniseg.pictures import depth_picture, distinct_colours, paint_ids, to_uint8
 from omniseg.video import save_frames
 
 
@@ -29,8 +31,10 @@ class Arguments:
     path: Annotated[str, tyro.conf.arg(metavar="orbit|spiral|views|test|FILE")] = "orbit"
     """orbit: around the scene; spiral: before it; views: all photos; test: the held-out ones; or a JSON file
     like transforms.json, which needs no images."""
-    show: Literal["rgb", "depth", "features"] = "rgb"
-    """What to show; features in their three main directions as colours."""
+    show: Literal["rgb", "depth", "features", "segments"] = "rgb"
+    """What to show; features in their three main directions as colours; segments of everything, one colour each."""
+    level: float = DEFAULT_LEVEL
+    """Of the segments: 0 is the finest, 6 the coarsest; between whole levels, too."""
     frames: int = 120
     """Pictures along an orbit or a spiral."""
     rate: int = 30
@@ -46,16 +50,18 @@ class Arguments:
 def main() -> None:
     """Parse the command line and render."""
     arguments = tyro.cli(Arguments)
-    for name in ("frames", "rate", "width"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name}: expected at least 1, got {value}")
+    paths.check(arguments.frames, arguments.width)
+    if arguments.rate < 1:
+        raise InputError(f"--rate: expected at least 1, got {arguments.rate}")
     if arguments.out.suffix not in ("", ".mp4"):
         raise InputError(f"--out {arguments.out}: expected a file that ends in .mp4, or a folder")
+    check_level(arguments.level)
     model = load_model(arguments.run, cli.start(arguments.device))
-    if arguments.show == "features" and model.features is None:
-        raise InputError(f"--show features: {arguments.run} has none; add them with: train.py --stage features")
-    names, cameras = _cameras(model, arguments)
+    if arguments.show in ("features", "segments") and model.features is None:
+        raise InputError(
+            f"--show {arguments.show}: {arguments.run} has no features; add them with: train.py --stage features"
+        )
+    names, cameras = paths.cameras_along(model, arguments.path, arguments.frames, arguments.width)
     if arguments.out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
         raise InputError("--out: these cameras have several sizes, a video only one; give a folder for PNG files")
     frames = _frames(model, cameras, arguments)
@@ -63,37 +69,23 @@ def main() -> None:
     print(f"{len(cameras)} pictures in {arguments.out}")
 
 
-def _cameras(model: Model, arguments: Arguments) -> tuple[list[str], Cameras]:
-    views = model.viewpoints
-    if arguments.path in ("views", "test"):
-        chosen = [v for v, held_out in enumerate(views.held_out) if held_out or arguments.path == "views"]
-        if not chosen:
-            raise InputError(f"--path test: {arguments.run} held out no view; --path views renders all")
-        names, cameras = [views.names[v] for v in chosen], views.cameras[chosen]
-    else:
-        if arguments.path == "orbit":
-            cameras = paths.orbit(views.cameras, arguments.frames)
-        elif arguments.path == "spiral":
-            cameras = paths.spiral(views.cameras, arguments.frames)
-        else:
-            file = Path(arguments.path)
-            if not file.is_file():
-                raise InputError(f"--path {file}: neither orbit, spiral, views or test nor a file of cameras")
-            cameras = paths.from_file(file, model.normalisation).to(views.cameras.c2w.device)
-        names = [f"{number:04d}" for number in range(len(cameras))]
-    return names, cameras if arguments.width is None else cameras.resized(arguments.width)
-
-
 def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np.ndarray]:
-    renderer, features = model.renderer, arguments.show == "features"
-    colours = feature_colours(model) if features else None
+    renderer, show = model.renderer, arguments.show
+    colours = feature_colours(model) if show == "features" else None
+    segments = segment_everything(arguments.run, model).cut(arguments.level) if show == "segments" else None
+    palette = distinct_colours(len(segments) if segments else 0)
     background = 1.0 if arguments.background == "white" else 0.0
     for view in range(len(cameras)):
         width, height = cameras.size[view].tolist()
-        rendering = renderer.render_view(cameras, view, colour=arguments.show == "rgb", features=features)
+        if segments is not None:
+            frame = see(renderer, cameras, view)
+            picture = to_uint8(frame.rendering.over(background).view(height, width, 3))
+            yield paint_ids(picture, segments.of_frame(frame).view(height, width).cpu().numpy(), palette)
+            continue
+        rendering = renderer.render_view(cameras, view, colour=show == "rgb", features=colours is not None)
         if colours is not None and rendering.features is not None:
             yield colours.picture(rendering.features, rendering.opacity, width)
-        elif arguments.show == "depth":
+        elif show == "depth":
             yield depth_picture(rendering, width)
         else:
             yield to_uint8(rendering.over(background).view(height, width, 3))

@@ -12,7 +12,7 @@ from omniseg import cli
 from omniseg.checkpoint import Model, fingerprint, load_model
 from omniseg.cutouts import Photos, capture_of, write_segments, write_selections
 from omniseg.errors import InputError
-from omniseg.everything import LEVELS, segment_everything
+from omniseg.everything import DEFAULT_LEVEL, check_level, segment_everything
 from omniseg.frames import Frame, see
 from omniseg.pictures import distinct_colours
 from omniseg.session import Refusal, SegmentationSession
@@ -104,8 +104,8 @@ def _check(arguments: Arguments) -> None:
         raise InputError(f"--threshold: expected 0 to 1, got {arguments.threshold}")
     if arguments.threshold is not None and arguments.level is not None:
         raise InputError("--threshold, --level: both say how much is selected; give one")
-    if arguments.level is not None and not 0 <= arguments.level <= LEVELS - 1:
-        raise InputError(f"--level: expected 0 to {LEVELS - 1}, got {arguments.level}")
+    if arguments.level is not None:
+        check_level(arguments.level)
     if arguments.spatial_weight < 0:
         raise InputError(f"--spatial-weight: expected at least 0, got {arguments.spatial_weight}")
     if arguments.width is not None and arguments.width < 1:
@@ -154,7 +154,7 @@ def _done(told: str, what: str, frame: Frame) -> None:
 
 def _segment_everything(model: Model, photos: Photos, arguments: Arguments) -> None:
     tree = segment_everything(arguments.run, model)
-    segments = tree.cut(3.0 if arguments.level is None else arguments.level)
+    segments = tree.cut(DEFAULT_LEVEL if arguments.level is None else arguments.level)
     colours = distinct_colours(len(segments))
     for name, frame in _frames(model, arguments.width):
         ids = segments.of_frame(frame).view(frame.height, frame.width).cpu().numpy()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SEGMENTS = "segments.safetensors"
 LEVELS = 7
 """Cuts of the tree that have a number; each joins what half of the next one's cost would still join."""
+DEFAULT_LEVEL = 3.0
 
 _RAYS, _VIEWS = 250_000, 40
 _VOXEL, _POINTS = 0.025, 40_000
@@ -127,6 +128,16 @@ class Segments:
         if len(solid):
             found[solid] = self.of(frame.features[solid], frame.positions[solid])
         return found
+
+
+def check_level(level: float) -> None:
+    """Check the option `--level` of a command.
+
+    Raises:
+        InputError: there is no such level.
+    """
+    if not 0 <= level <= LEVELS - 1:
+        raise InputError(f"--level: expected 0 to {LEVELS - 1}, got {level:g}")
 
 
 def segment_everything(run: Path, model: Model) -> SegmentTree:

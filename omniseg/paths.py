@@ -5,10 +5,54 @@ from pathlib import Path
 import numpy as np
 
 from omniseg.cameras import Camera, Cameras
+from omniseg.checkpoint import Model
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.transforms import read_path
+from omniseg.errors import InputError
 
 _WIDE_GAP = np.deg2rad(90.0)
+
+
+def check(frames: int, width: int | None) -> None:
+    """Check the options `--frames` and `--width` of a command before it takes its time.
+
+    Raises:
+        InputError: one is below 1.
+    """
+    for name, value in (("frames", frames), ("width", width)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name}: expected at least 1, got {value}")
+
+
+def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tuple[list[str], Cameras]:
+    """The cameras that the option `--path` of a command asks for, and a name for the picture of each.
+
+    Args:
+        model: trained.
+        path: "views", all photos; "test", those held out; "orbit"; "spiral"; or a JSON file of cameras.
+        frames: number of cameras of an orbit or a spiral.
+        width: of the pictures, pixels; None: as they are.
+    Raises:
+        InputError: none of these, a damaged file, or a run that held out no view.
+    """
+    views = model.viewpoints
+    if path in ("views", "test"):
+        chosen = [v for v, held_out in enumerate(views.held_out) if held_out or path == "views"]
+        if not chosen:
+            raise InputError("--path test: this run held out no view; --path views renders all")
+        names, cameras = [views.names[v] for v in chosen], views.cameras[chosen]
+    else:
+        if path == "orbit":
+            cameras = orbit(views.cameras, frames)
+        elif path == "spiral":
+            cameras = spiral(views.cameras, frames)
+        else:
+            file = Path(path)
+            if not file.is_file():
+                raise InputError(f"--path {file}: neither orbit, spiral, views or test nor a file of cameras")
+            cameras = from_file(file, model.normalisation).to(views.cameras.c2w.device)
+        names = [f"{number:04d}" for number in range(len(cameras))]
+    return names, cameras if width is None else cameras.resized(width)
 
 
 def orbit(cameras: Cameras, frames: int) -> Cameras:

@@ -74,10 +74,10 @@ def mark_selection(
 
 def distinct_colours(count: int) -> np.ndarray:
     """Colours (count, 3) uint8, neighbours in the list far apart; the k-th is the same however many there are."""
-    k = np.arange(count)
+    k = np.arange(max(count, 1))
     hue = (k * 0.61803398875 + 0.02) % 1.0 * 179
     hsv = np.stack([hue, 150 + 70 * (k // 3 % 2), 235 - 60 * (k // 2 % 2)], axis=1).astype(np.uint8)
-    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0][:count]
 
 
 def paint_ids(picture: np.ndarray, ids: np.ndarray, colours: np.ndarray, strength: float = 0.55) -> np.ndarray:

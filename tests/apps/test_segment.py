@@ -119,6 +119,19 @@ def test_everything_has_one_id_in_all_views(command: Run, run: Path):
     assert read(Path("out/overlays/train/0000.png")).shape == (SIDE, SIDE, 3)
 
 
+def test_render_shows_the_same_segments(command: Run, run: Path):
+    assert command("segment", run, "--everything", "--level", 2, "--out", "out").status == 0
+    shown = ["--path", "views", "--show", "segments", "--level", 2]
+    done = command("render", run, *shown, "--out", "shown")
+    assert done.status == 0, done.err
+    assert content(Path("shown")) == {
+        name.removeprefix("overlays/"): data for name, data in content(Path("out")).items() if "overlays" in name
+    }
+    command("render", run, *shown[:-1], 7, "--out", "no").refused("--level", "0 to 6")
+    (run / "features.safetensors").unlink()
+    command("render", run, *shown, "--out", "no").refused("--show segments", "--stage features")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

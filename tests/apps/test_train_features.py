@@ -46,7 +46,7 @@ def test_both_stages_and_all_they_leave(command: Run, masked: Path):
     assert metrics["train_seconds"].keys() == {"radiance", "features"}
     assert metrics["levels"].keys() == LEVELS
     for level in metrics["levels"].values():
-        assert level.keys() == {"click_miou", "prompt_miou", "recall_50", "recall_75", "labels"}
+        assert level.keys() == {"click_miou", "prompt_miou", "recall_50", "recall_75", "labels", "everything_miou"}
         assert 0 <= level["click_miou"] <= 1
         assert level["labels"][0].keys() >= {"id", "view", "pixels", "click", "prompt", "same_view"}
 
@@ -135,6 +135,15 @@ def test_evaluate_measures_again(command: Run, masked: Path):
             assert after["levels"][level][figure] == pytest.approx(before["levels"][level][figure], abs=0.02)
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[3:6]] == ["level", "part", "object"]
+
+
+def test_evaluate_measures_everything(command: Run, masked: Path):
+    assert json.loads(Path("run/metrics.json").read_text())["levels"]["part"]["everything_miou"] is None
+    done = command("evaluate", "run", "--scene", masked, "--everything", "--prompts", "0")
+    assert done.status == 0, done.err
+    assert "everything" in done.out
+    levels = json.loads(Path("run/metrics.json").read_text())["levels"]
+    assert all(0 < level["everything_miou"] <= 1 for level in levels.values())
 
 
 def test_evaluate_with_other_labels(command: Run, masked: Path):
