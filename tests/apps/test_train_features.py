@@ -173,4 +173,4 @@ def test_render_features(command: Run, masked: Path):
     pictures = [cv2.imread(str(path)) for path in Path("pictures").rglob("*.png")]
     assert [picture.shape for picture in pictures] == [(24, 24, 3)] * 2
     Path("run/features.safetensors").unlink()
-    command("render", "run", "--show", "features", "--out", "p").refused("has none", "--stage features")
+    command("render", "run", "--show", "features", "--out", "p").refused("has no features", "--stage features")
