@@ -107,7 +107,7 @@ def evaluate_labels(
 def _everything(
     tree: SegmentTree, views: Sequence[FeatureView], levels: Iterable[str], smallest: int
 ) -> dict[str, float]:
-    """Best matches among cuts at all levels and halfway between, averaged over views, then labels, by level of labels."""
+    """Best matches, by level of labels, among cuts at all levels and halfway, averaged over views, then labels."""
     found: dict[str, dict[int, list[float]]] = {level: defaultdict(list) for level in levels}
     cuts = [tree.cut(level) for level in np.arange(0, LEVELS, 0.5)]
     for view in tqdm(views, desc="segments of test views", unit="view", delay=2, leave=False):

@@ -83,7 +83,7 @@ class Selections:
 
     @staticmethod
     def label(masks: Sequence[Tensor]) -> Tensor:
-        """Number (n,) uint8 of the selection that a point is in, from 1, by their masks (n,) bool; of several, the last."""
+        """Which selection (n,) uint8 a point is in, from 1, by their masks (n,) bool; of several, the last; 0: none."""
         labels = torch.zeros_like(masks[0], dtype=torch.uint8)
         for number, mask in enumerate(masks, 1):
             labels[mask] = number
