@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from tqdm import tqdm
 from omniseg.checkpoint import Model, fingerprint, read_tensors, write_tensors
 from omniseg.errors import InputError
 from omniseg.frames import Frame
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 SEGMENTS = "segments.safetensors"
 LEVELS = 7
@@ -70,10 +73,10 @@ class SegmentTree:
         return near.gather(1, alike.argmax(1, keepdim=True))[:, 0]
 
     @cached_property
-    def _search(self) -> Any:
-        from scipy import spatial
+    def _search(self) -> KDTree:
+        from scipy.spatial import KDTree
 
-        return spatial.cKDTree(self.positions.cpu().numpy())
+        return KDTree(self.positions.cpu().numpy())
 
     def cut(self, level: float) -> Segments:
         """The segments of a level, from 0, the finest, to LEVELS - 1; between whole levels, too."""
