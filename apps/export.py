@@ -1,0 +1,179 @@
+"""Take a trained run, or what was selected in it, away: as a mesh, as points, as cut-outs or as masks."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from omniseg import cli, mesh_files, paths
+from omniseg.checkpoint import Model, fingerprint, load_model
+from omniseg.cutouts import file_name, save_grey
+from omniseg.errors import InputError
+from omniseg.frames import Frame, see
+from omniseg.meshes import extract_mesh
+from omniseg.pictures import save_image, to_uint8
+from omniseg.rendering import Rendering
+from omniseg.selections import Selection, load_selections
+
+_FINEST = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Take a trained run, or what a selection file selects in it, away.
+
+    mesh: .ply or .glb; vertices have colours and normals. In a .ply, each face also has `segment`, the number of its
+    selection from 1, and that selection's colour. points: .ply, the vertices of that mesh, x y z nx ny nz red green
+    blue segment. Both are in the coordinates and units of the capture, and beside them lies NAME.features.npy, the
+    feature of each vertex. rgba, masks: a folder of PNG files, renderings cut out by the selection or white where it
+    is, of cameras along --path; one folder for each selection.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder of a training."""
+    what: Literal["mesh", "points", "rgba", "masks"]
+    """What to export."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE|DIR")]
+    """A file .ply or .glb for a mesh, .ply for points; a folder for rgba and masks."""
+    selection: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A selection file of this run, from gui.py or segment.py; without it, the whole scene."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="SELECTION")] = None
+    """Only this selection of the file."""
+    resolution: int = 256
+    """Cells along the longest edge of the mesh's box: 128 is quick, 512 fine."""
+    reach: float = 1.0
+    """How far from the middle the mesh reaches, in halves of the subject's size; more takes surroundings along."""
+    path: Annotated[str, tyro.conf.arg(metavar="orbit|spiral|views|test|FILE")] = "views"
+    """Cameras of rgba and masks: views: all photos; test: the held-out ones; orbit: around the scene; spiral: before
+    it; or a JSON file like transforms.json, which needs no images."""
+    frames: int = 120
+    """Pictures along an orbit or a spiral."""
+    width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Width of the pictures; that of the training photos unless given."""
+    device: cli.Device = "auto"
+    """Where to compute; auto is a GPU where there is one."""
+
+
+def main() -> None:
+    """Parse the command line and export."""
+    arguments = tyro.cli(Arguments)
+    _check(arguments)
+    model = load_model(arguments.run, cli.start(arguments.device))
+    selections = _selections(model, arguments)
+    if arguments.what in ("mesh", "points"):
+        _export_surface(model, selections, arguments)
+    else:
+        _export_pictures(model, selections, arguments)
+
+
+def _check(arguments: Arguments) -> None:
+    if arguments.name is not None and arguments.selection is None:
+        raise InputError("--name: say with --selection FILE in which file that selection is")
+    if not 16 <= arguments.resolution <= _FINEST:
+        raise InputError(f"--resolution: expected 16 to {_FINEST}, got {arguments.resolution}")
+    if not 0 < arguments.reach < float("inf"):
+        raise InputError(f"--reach: expected a number above 0, got {arguments.reach}")
+    paths.check(arguments.frames, arguments.width)
+    known = {"mesh": mesh_files.MESH_SUFFIXES, "points": mesh_files.POINT_SUFFIXES}.get(arguments.what, ("",))
+    if arguments.out.suffix not in known:
+        expected = f"a file that ends in {' or '.join(known)}" if known != ("",) else "a folder"
+        raise InputError(f"--out {arguments.out}: expected {expected} for --what {arguments.what}")
+    if arguments.out.suffix == ".glb":
+        mesh_files.require_trimesh()
+    _check_writable(arguments.out, is_file=bool(arguments.out.suffix))
+
+
+def _check_writable(out: Path, is_file: bool) -> None:
+    """Now rather than after minutes."""
+    folder = out.parent if is_file else out
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or (is_file and out.is_dir()):
+        raise InputError(f"--out {out}: cannot be written; choose a writable folder")
+
+
+def _selections(model: Model, arguments: Arguments) -> dict[int, Selection]:
+    """Those to export, by their number from 1 in the file."""
+    path, name = arguments.selection, arguments.name
+    if path is None:
+        return {}
+    of = fingerprint(arguments.run)
+    every = dict(enumerate(load_selections(path, of, model.config.features.dim).every, 1))
+    chosen = {number: selection for number, selection in every.items() if name in (None, selection.name)}
+    if not chosen:
+        known = ", ".join(selection.name for selection in every.values())
+        raise InputError(f"--name {name}: {path} has no such selection; it has {known}")
+    chosen = {n: selection for n, selection in chosen.items() if any(click.accept for click in selection.clicks)}
+    if not chosen:
+        raise InputError(f"{path}: {name or 'it'} has no click, so that it selects nothing; click and save it again")
+    return chosen
+
+
+def _export_surface(model: Model, selections: Mapping[int, Selection], arguments: Arguments) -> None:
+    mesh = extract_mesh(model, arguments.resolution, reach=arguments.reach)
+    segments = mesh.segments(selections)
+    if selections:
+        kept = segments > 0
+        if not kept.any():
+            raise InputError(
+                f"{arguments.selection}: selects nothing on the surface; lower its threshold, "
+                "or give a finer --resolution or a larger --reach"
+            )
+        mesh, segments = mesh.keep(kept), segments[kept]
+    if arguments.what == "mesh":
+        colours = {number: selection.colour for number, selection in selections.items()}
+        mesh_files.save_mesh(arguments.out, mesh, model.normalisation, segments, colours)
+    else:
+        mesh_files.save_points(arguments.out, mesh, model.normalisation, segments)
+    for number, selection in selections.items():
+        print(f"segment {number}: {selection.name}, {int((segments == number).sum())} faces")
+    count = f"{len(mesh.faces)} faces" if arguments.what == "mesh" else f"{len(mesh.vertices)} points"
+    print(f"{count} in {arguments.out}")
+
+
+def _export_pictures(model: Model, selections: Mapping[int, Selection], arguments: Arguments) -> None:
+    names, cameras = paths.cameras_along(model, arguments.path, arguments.frames, arguments.width)
+    shown = 0
+    for view, name in enumerate(tqdm(names, desc="rendering", unit="picture")):
+        width, height = cameras.size[view].tolist()
+        if selections:
+            frame = see(model.renderer, cameras, view, colour=arguments.what == "rgba")
+            rendering, masks = frame.rendering, _masks(frame, selections)
+        else:
+            rendering = model.renderer.render_view(cameras, view, colour=arguments.what == "rgba")
+            masks = {"": rendering.opacity > 0.5}
+        for folder, mask in masks.items():
+            path = arguments.out / folder / f"{name}.png"
+            if arguments.what == "rgba":
+                save_image(path, _cut_out(rendering, mask, width))
+            else:
+                save_grey(path, mask.view(height, width).byte().cpu().numpy() * np.uint8(255))
+        shown += any(bool(mask.any()) for mask in masks.values())
+    print(f"{len(names)} pictures in {arguments.out}, {shown} of them not empty")
+
+
+def _masks(frame: Frame, selections: Mapping[int, Selection]) -> dict[str, Tensor]:
+    """Mask (height * width,) of each selection, by the name of its folder."""
+    masks: dict[str, Tensor] = {}
+    for number, selection in selections.items():
+        folder = file_name(selection.name)
+        masks[f"{folder} {number}" if folder in masks else folder] = selection.mask(frame)
+    return masks
+
+
+def _cut_out(rendering: Rendering, mask: Tensor, width: int) -> np.ndarray:
+    """Picture (height, width, 4), transparent where the mask is not."""
+    rgb = rendering.rgb / rendering.opacity.clamp(min=1e-6)[:, None]
+    rgba = rendering.rgb.new_zeros(len(rgb), 4)
+    rgba[mask, :3], rgba[mask, 3] = rgb[mask], rendering.opacity[mask]
+    return to_uint8(rgba.view(-1, width, 4))
+
+
+if __name__ == "__main__":
+    cli.run(main)
