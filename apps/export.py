@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from omniseg import cli, mesh_files, paths
 from omniseg.checkpoint import Model, fingerprint, load_model
-from omniseg.cutouts import file_name, save_grey
+from omniseg.cutouts import folder_names, save_grey
 from omniseg.errors import InputError
+from omniseg.everything import DEFAULT_LEVEL, check_level, segment_everything
 from omniseg.frames import Frame, see
 from omniseg.meshes import extract_mesh
-from omniseg.pictures import save_image, to_uint8
+from omniseg.pictures import distinct_colours, save_image, to_uint8
 from omniseg.rendering import Rendering
 from omniseg.selections import Selection, load_selections
 
@@ -29,10 +30,10 @@ class Arguments:
     """Take a trained run, or what a selection file selects in it, away.
 
     mesh: .ply or .glb; vertices have colours and normals. In a .ply, each face also has `segment`, the number of its
-    selection from 1, and that selection's colour. points: .ply, the vertices of that mesh, x y z nx ny nz red green
-    blue segment. Both are in the coordinates and units of the capture, and beside them lies NAME.features.npy, the
-    feature of each vertex. rgba, masks: a folder of PNG files, renderings cut out by the selection or white where it
-    is, of cameras along --path; one folder for each selection.
+    selection or segment from 1, and its colour. points: .ply, the vertices of that mesh, x y z nx ny nz red green blue
+    segment. Both are in the coordinates and units of the capture, and beside them lies NAME.features.npy, the feature
+    of each vertex. rgba, masks: a folder of PNG files, renderings cut out by the selection or white where it is, of
+    cameras along --path; one folder for each selection.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -43,6 +44,10 @@ class Arguments:
     """A file .ply or .glb for a mesh, .ply for points; a folder for rgba and masks."""
     selection: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A selection file of this run, from gui.py or segment.py; without it, the whole scene."""
+    everything: bool = False
+    """Of a mesh or points: label the whole scene with the segments of everything."""
+    level: float = DEFAULT_LEVEL
+    """Of these segments: 0 is the finest, 6 the coarsest; between whole levels, too."""
     name: Annotated[str | None, tyro.conf.arg(metavar="SELECTION")] = None
     """Only this selection of the file."""
     resolution: int = 256
@@ -73,6 +78,9 @@ def main() -> None:
 
 
 def _check(arguments: Arguments) -> None:
+    if arguments.everything and (arguments.selection is not None or arguments.what not in ("mesh", "points")):
+        raise InputError("--everything: labels a mesh or points of the whole scene; it goes without --selection")
+    check_level(arguments.level)
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: say with --selection FILE in which file that selection is")
     if not 16 <= arguments.resolution <= _FINEST:
@@ -116,8 +124,14 @@ def _selections(model: Model, arguments: Arguments) -> dict[int, Selection]:
 
 
 def _export_surface(model: Model, selections: Mapping[int, Selection], arguments: Arguments) -> None:
+    tree = segment_everything(arguments.run, model) if arguments.everything else None
     mesh = extract_mesh(model, arguments.resolution, reach=arguments.reach)
-    segments = mesh.segments(selections)
+    segments, colours = mesh.segments(selections), {n: selection.colour for n, selection in selections.items()}
+    if tree is not None and mesh.features is not None:
+        cut = tree.cut(arguments.level)
+        segments = cut.of(mesh.features.to(cut.ids.device), mesh.vertices.to(cut.ids.device)).cpu()
+        segments = segments[mesh.faces].mode(1).values
+        colours = dict(enumerate(distinct_colours(len(cut)).tolist(), 1))
     if selections:
         kept = segments > 0
         if not kept.any():
@@ -127,12 +141,13 @@ def _export_surface(model: Model, selections: Mapping[int, Selection], arguments
             )
         mesh, segments = mesh.keep(kept), segments[kept]
     if arguments.what == "mesh":
-        colours = {number: selection.colour for number, selection in selections.items()}
         mesh_files.save_mesh(arguments.out, mesh, model.normalisation, segments, colours)
     else:
         mesh_files.save_points(arguments.out, mesh, model.normalisation, segments)
     for number, selection in selections.items():
         print(f"segment {number}: {selection.name}, {int((segments == number).sum())} faces")
+    if tree is not None:
+        print(f"{len(segments.unique())} segments of everything")
     count = f"{len(mesh.faces)} faces" if arguments.what == "mesh" else f"{len(mesh.vertices)} points"
     print(f"{count} in {arguments.out}")
 
@@ -160,11 +175,8 @@ def _export_pictures(model: Model, selections: Mapping[int, Selection], argument
 
 def _masks(frame: Frame, selections: Mapping[int, Selection]) -> dict[str, Tensor]:
     """Mask (height * width,) of each selection, by the name of its folder."""
-    masks: dict[str, Tensor] = {}
-    for number, selection in selections.items():
-        folder = file_name(selection.name)
-        masks[f"{folder} {number}" if folder in masks else folder] = selection.mask(frame)
-    return masks
+    folders = folder_names([selection.name for selection in selections.values()])
+    return dict(zip(folders, [selection.mask(frame) for selection in selections.values()]))
 
 
 def _cut_out(rendering: Rendering, mask: Tensor, width: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -61,9 +61,8 @@ def write_selections(out: Path, name: str, picture: np.ndarray, frame: Frame, se
         InputError: a file cannot be written.
     """
     masks = [selection.mask(frame) for selection in selections.every]
-    for selection, mask in zip(selections.every, masks):
+    for folder, mask in zip(folder_names([selection.name for selection in selections.every]), masks):
         alpha = (mask.view(frame.height, frame.width).cpu().numpy() * 255).astype(np.uint8)
-        folder = file_name(selection.name)
         save_grey(out / "masks" / folder / f"{name}.png", alpha)
         if alpha.any():
             save_image(out / "cutouts" / folder / f"{name}.png", np.dstack([picture, alpha]))
@@ -97,10 +96,13 @@ def save_grey(path: Path, image: np.ndarray) -> None:
     write_atomic(path, lambda temporary: temporary.write_bytes(data.tobytes()))
 
 
-def file_name(name: str) -> str:
-    """A selection's name as that of a file or folder: what a file system does not like becomes "_"."""
-    safe = re.sub(r"[^\w.\- ]", "_", name).strip(". ")
-    return safe or "selection"
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Selections' names as those of folders, all different: what a file system does not like becomes "_"."""
+    found: list[str] = []
+    for number, name in enumerate(names, 1):
+        safe = re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "selection"
+        found.append(f"{safe} {number}" if safe in found else safe)
+    return found
 
 
 def capture_of(run_scene: str, given: Path | None) -> Path | None:

@@ -98,6 +98,23 @@ def test_faces_are_labelled(command: Run, run: Path, selections: Path):
     assert f"segment 2: left, {(faces['segment'] == 2).sum()} faces" in done.out
 
 
+def test_everything_labels_the_whole_scene(command: Run, run: Path):
+    how = ["--everything", "--level", 4.5, *SMALL]
+    assert command("export", run, "--what", "mesh", *how, "--out", "all.ply").status == 0
+    done = command("export", run, "--what", "points", *how, "--out", "points.ply")
+    assert done.status == 0, done.err
+    assert "segments of everything" in done.out
+    mesh = opened("all.ply")
+    segments = raw(mesh, "face")["segment"]
+    assert segments.min() >= 1
+    # above and below, left and right: parts differ, and a part is mostly one segment
+    middles = mesh.triangles_center
+    above = middles[:, 2] > NORMALISATION.inverse_points(np.array([0.0, 0.0, 0.3]))[2]
+    assert np.bincount(segments[above]).argmax() != np.bincount(segments[~above]).argmax()
+    command("export", run, "--what", "masks", *how, "--out", "m").refused("--everything")
+    command("export", run, "--what", "mesh", "--level", 9, "--out", "m.ply").refused("--level")
+
+
 def test_one_selection_is_half_of_the_ball(command: Run, run: Path, selections: Path):
     area = {}
     for name in ("", "left"):
