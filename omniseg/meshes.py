@@ -26,6 +26,8 @@ _CHUNK, _VERTICES_AT_ONCE = 1 << 17, 1 << 20
 _LEVEL = 0.5
 """Optical depth of a voxel at the surface. At ln 2, half of the light, table legs and leaves are lost; lower, walls
 swell by a voxel."""
+_FEW_VIEWS, _FEW_RAYS, _FAINTEST = 16, 1024, 0.25
+"""Where the field is so faint that this share of what is seen lies below, the surface is where that is."""
 _VIEWS, _RAYS = 200, 1_000_000
 _TOLERANCE = 2.0
 """How far behind what a viewpoint sees a vertex may lie and still count as seen, voxels."""
@@ -109,7 +111,8 @@ def extract_mesh(model: Model, resolution: int = 256, *, reach: float = 1.0, pro
         InputError: there is no surface.
     """
     voxel, corner, opacity = _voxels(model, resolution, reach, progress)
-    vertices, faces = _march(opacity)
+    level = min(_LEVEL, voxel * _surface_density(model, reach))
+    vertices, faces = _march(opacity, 1 - math.exp(-level))
     vertices = corner + voxel * vertices
     normals = vertex_normals(vertices, faces)
     seen = _seen(model, vertices, normals, _TOLERANCE * voxel, progress)
@@ -151,11 +154,29 @@ def _voxels(model: Model, resolution: int, reach: float, progress: bool) -> tupl
     return voxel, torch.stack([x[0], y[0], z[0]]), opacity
 
 
-def _march(opacity: np.ndarray) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def _surface_density(model: Model, reach: float) -> float:
+    """Density that most of what the viewpoints see has at least, where they see it; infinite where that is nothing.
+
+    A field that had little time, or many views that disagree, stops light over many voxels: its surface is faint.
+    """
+    cameras, found = model.viewpoints.cameras, []
+    for view in torch.linspace(0, len(cameras) - 1, min(len(cameras), _FEW_VIEWS)).round().long().tolist():
+        rays_o, rays_d = cameras.image_rays(view)
+        step = max(len(rays_o) // _FEW_RAYS, 1)
+        rays_o, rays_d = rays_o[::step], rays_d[::step]
+        rendering = model.renderer.render(rays_o, rays_d, colour=False)
+        depth = rendering.depth / rendering.opacity.clamp(min=1e-6)
+        positions = (rays_o + depth[:, None] * rays_d)[rendering.opacity > 0.5]
+        found.append(model.field.density(positions[(positions.abs() <= reach).all(1)]).sigmas)
+    sigmas = torch.cat(found)
+    return float(sigmas.quantile(_FAINTEST)) if len(sigmas) else math.inf
+
+
+def _march(opacity: np.ndarray, level: float) -> tuple[Tensor, Tensor]:
     """Vertices (n, 3), in cells, and faces (m, 3) of the surface; none where there is no surface."""
     from skimage.measure import marching_cubes
 
-    level = 1 - math.exp(-_LEVEL)
     if not opacity.min() < level < opacity.max():
         return torch.empty(0, 3), torch.empty(0, 3, dtype=torch.int64)
     vertices, faces, _, _ = marching_cubes(opacity, level, gradient_direction="ascent", allow_degenerate=False)
