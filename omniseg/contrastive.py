@@ -32,6 +32,8 @@ _COLDEST, _WARMEST = 0.1, 1.0
 _VALUES = 256  # of a correlation
 _FARTHEST, _TINY = -60.0, 1e-30
 """Logits more than this below a pixel's largest are lifted to it in sums, which cannot underflow then."""
+_LARGE = 40.0
+"""From here on log(1 + exp(x)) is x, to the last digit of a float64."""
 
 
 @dataclass(frozen=True)
@@ -157,4 +159,4 @@ def _ranked(logits: Tensor, anchors: Tensor, levels: _Levels) -> Tensor:
     nothing = from_here.new_zeros(len(logits), 1)
     farther = torch.cat([from_here, nothing], dim=1).gather(1, levels.beyond.index_select(0, anchors))
     farther = torch.where(farther > 0, farther.clamp(min=_TINY).log(), -torch.inf)
-    return F.softplus(farther - logits[:, : levels.weight.shape[1]])
+    return F.softplus(farther - logits[:, : levels.weight.shape[1]], threshold=_LARGE)
