@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from omniseg import cli, mesh_files, paths
 from omniseg.checkpoint import Model, fingerprint, load_model
-from omniseg.cutouts import folder_names, save_grey
+from omniseg.cutouts import folder_names
 from omniseg.errors import InputError
 from omniseg.everything import DEFAULT_LEVEL, check_level, segment_everything
 from omniseg.frames import Frame, see
@@ -168,7 +168,7 @@ def _export_pictures(model: Model, selections: Mapping[int, Selection], argument
             if arguments.what == "rgba":
                 save_image(path, _cut_out(rendering, mask, width))
             else:
-                save_grey(path, mask.view(height, width).byte().cpu().numpy() * np.uint8(255))
+                save_image(path, mask.view(height, width).byte().cpu().numpy() * np.uint8(255))
         shown += any(bool(mask.any()) for mask in masks.values())
     print(f"{len(names)} pictures in {arguments.out}, {shown} of them not empty")
 

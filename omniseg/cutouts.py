@@ -6,13 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from omniseg.data import read_scene
 from omniseg.data.pixels import read_image, same_aspect, shrink
 from omniseg.errors import InputError
-from omniseg.files import write_atomic
 from omniseg.frames import Frame
 from omniseg.pictures import paint_ids, save_image, to_uint8
 from omniseg.selections import Selections
@@ -63,7 +61,7 @@ def write_selections(out: Path, name: str, picture: np.ndarray, frame: Frame, se
     masks = [selection.mask(frame) for selection in selections.every]
     for folder, mask in zip(folder_names([selection.name for selection in selections.every]), masks):
         alpha = (mask.view(frame.height, frame.width).cpu().numpy() * 255).astype(np.uint8)
-        save_grey(out / "masks" / folder / f"{name}.png", alpha)
+        save_image(out / "masks" / folder / f"{name}.png", alpha)
         if alpha.any():
             save_image(out / "cutouts" / folder / f"{name}.png", np.dstack([picture, alpha]))
     ids = selections.label(masks).view(frame.height, frame.width).cpu().numpy()
@@ -84,16 +82,8 @@ def write_segments(out: Path, name: str, picture: np.ndarray, ids: np.ndarray, c
     Raises:
         InputError: a file cannot be written.
     """
-    save_grey(out / "ids" / f"{name}.png", ids.astype(np.uint16))
+    save_image(out / "ids" / f"{name}.png", ids.astype(np.uint16))
     save_image(out / "overlays" / f"{name}.png", paint_ids(picture, ids, colours))
-
-
-def save_grey(path: Path, image: np.ndarray) -> None:
-    """Write a grey image (height, width), uint8 or uint16, atomically."""
-    done, data = cv2.imencode(path.suffix, image)
-    if not done:
-        raise ValueError(f"path: no image format is called {path.suffix!r}")
-    write_atomic(path, lambda temporary: temporary.write_bytes(data.tobytes()))
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -36,8 +36,8 @@ class Frame:
     def of(cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering) -> Frame:
         """Of a camera, its rays and what they see, features among it."""
         assert rendering.features is not None
-        depth = rendering.depth / rendering.opacity.clamp(min=1e-6)
-        return cls(cameras, rendering, F.normalize(rendering.features, dim=1), rays_o + depth[:, None] * rays_d)
+        positions = rays_o + rendering.distance[:, None] * rays_d
+        return cls(cameras, rendering, F.normalize(rendering.features, dim=1), positions)
 
     @property
     def width(self) -> int:

@@ -54,7 +54,7 @@ def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: M
     return FeatureView(
         name=name,
         features=frame.features,
-        depth=frame.rendering.depth / frame.rendering.opacity.clamp(min=1e-6),
+        depth=frame.rendering.distance,
         positions=frame.positions,
         pixel=float(cameras.intrinsics[view, :2].prod() ** -0.5),
         labels=labels,

@@ -166,8 +166,7 @@ def _surface_density(model: Model, reach: float) -> float:
         step = max(len(rays_o) // _FEW_RAYS, 1)
         rays_o, rays_d = rays_o[::step], rays_d[::step]
         rendering = model.renderer.render(rays_o, rays_d, colour=False)
-        depth = rendering.depth / rendering.opacity.clamp(min=1e-6)
-        positions = (rays_o + depth[:, None] * rays_d)[rendering.opacity > 0.5]
+        positions = (rays_o + rendering.distance[:, None] * rays_d)[rendering.opacity > 0.5]
         found.append(model.field.density(positions[(positions.abs() <= reach).all(1)]).sigmas)
     sigmas = torch.cat(found)
     return float(sigmas.quantile(_FAINTEST)) if len(sigmas) else math.inf
@@ -194,8 +193,7 @@ def _seen(model: Model, vertices: Tensor, normals: Tensor, tolerance: float, pro
     total = torch.zeros_like(vertices)
     for view in tqdm(range(len(cameras)), desc="visibility", unit="view", delay=2, disable=not progress):
         rendering = model.renderer.render_view(cameras, view, colour=False)
-        depth = rendering.depth / rendering.opacity.clamp(min=1e-6)
-        depth[rendering.opacity < 0.5] = torch.inf
+        depth = torch.where(rendering.opacity < 0.5, torch.inf, rendering.distance)
         camera, (width, height) = cameras[[view]], cameras.size[view].tolist()
         for begin in range(0, len(vertices), _VERTICES_AT_ONCE):
             xy, _, inside = camera.project(vertices[begin : begin + _VERTICES_AT_ONCE])

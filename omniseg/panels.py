@@ -12,14 +12,13 @@ from torch import Tensor
 
 from omniseg.frames import Frame
 from omniseg.pictures import FeatureColours, depth_picture, distinct_colours, paint_ids, to_uint8
+from omniseg.query import UNRELATED
 from omniseg.session import SegmentationSession
 
 Kind = Literal["colour", "depth", "features", "score", "segments"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _BACKGROUND = 0.12
-_UNRELATED = 0.45
-"""What scores less has nothing to do with the clicks and gets no heat."""
 _ACCEPTED, _REJECTED = (70, 230, 110), (255, 70, 60)
 _COLOURS = 4096
 
@@ -150,7 +149,7 @@ class Panels:
     def _level(self, frame: Frame) -> np.ndarray:
         """Score (height, width) with what is unrelated at 0 and what was clicked at 1."""
         score = self.session.score().cpu().numpy().reshape(frame.height, frame.width)
-        return np.clip((score - _UNRELATED) / (1 - _UNRELATED), 0, 1)
+        return np.clip((score - UNRELATED) / (1 - UNRELATED), 0, 1)
 
     def _heat(self, frame: Frame, picture: np.ndarray) -> np.ndarray:
         if not self.session.current.clicks:

@@ -42,13 +42,18 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def save_image(path: Path, image: np.ndarray) -> None:
-    """Write an RGB or RGBA image (height, width, channels) uint8, atomically; the suffix says the format.
+    """Write an image, atomically; the suffix says the format.
+
+    Args:
+        path: of the file.
+        image: (height, width, 3 or 4) uint8 RGB or RGBA, or (height, width) uint8 or uint16 grey.
 
     Raises:
         InputError: the file cannot be written.
     """
-    order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, order))
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(path.suffix, image)
     if not done:
         raise ValueError(f"path: no image format is called {path.suffix!r}")
     write_atomic(path, lambda temporary: temporary.write_bytes(data.tobytes()))

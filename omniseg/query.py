@@ -23,7 +23,7 @@ _SHORTEST = 0.05
 _FACTOR = 1.25
 _FEWEST = 1 / 4000
 _MOST = 0.98
-_UNRELATED = 0.45
+UNRELATED = 0.45
 """What scores less has no mask in common with the click: where it ends is no plateau."""
 
 
@@ -94,7 +94,7 @@ def plateaus(scores: Tensor) -> tuple[Plateau, ...]:
     # In angles between features: where two are alike, the score hardly changes with the angle.
     angles = torch.acos((2 * scores.clamp(0, 1) - 1).clamp(-1, 1))
     bins = (angles * (_BINS / math.pi)).long().clamp(max=_BINS - 1)
-    counts = torch.bincount(bins, minlength=_BINS).cumsum(0).cpu().double()[: _bin(_UNRELATED)]
+    counts = torch.bincount(bins, minlength=_BINS).cumsum(0).cpu().double()[: _bin(UNRELATED)]
     first = torch.searchsorted(counts, counts / (1 + _TOLERANCE), side="left")
     last = torch.searchsorted(counts, counts * (1 + _TOLERANCE), side="right")
     widths = (last - first) * (math.pi / _BINS)

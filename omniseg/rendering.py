@@ -49,6 +49,11 @@ class Rendering:
         seen = [part.features for part in parts if part.features is not None]
         return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
 
+    @property
+    def distance(self) -> Tensor:
+        """Mean distance (n_rays,) along each ray of what it sees, scene units; 0 where that is nothing."""
+        return self.depth / self.opacity.clamp(min=1e-6)
+
     def over(self, background: Tensor | float) -> Tensor:
         """Colour (n_rays, 3) in front of a background colour."""
         return self.rgb + (1 - self.opacity)[:, None] * background

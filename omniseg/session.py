@@ -123,7 +123,7 @@ class SegmentationSession:
                 continue
             pixel = min(int(y), frame.height - 1) * frame.width + min(int(x), frame.width - 1)
             distance = float((position - frame.cameras.c2w[0, :, 3]).norm())
-            nearest = float(frame.rendering.depth[pixel] / frame.rendering.opacity[pixel].clamp(min=1e-6))
+            nearest = float(frame.rendering.distance[pixel])
             if not frame.solid[pixel] or distance <= nearest * (1 + _HIDDEN):
                 found.append(Mark(x, y, click.accept))
         return found
