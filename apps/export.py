@@ -181,9 +181,8 @@ def _masks(frame: Frame, selections: Mapping[int, Selection]) -> dict[str, Tenso
 
 def _cut_out(rendering: Rendering, mask: Tensor, width: int) -> np.ndarray:
     """Picture (height, width, 4), transparent where the mask is not."""
-    rgb = rendering.rgb / rendering.opacity.clamp(min=1e-6)[:, None]
-    rgba = rendering.rgb.new_zeros(len(rgb), 4)
-    rgba[mask, :3], rgba[mask, 3] = rgb[mask], rendering.opacity[mask]
+    rgba = rendering.rgb.new_zeros(len(mask), 4)
+    rgba[mask, :3], rgba[mask, 3] = rendering.straight_rgb[mask], rendering.opacity[mask]
     return to_uint8(rgba.view(-1, width, 4))
 
 

@@ -15,10 +15,10 @@ from omniseg.errors import InputError
 from omniseg.everything import DEFAULT_LEVEL, check_level, segment_everything
 from omniseg.frames import Frame, see
 from omniseg.pictures import distinct_colours
+from omniseg.selections import SELECTIONS
 from omniseg.session import Refusal, SegmentationSession
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
-SELECTION = "selections.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +82,14 @@ def main() -> None:
     if not any(click.accept for selection in session.selections.every for click in selection.clicks):
         source = "--reject alone" if arguments.selection is None else f"{arguments.selection} without a click"
         raise InputError(f"{source}: nothing is selected; give something to select, too")
-    session.save(arguments.out / SELECTION)
+    session.save(arguments.out / SELECTIONS)
     totals = [0] * len(session.selections.every)
     for name, frame in _frames(model, arguments.width):
         counts = write_selections(arguments.out, name, photos.picture(name, frame), frame, session.selections)
         totals = [total + count for total, count in zip(totals, counts)]
     for selection, total in zip(session.selections.every, totals):
         print(f"{selection.name}: {total} pixels in {len(model.viewpoints.names)} views")
-    print(f"masks, cut-outs, overlays and {SELECTION} in {arguments.out}")
+    print(f"masks, cut-outs, overlays and {SELECTIONS} in {arguments.out}")
 
 
 def _check(arguments: Arguments) -> None:

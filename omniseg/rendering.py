@@ -54,6 +54,11 @@ class Rendering:
         """Mean distance (n_rays,) along each ray of what it sees, scene units; 0 where that is nothing."""
         return self.depth / self.opacity.clamp(min=1e-6)
 
+    @property
+    def straight_rgb(self) -> Tensor:
+        """Colour (n_rays, 3) of what is seen alone, not multiplied by opacity."""
+        return self.rgb / self.opacity.clamp(min=1e-6)[:, None]
+
     def over(self, background: Tensor | float) -> Tensor:
         """Colour (n_rays, 3) in front of a background colour."""
         return self.rgb + (1 - self.opacity)[:, None] * background

@@ -24,6 +24,9 @@ from omniseg.files import write_atomic
 from omniseg.frames import Frame
 from omniseg.query import Click, score
 
+SELECTIONS = "selections.json"
+"""What commands call the file that they write."""
+
 _FORMAT = 1
 _COLOURS = (
     (255, 99, 71),

@@ -117,14 +117,13 @@ class SegmentationSession:
             return []
         positions = frame.positions.new_tensor([click.position for click in clicks])
         xy, _, inside = frame.cameras.project(positions)
-        found = []
+        found, seen, solid = [], frame.rendering.distance, frame.solid
         for (x, y), visible, position, click in zip(xy[0].tolist(), inside[0].tolist(), positions, clicks):
             if not visible:
                 continue
             pixel = min(int(y), frame.height - 1) * frame.width + min(int(x), frame.width - 1)
             distance = float((position - frame.cameras.c2w[0, :, 3]).norm())
-            nearest = float(frame.rendering.distance[pixel])
-            if not frame.solid[pixel] or distance <= nearest * (1 + _HIDDEN):
+            if not solid[pixel] or distance <= float(seen[pixel]) * (1 + _HIDDEN):
                 found.append(Mark(x, y, click.accept))
         return found
 

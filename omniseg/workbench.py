@@ -21,7 +21,7 @@ from omniseg.frames import Frame, ProgressiveFrames
 from omniseg.navigation import Navigation
 from omniseg.panels import Kind, Panels, Sketch
 from omniseg.pictures import save_image, to_uint8
-from omniseg.selections import Selections
+from omniseg.selections import SELECTIONS, Selections
 from omniseg.session import Refusal, SegmentationSession
 
 Shown = Literal[Kind, "all four"]
@@ -292,13 +292,13 @@ class Workbench:
 
     def save(self) -> str:
         """Write all selections to the run folder."""
-        said = self.session.save(self.folder / "selections.json")
+        said = self.session.save(self.folder / SELECTIONS)
         self._saved = self.session.selections
-        return self._short(said, self.folder / "selections.json")
+        return self._short(said, self.folder / SELECTIONS)
 
     def load(self) -> str:
         """Take all selections from the run folder."""
-        said = self.session.load(self.folder / "selections.json")
+        said = self.session.load(self.folder / SELECTIONS)
         self._saved = self.session.selections
         return self._short(said)
 
@@ -328,11 +328,10 @@ class Workbench:
     def _export(self) -> str:
         frame = self.session.frame
         assert frame is not None
-        colour = frame.rendering.rgb / frame.rendering.opacity.clamp(min=1e-6)[:, None]
         out = _numbered(self.folder / "exports")
-        picture = to_uint8(colour.view(frame.height, frame.width, 3))
+        picture = to_uint8(frame.rendering.straight_rgb.view(frame.height, frame.width, 3))
         write_selections(out, "view", picture, frame, self.session.selections)
-        self.session.save(out / "selections.json")
+        self.session.save(out / SELECTIONS)
         return self._short(f"exported masks, cut-outs and selections to {out}", out)
 
     def _short(self, said: str, written: Path | None = None) -> str:
