@@ -1,9 +1,13 @@
 """Train a scene: posed photos and their masks in; a run folder with the trained fields, figures and pictures out."""
 
+import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
+
+# torch's threads wait busily for their next work; for too long, and they take the kernels' cores.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
 import tyro

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 Device = Literal["auto", "cpu", "cuda"]
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 _INTERRUPTED = "interrupted; what was saved is complete"
 
@@ -36,7 +40,22 @@ def start(device: Device) -> torch.device:
         init(device)
     except RuntimeError as error:
         raise InputError(f"--device {device}: {error}") from error
+    if device == "cpu":
+        _keep_freed_memory()
     return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step instead of giving it back to the system.
+
+    By itself it settles either way: in some runs every step got its buffers, 30 MB, as new pages, and took 8 ms of 50
+    longer.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 25)  # the largest it takes
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+        mallopt(_M_TOP_PAD, 1 << 26)
 
 
 def run(command: Callable[[], None]) -> None:

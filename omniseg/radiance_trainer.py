@@ -13,7 +13,7 @@ from omniseg.data.images import ImageSet
 from omniseg.data.rays import RayBatch, RaySampler
 from omniseg.fields import OccupancyGrid, RadianceField
 from omniseg.losses import depth_error, distortion, opacity_entropy
-from omniseg.rendering import Renderer, TrainingRendering
+from omniseg.rendering import SAMPLES_PADDED_TO, Renderer, TrainingRendering
 from omniseg.trainer import StepReport, Trainer
 
 _GRID_EVERY = 16
@@ -76,7 +76,8 @@ class RadianceTrainer(Trainer):
         self.descend(loss)
 
         n_rays, n_samples = progress.n_rays, rendering.samples.n_samples
-        wanted = n_rays * training.samples_per_step / max(n_samples, 1)
+        # Half a step of the padding below, so that nearly all steps are padded to the same size.
+        wanted = n_rays * (training.samples_per_step - SAMPLES_PADDED_TO // 2) / max(n_samples, 1)
         progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
         progress.step += 1
         return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)

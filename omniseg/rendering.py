@@ -20,7 +20,8 @@ from omniseg_kernels.compositing import Composite, composite, render_weights
 from omniseg_kernels.marching import RaySamples, StepRule, march_rays
 from omniseg_kernels.ray_aabb import ray_aabb
 
-_PAD = 4096
+SAMPLES_PADDED_TO = 4096
+"""Matrix libraries prepare themselves anew for every number of samples; there are few numbers this way."""
 _RAYS_AT_ONCE = 1 << 16
 _SAMPLES_AT_ONCE = 1 << 17
 _OPAQUE = 1e-3
@@ -161,13 +162,24 @@ class Renderer:
         first = (spans[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         spans[:, 0] += jitter * first
         samples = march_rays(
-            rays_o, rays_d, spans, self.grid.occupied, rule, max_samples=self.config.max_samples, pad_to=_PAD
+            rays_o,
+            rays_d,
+            spans,
+            self.grid.occupied,
+            rule,
+            max_samples=self.config.max_samples,
+            pad_to=SAMPLES_PADDED_TO,
         )
         density = self._density(rays_o, rays_d, samples)
         weights = render_weights(samples.t_starts, samples.t_ends, density.sigmas, samples.packed_info)
         rgb = self._colours(rays_d, samples, density.geometry)
         out = composite(weights, rgb, samples.t_starts, samples.t_ends, samples.packed_info)
         return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=weights)
+
+    def _march(self, rays_o: Tensor, rays_d: Tensor, spans: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
+        """Samples in the occupied cells, at most `max_samples` a ray."""
+        grid = self.grid.occupied
+        return march_rays(rays_o, rays_d, spans, grid, rule, max_samples=max_samples, pad_to=SAMPLES_PADDED_TO)
 
     def _density(self, rays_o: Tensor, rays_d: Tensor, samples: RaySamples) -> Density:
         """Density at the middle of each sample."""
@@ -187,7 +199,9 @@ class Renderer:
         while len(living) and taken < self.config.max_samples:
             few = min(max(_SAMPLES_AT_ONCE // len(living), 4), self.config.max_samples - taken)
             origins, directions, span = rays_o[living], rays_d[living], spans[living]
-            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
+            samples = march_rays(
+                origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=SAMPLES_PADDED_TO
+            )
             if samples.n_samples == 0:
                 break
             density, ends = self._density(origins, directions, samples), (samples.t_starts, samples.t_ends)

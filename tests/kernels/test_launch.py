@@ -25,6 +25,41 @@ def test_calls_the_kernel_on_inputs_then_outputs(n, device):
     assert_close(target, 2 * source)
 
 
+_PAIRS = ti.types.ndarray(ti.types.vector(2, ti.f32), ndim=1)
+
+
+@ti.kernel
+def _sums(pairs: _PAIRS, sums: _VECTOR):
+    for n in range(pairs.shape[0]):
+        sums[n] = pairs[n].sum()
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_later_calls_take_other_sizes_and_numbers(n, device):
+    for factor in (2.0, 3, -1.5):
+        source, target = torch.randn(n, device=device), torch.empty(n, device=device)
+        launch(_scale, (source, factor), (target,))
+        assert_close(target, factor * source)
+        pairs = torch.randn(n, 2, device=device)
+        launch(_sums, (pairs,), (target,))
+        assert_close(target, pairs.sum(1))
+
+
+@pytest.mark.parametrize("call", ["first", "later"])
+def test_what_a_kernel_was_not_written_for_is_refused(call, device):
+    target = torch.empty(4, device=device)
+    if call == "later":
+        launch(_sums, (torch.zeros(4, 2, device=device),), (target,))
+        launch(_scale, (torch.zeros(4, device=device), 2.0), (target,))
+    for pairs in (torch.zeros(4, 3), torch.zeros(4)):
+        with pytest.raises(ValueError, match="shape|dimension"):
+            launch(_sums, (pairs.to(device),), (target,))
+    with pytest.raises(ValueError, match="dtype"):
+        launch(_scale, (torch.zeros(4, dtype=torch.float64, device=device), 2.0), (target,))
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
+        launch(_scale, (torch.zeros(4, device=device), "2"), (target,))
+
+
 def test_noncontiguous_inputs_are_copied(device):
     source, target = torch.randn(7, device=device), torch.empty(7, device=device)
     launch(_scale, (noncontiguous(source), 2.0), (target,))
