@@ -123,7 +123,7 @@ def test_order_of_rays_does_not_matter(device):
 
 def test_opaque_rays_stop_early(device, monkeypatch):
     monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", 1)  # four samples at a time
-    monkeypatch.setattr(module, "_PAD", 1)
+    monkeypatch.setattr(module, "SAMPLES_PADDED_TO", 1)
     rays_o, rays_d = (
         x.repeat(300, 1) for x in (torch.tensor([[-3.0, 0, 0]], device=device), torch.eye(3, device=device)[:1])
     )
