@@ -9,6 +9,7 @@ import os
 # Taichi prints a banner when it is imported; a library has no business on the user's standard output.
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
 
+from .broadcast import append_ray_channels, sample_positions
 from .compositing import Composite, composite, render_weights
 from .distortion import distortion_loss
 from .hash_encoding import HashLayout, hash_encode
@@ -40,6 +41,7 @@ __all__ = [
     "OccupancyBits",
     "RaySamples",
     "StepRule",
+    "append_ray_channels",
     "arch",
     "cell_centres",
     "composite",
@@ -54,6 +56,7 @@ __all__ = [
     "ray_aabb",
     "render_weights",
     "sample_cells",
+    "sample_positions",
     "spherical_harmonics",
     "update_densities",
     "visible_cells",

@@ -222,8 +222,8 @@ def _look(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, T
     device, field = model.grid.bits.device, model.field
     colours, features = [], []
     for position, direction in zip(vertices.to(device).split(_CHUNK), directions.to(device).split(_CHUNK)):
-        geometry = field.density(position).geometry
-        colours.append(field.colour(geometry, field.encode_directions(direction)).cpu())
+        each = torch.arange(len(position), dtype=torch.int32, device=device)
+        colours.append(field.colour(field.density(position).geometry, direction, each).cpu())
         if model.features is not None:
             features.append(F.normalize(model.features(position), dim=1).cpu())
     return torch.cat(colours), torch.cat(features) if features else None

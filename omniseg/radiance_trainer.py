@@ -13,7 +13,7 @@ from omniseg.data.images import ImageSet
 from omniseg.data.rays import RayBatch, RaySampler
 from omniseg.fields import OccupancyGrid, RadianceField
 from omniseg.losses import depth_error, distortion, opacity_entropy
-from omniseg.rendering import SAMPLES_PADDED_TO, Renderer, TrainingRendering
+from omniseg.rendering import Renderer, TrainingRendering
 from omniseg.trainer import StepReport, Trainer
 
 _GRID_EVERY = 16
@@ -24,6 +24,8 @@ start lock in fog near the cameras."""
 _COARSENESS = 3.0
 _FIRST_SAMPLES_PER_RAY = 256
 _FEWEST_RAYS, _MOST_RAYS = 64, 1 << 18
+_FILL = 0.97
+"""Aimed at, of the samples of a step: then nearly every step has few enough to be padded to the same number."""
 _CORRECTION_LR = 0.05
 
 
@@ -76,8 +78,7 @@ class RadianceTrainer(Trainer):
         self.descend(loss)
 
         n_rays, n_samples = progress.n_rays, rendering.samples.n_samples
-        # Half a step of the padding below, so that nearly all steps are padded to the same size.
-        wanted = n_rays * (training.samples_per_step - SAMPLES_PADDED_TO // 2) / max(n_samples, 1)
+        wanted = n_rays * _FILL * training.samples_per_step / max(n_samples, 1)
         progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
         progress.step += 1
         return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)

@@ -16,11 +16,12 @@ from omniseg.cameras import Cameras
 from omniseg.config import MarchingConfig
 from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
 from omniseg.fields.radiance import Density
+from omniseg_kernels.broadcast import sample_positions
 from omniseg_kernels.compositing import Composite, composite, render_weights
 from omniseg_kernels.marching import RaySamples, StepRule, march_rays
 from omniseg_kernels.ray_aabb import ray_aabb
 
-SAMPLES_PADDED_TO = 4096
+_PAD = 4096
 """Matrix libraries prepare themselves anew for every number of samples; there are few numbers this way."""
 _RAYS_AT_ONCE = 1 << 16
 _SAMPLES_AT_ONCE = 1 << 17
@@ -168,27 +169,23 @@ class Renderer:
             self.grid.occupied,
             rule,
             max_samples=self.config.max_samples,
-            pad_to=SAMPLES_PADDED_TO,
+            pad_to=_PAD,
         )
         density = self._density(rays_o, rays_d, samples)
         weights = render_weights(samples.t_starts, samples.t_ends, density.sigmas, samples.packed_info)
-        rgb = self._colours(rays_d, samples, density.geometry)
+        rgb = self.field.colour(density.geometry, rays_d, samples.ray_indices)
         out = composite(weights, rgb, samples.t_starts, samples.t_ends, samples.packed_info)
         return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=weights)
 
     def _march(self, rays_o: Tensor, rays_d: Tensor, spans: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
         """Samples in the occupied cells, at most `max_samples` a ray."""
         grid = self.grid.occupied
-        return march_rays(rays_o, rays_d, spans, grid, rule, max_samples=max_samples, pad_to=SAMPLES_PADDED_TO)
+        return march_rays(rays_o, rays_d, spans, grid, rule, max_samples=max_samples, pad_to=_PAD)
 
     def _density(self, rays_o: Tensor, rays_d: Tensor, samples: RaySamples) -> Density:
         """Density at the middle of each sample."""
-        return self.field.density(_middles(rays_o, rays_d, samples.ray_indices, samples.t_starts, samples.t_ends))
-
-    def _colours(self, rays_d: Tensor, samples: RaySamples, geometry: Tensor) -> Tensor:
-        """Colours (n_samples, 3) by the geometry channels of each sample."""
-        directions = self.field.encode_directions(rays_d).index_select(0, samples.ray_indices)
-        return self.field.colour(geometry, directions)
+        ends = samples.t_starts, samples.t_ends
+        return self.field.density(sample_positions(rays_o, rays_d, *ends, samples.ray_indices))
 
     def _follow(self, rays_o: Tensor, rays_d: Tensor) -> Iterator[_Stretch]:
         """Follow rays (n_rays, 3) stretch by stretch, each until it is opaque or leaves the box."""
@@ -199,9 +196,7 @@ class Renderer:
         while len(living) and taken < self.config.max_samples:
             few = min(max(_SAMPLES_AT_ONCE // len(living), 4), self.config.max_samples - taken)
             origins, directions, span = rays_o[living], rays_d[living], spans[living]
-            samples = march_rays(
-                origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=SAMPLES_PADDED_TO
-            )
+            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
             if samples.n_samples == 0:
                 break
             density, ends = self._density(origins, directions, samples), (samples.t_starts, samples.t_ends)
@@ -239,7 +234,7 @@ class Renderer:
             depth[stretch.rays] += stretch.total.depth
             opacity[stretch.rays] += stretch.total.opacity
             if colour:
-                colours = self._colours(rays_d[stretch.rays], samples, stretch.geometry)
+                colours = self.field.colour(stretch.geometry, rays_d[stretch.rays], samples.ray_indices)
                 ends = samples.t_starts, samples.t_ends
                 rgb[stretch.rays] += composite(stretch.weights, colours, *ends, samples.packed_info).values
             if features:
@@ -276,12 +271,6 @@ class Renderer:
         return self.render(*cameras.image_rays(view), colour=colour, features=features)
 
 
-def _middles(rays_o: Tensor, rays_d: Tensor, rays: Tensor, t_starts: Tensor, t_ends: Tensor) -> Tensor:
-    """Positions (n_samples, 3) in the middle of intervals on the rays of these indices."""
-    middles = 0.5 * (t_starts + t_ends)
-    return torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles[:, None])
-
-
 def _join(heavy: Sequence[tuple[Tensor, ...]], rays_o: Tensor, rays_d: Tensor) -> VisibleSamples:
     """Pack samples of stretches (ray, t_start, t_end, weight) ray by ray; each ray's come front to back."""
     if not heavy:
@@ -291,4 +280,5 @@ def _join(heavy: Sequence[tuple[Tensor, ...]], rays_o: Tensor, rays_d: Tensor) -
     t_starts, t_ends, weights = (torch.cat([part[k] for part in heavy])[order] for k in (1, 2, 3))
     count = torch.bincount(rays, minlength=len(rays_o))
     packed_info = torch.stack([count.cumsum(0) - count, count], dim=1).to(torch.int32)
-    return VisibleSamples(_middles(rays_o, rays_d, rays, t_starts, t_ends), weights, t_starts, t_ends, packed_info)
+    positions = sample_positions(rays_o, rays_d, t_starts, t_ends, rays.to(torch.int32))
+    return VisibleSamples(positions, weights, t_starts, t_ends, packed_info)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from omniseg.config import RadianceFieldConfig
 from omniseg.fields.mlp import MLP, matmul_dtype
+from omniseg_kernels.broadcast import append_ray_channels
 from omniseg_kernels.hash_encoding import hash_encode
 from omniseg_kernels.spherical_harmonics import spherical_harmonics
 
@@ -16,18 +18,33 @@ _LOG_DENSITY_BIAS = -1.0
 """Space starts thin: what is empty need not be unlearned first."""
 
 
-class _TruncatedExp(torch.autograd.Function):
-    """exp(x) whose value and slope stop growing at exp(15), so that one step cannot make a density infinite."""
+class _DensityHead(torch.autograd.Function):
+    """Of channels (n, c): density, by exp of the first whose value and slope stop growing at exp(15), so that one step
+    cannot make a density infinite; and the channels themselves.
+
+    Both gradients meet here, in one pass over the channels; autograd would write a tensor for each and add them up.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        y = x.clamp(max=_LARGEST_LOG_DENSITY).exp_()
-        ctx.save_for_backward(y)
-        return y
+    def forward(ctx, channels: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        sigmas = (channels[:, 0].float() + _LOG_DENSITY_BIAS).clamp_(max=_LARGEST_LOG_DENSITY).exp_()
+        ctx.save_for_backward(sigmas)
+        ctx.like = channels.shape, channels.dtype
+        return sigmas, channels.view_as(channels)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
-        return g * ctx.saved_tensors[0]
+    @once_differentiable
+    def backward(ctx, g_sigmas: Tensor | None, g_channels: Tensor | None) -> Tensor:
+        (sigmas,) = ctx.saved_tensors
+        shape, dtype = ctx.like
+        if g_channels is None:
+            g = torch.zeros(shape, dtype=dtype, device=sigmas.device)
+        else:
+            g = g_channels.clone(memory_format=torch.contiguous_format)
+        if g_sigmas is not None:
+            g[:, 0] += (g_sigmas * sigmas).to(dtype)
+        return g
 
 
 @dataclass(frozen=True)
@@ -57,13 +74,17 @@ class RadianceField(nn.Module):
         """Density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
         unit = positions * (0.5 / self.bound) + 0.5
         features = hash_encode(unit, self.table, self.layout, out_dtype=matmul_dtype(positions.device))
-        geometry = self.density_mlp(features)
-        return Density(_TruncatedExp.apply(geometry[:, 0].float() + _LOG_DENSITY_BIAS), geometry)
+        return Density(*_DensityHead.apply(self.density_mlp(features)))
 
-    def encode_directions(self, rays_d: Tensor) -> Tensor:
-        """Directional channels (n_rays, 16) of unit directions (n_rays, 3): once a ray, not once a sample."""
-        return spherical_harmonics(rays_d, _SH_DEGREE).contiguous().to(matmul_dtype(rays_d.device))
+    def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
+        """Colour of samples as their rays see it; differentiable in all but the indices.
 
-    def colour(self, geometry: Tensor, directions: Tensor) -> Tensor:
-        """Colour (n, 3) in (0, 1), float32, of the channels of `density` and `encode_directions`, per sample."""
-        return torch.sigmoid(self.colour_mlp(torch.cat([geometry, directions], dim=1)).float())
+        Args:
+            geometry: (n, 1 + geometry) channels of `density`.
+            rays_d: (n_rays, 3) unit directions.
+            ray_indices: (n,) int32 ray of each sample.
+        Returns:
+            (n, 3) in (0, 1), float32.
+        """
+        directions = spherical_harmonics(rays_d, _SH_DEGREE).contiguous().to(geometry.dtype)
+        return torch.sigmoid(self.colour_mlp(append_ray_channels(geometry, directions, ray_indices)).float())

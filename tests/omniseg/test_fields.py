@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from omniseg.fields import RadianceField
 from omniseg.fields.mlp import MLP, matmul_dtype
-from omniseg.fields.radiance import _TruncatedExp
+from omniseg.fields.radiance import _LOG_DENSITY_BIAS, _DensityHead
 from tiny_scene import ball_config
 
 
@@ -28,12 +28,30 @@ def test_matmul_dtype_is_one_of_two(device):
     assert matmul_dtype(device) in (torch.float32, torch.bfloat16)
 
 
-def test_truncated_exp(device):
-    x = torch.tensor([-3.0, 0.0, 2.0, 15.0, 80.0], device=device, requires_grad=True)
-    y = _TruncatedExp.apply(x)
-    y.sum().backward()
-    assert_close(y, x.detach().clamp(max=15).exp())
-    assert_close(x.grad, y.detach(), msg="above the limit the slope stays that of the limit")
+def numbers(n: int, device) -> torch.Tensor:
+    return torch.arange(n, dtype=torch.int32, device=device)
+
+
+@pytest.mark.parametrize("used", ["density", "channels", "both"])
+def test_density_head(used, device):
+    first = torch.tensor([-3.0, 0.0, 2.0, 16.0, 80.0], device=device)
+    channels = torch.stack([first, torch.randn(5, device=device)], dim=1).requires_grad_()
+    sigmas, same = _DensityHead.apply(channels)
+    exponent = channels.detach()[:, 0] + _LOG_DENSITY_BIAS
+    assert_close(sigmas, exponent.clamp(max=15).exp())
+    assert torch.equal(same, channels)
+    g_sigmas, g_channels = torch.randn(5, device=device), torch.randn(5, 2, device=device)
+    loss, want = torch.zeros((), device=device), torch.zeros_like(channels)
+    if used != "channels":
+        loss = loss + (sigmas * g_sigmas).sum()
+        want[:, 0] += g_sigmas * sigmas.detach()  # above the limit the slope stays that of the limit
+    if used != "density":
+        loss = loss + (same * g_channels).sum()
+        want += g_channels
+    before = g_channels.clone()
+    loss.backward()
+    assert_close(channels.grad, want)
+    assert torch.equal(g_channels, before), "a gradient that others hold too stays as it is"
 
 
 def test_density_and_colour(field, device):
@@ -41,7 +59,7 @@ def test_density_and_colour(field, device):
     positions = 2 * torch.rand(n, 3, device=device) - 1
     directions = torch.nn.functional.normalize(torch.randn(n, 3, device=device), dim=1)
     density = field.density(positions)
-    rgb = field.colour(density.geometry, field.encode_directions(directions))
+    rgb = field.colour(density.geometry, directions, numbers(n, device))
     assert density.sigmas.shape == (n,)
     assert density.sigmas.dtype == rgb.dtype == torch.float32
     assert rgb.shape == (n, 3)
@@ -57,7 +75,7 @@ def test_density_and_colour(field, device):
 def test_no_points(field, device):
     density = field.density(torch.zeros(0, 3, device=device))
     assert density.sigmas.shape == (0,)
-    assert field.colour(density.geometry, field.encode_directions(torch.zeros(0, 3, device=device))).shape == (0, 3)
+    assert field.colour(density.geometry, torch.zeros(0, 3, device=device), numbers(0, device)).shape == (0, 3)
 
 
 def test_density_is_differentiable_in_positions(field, device):
@@ -83,7 +101,7 @@ def test_positions_are_clamped_to_the_bound(device, bound: float):
 def test_colour_depends_on_the_direction(field, device):
     density = field.density(torch.zeros(2, 3, device=device))
     directions = torch.tensor([[0.0, 0, 1], [1, 0, 0]], device=device)
-    rgb = field.colour(density.geometry, field.encode_directions(directions))
+    rgb = field.colour(density.geometry, directions, numbers(2, device))
     assert not torch.equal(rgb[0], rgb[1])
 
 

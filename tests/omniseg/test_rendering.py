@@ -33,10 +33,7 @@ class KnownField(nn.Module):
         inside = positions.norm(dim=1) < self.radius
         return Density(torch.where(inside, self.sigma, 0.0), positions)
 
-    def encode_directions(self, rays_d: Tensor) -> Tensor:
-        return rays_d
-
-    def colour(self, geometry: Tensor, directions: Tensor) -> Tensor:
+    def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
         return 0.5 + 0.4 * torch.sin(4 * geometry + torch.tensor([0.0, 1.0, 2.0], device=geometry.device))
 
 
@@ -123,7 +120,7 @@ def test_order_of_rays_does_not_matter(device):
 
 def test_opaque_rays_stop_early(device, monkeypatch):
     monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", 1)  # four samples at a time
-    monkeypatch.setattr(module, "SAMPLES_PADDED_TO", 1)
+    monkeypatch.setattr(module, "_PAD", 1)
     rays_o, rays_d = (
         x.repeat(300, 1) for x in (torch.tensor([[-3.0, 0, 0]], device=device), torch.eye(3, device=device)[:1])
     )
