@@ -47,16 +47,17 @@ def compare(phases: Mapping[str, list[Callable]], rounds: int, warm_up: int = 2)
         for name, steps in phases.items():
             carried = None
             for times, step in zip(seconds[name], steps):
-                _wait()
+                wait()
                 start = time.perf_counter()
                 carried = step(carried)
-                _wait()
+                wait()
                 if turn >= warm_up:
                     times.append(time.perf_counter() - start)
     return {name: [Spread.of(times) for times in columns] for name, columns in seconds.items()}
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Until the device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

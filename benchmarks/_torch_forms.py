@@ -69,16 +69,27 @@ class LevelGroup:
         return rows.add_(self.first[:, :, None]), weights.flatten(2)
 
 
-def gathered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-    """All levels and corners gathered at once and blended, gradient by autograd.
+def cornered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
+    """All levels at once, a gather for each of the eight corners, blended axis by axis, gradient by autograd.
 
-    The form that nerfstudio falls back to where tiny-cuda-nn is missing, except that coarse levels are dense.
+    The way of nerfstudio where tiny-cuda-nn is missing, except that coarse levels are dense.
     """
-    parts = []
+    unit, parts = positions.clamp(0, 1), []
     for group in groups:
-        rows, weights = group.rows_and_weights(positions)
-        parts.append((table[rows] * weights[..., None]).sum(2))
-    return torch.cat(parts).transpose(0, 1).flatten(1)
+        scaled = unit[:, None, :] * group.resolutions
+        cell = torch.minimum(scaled.floor(), group.resolutions - 1)
+        inside, low = scaled - cell, cell.long()
+        corners = []
+        for corner in range(8):
+            shift = low.new_tensor([corner & 1, corner >> 1 & 1, corner >> 2])
+            x, y, z = ((low + shift) * group.steps).unbind(-1)
+            row = x + y + z if group.mask is None else (x ^ y ^ z) & group.mask
+            corners.append(table[row + group.first[:, 0]])
+        for axis in range(3):
+            at = inside[..., axis, None]
+            corners = [left * (1 - at) + right * at for left, right in zip(corners[::2], corners[1::2])]
+        parts.append(corners[0].flatten(1))
+    return torch.cat(parts, 1)
 
 
 def unrolled_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
@@ -144,6 +155,18 @@ def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor,
         values.new_zeros(n_rays).index_add(0, rays, weights),
         values.new_zeros(n_rays).index_add(0, rays, weights * middles),
     )
+
+
+def nerfacc_composite(
+    t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, rays: Tensor, n_rays: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, opacity and depth by nerfacc, where it is installed: it has CUDA kernels for the weights."""
+    import nerfacc  # pyright: ignore[reportMissingImports]
+
+    weights, _, _ = nerfacc.render_weight_from_density(t_starts, t_ends, sigmas, ray_indices=rays, n_rays=n_rays)
+    middles = 0.5 * (t_starts + t_ends)[:, None]
+    sums = [nerfacc.accumulate_along_rays(weights, of, rays, n_rays) for of in (values, None, middles)]
+    return sums[0], sums[1][:, 0], sums[2][:, 0]
 
 
 def distortion_loss(weights: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, first: Tensor) -> Tensor:

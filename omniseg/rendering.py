@@ -162,15 +162,7 @@ class Renderer:
         jitter = torch.rand(len(rays_o), generator=generator, device=rays_o.device)
         first = (spans[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         spans[:, 0] += jitter * first
-        samples = march_rays(
-            rays_o,
-            rays_d,
-            spans,
-            self.grid.occupied,
-            rule,
-            max_samples=self.config.max_samples,
-            pad_to=_PAD,
-        )
+        samples = self._march(rays_o, rays_d, spans, rule, self.config.max_samples)
         density = self._density(rays_o, rays_d, samples)
         weights = render_weights(samples.t_starts, samples.t_ends, density.sigmas, samples.packed_info)
         rgb = self.field.colour(density.geometry, rays_d, samples.ray_indices)
@@ -196,7 +188,7 @@ class Renderer:
         while len(living) and taken < self.config.max_samples:
             few = min(max(_SAMPLES_AT_ONCE // len(living), 4), self.config.max_samples - taken)
             origins, directions, span = rays_o[living], rays_d[living], spans[living]
-            samples = march_rays(origins, directions, span, self.grid.occupied, rule, max_samples=few, pad_to=_PAD)
+            samples = self._march(origins, directions, span, rule, few)
             if samples.n_samples == 0:
                 break
             density, ends = self._density(origins, directions, samples), (samples.t_starts, samples.t_ends)

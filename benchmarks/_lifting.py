@@ -1,22 +1,17 @@
-"""Time what lifts masks into features: the contrastive loss against its loops, and the mask hierarchy.
-
-    python benchmarks/lifting.py            table, and benchmarks/results/lifting-cpu.json
-    python benchmarks/lifting.py --quick    tiny sizes: does everything run?
+"""What lifts masks into features: the contrastive loss against its loops, and the mask hierarchy.
 
 The loss is proved equal to the loops first. Everything runs on the CPU, the hierarchy on one core of it.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 
-from _timing import ROOT, Spread, compare, save, surroundings
+from _timing import ROOT, Spread, compare
 from omniseg.contrastive import Form, hierarchical_contrastive
 from omniseg.data.hierarchy import absorb_covered, build_hierarchy
 from omniseg.data.masks import MaskStack
@@ -80,34 +75,19 @@ def time_hierarchy(width: int, height: int, n_masks: int, rounds: int) -> tuple[
     return compare(rivals, rounds, warm_up=1)["hierarchy"][0], patches
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed")
-    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/lifting-cpu.json)")
-    options = parser.parse_args()
-    rounds = 2 if options.quick else max(options.rounds, 1)
-    torch.manual_seed(0)
-    n_patches, sizes = (16, (128, 256)) if options.quick else (128, (2048, 4096, 8192, 16384))
+def lifting(quick: bool, rounds: int) -> dict:
+    """Both, printed and returned."""
+    n_patches, sizes = (16, (128, 256)) if quick else (128, (2048, 4096, 8192, 16384))
     rows = []
     for n_pixels in sizes:
         spreads = time_loss(n_pixels, n_patches, rounds)
         rows.append({"pixels": n_pixels, "patches": n_patches, "seconds": {k: vars(v) for k, v in spreads.items()}})
         for form in get_args(Form):
             ours, loops = (spreads[f"{form}, {name}"].median for name in ("ours", "loops"))
-            print(
-                f"loss, {form}: {n_pixels} pixels, {n_patches} patches: {ours * 1e3:.1f} ms, loops {loops / ours:.0f} x"
-            )
-    width, height, n_masks = (96, 54, 20) if options.quick else (1920, 1080, 300)
+            what = f"loss, {form}: {n_pixels} pixels, {n_patches} patches"
+            print(f"{what}: {ours * 1e3:.1f} ms, loops {loops / ours:.0f} x", flush=True)
+    width, height, n_masks = (96, 54, 20) if quick else (1920, 1080, 300)
     spread, found = time_hierarchy(width, height, n_masks, rounds)
-    print(f"hierarchy: {width} x {height}, {n_masks} masks, {found} patches: {spread.median:.2f} s")
+    print(f"hierarchy: {width} x {height}, {n_masks} masks, {found} patches: {spread.median:.2f} s", flush=True)
     hierarchy = {"size": [width, height], "masks": n_masks, "patches": found, "seconds": vars(spread)}
-    default = None if options.quick else ROOT / "benchmarks/results/lifting-cpu.json"
-    if out := options.out or default:
-        save(out, {"surroundings": surroundings(), "quick": options.quick, "loss": rows, "hierarchy": hierarchy})
-        print(f"written: {out}")
-
-
-if __name__ == "__main__":
-    main()
+    return {"loss": rows, "hierarchy": hierarchy}

@@ -1,0 +1,314 @@
+"""Each operator at the size of a real training step, in every form that computes it, and the work that it has to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+import _torch_forms as forms
+from _ceilings import Work
+from omniseg_kernels import broadcast, compositing, distortion, hash_encoding, marching, occupancy
+from omniseg_kernels.ray_aabb import ray_aabb
+from omniseg_kernels.reference import broadcast as broadcast_reference
+from omniseg_kernels.reference import compositing as compositing_reference
+from omniseg_kernels.reference import distortion as distortion_reference
+from omniseg_kernels.reference import hash_encoding as hash_encoding_reference
+from omniseg_kernels.reference import marching as marching_reference
+from omniseg_kernels.reference import occupancy as occupancy_reference
+from omniseg_kernels.reference import spherical_harmonics as spherical_harmonics_reference
+from omniseg_kernels.spherical_harmonics import spherical_harmonics
+
+OURS = "taichi"
+Form = Callable[[], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work a step has."""
+
+    samples: int = 65_536
+    resolution: int = 128
+    log2_table_limit: int = 24
+
+
+QUICK = Size(samples=2000, resolution=32, log2_table_limit=12)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator at one size, in several forms that compute the same."""
+
+    name: str
+    size: str
+    unit: str
+    count: int
+    reference: Form
+    forms: dict[str, Form]
+    work: tuple[Work, ...]
+    """Of an item, forward and, where there is one, backward."""
+    leaves: tuple[Tensor, ...] = ()
+    tolerance: float = 1e-4
+    """Largest error of ours, as a part of the largest value."""
+    rivals_tolerance: float = 2e-3
+    """Of the torch forms: running sums over all rays at once lose some digits."""
+    cotangents: tuple[Tensor, ...] = field(default=())
+
+    def gradients(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of sum(output * cotangent) in the leaves."""
+        pairs = [(out, g) for out, g in zip(outputs, self.cotangents) if out.requires_grad]
+        return torch.autograd.grad([out for out, _ in pairs], self.leaves, [g for _, g in pairs])
+
+    def run(self, form: Form) -> tuple[Tensor, ...]:
+        """Outputs and gradients."""
+        outputs = form()
+        return outputs + (self.gradients(outputs) if self.leaves else ())
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """Rays of cameras around a room with a ball in it, marched: what a step is made of."""
+
+    rays: tuple[Tensor, Tensor, Tensor]  # rays_o, rays_d, spans
+    grid: marching.OccupancyBits
+    rule: marching.StepRule
+    samples: marching.RaySamples
+    positions: Tensor  # (n_samples, 3) in [0, 1]
+
+    @classmethod
+    def make(cls, size: Size, device: torch.device) -> "StepInputs":
+        """As many rays as have `size.samples` samples together."""
+        cells = torch.arange(size.resolution**3, dtype=torch.int32, device=device)
+        centres = occupancy.cell_centres(cells, size.resolution)
+        ball = (centres.norm(dim=1) - 0.5).abs() < 0.04
+        walls = centres.abs().amax(1) > 0.95
+        densities = (ball | walls).float()[None]
+        bits = occupancy.pack_bits(densities, 0.5)
+        grid = marching.OccupancyBits(bits, 1, size.resolution)
+        rule = marching.StepRule(3**0.5 / 512, 3**0.5 / 512)
+        aabb = torch.tensor([-1.0] * 3 + [1.0] * 3, device=device)
+        rays_o = 0.8 * torch.nn.functional.normalize(torch.randn(size.samples, 3), dim=1).to(device)
+        rays_d = torch.nn.functional.normalize(torch.randn(size.samples, 3).to(device) - rays_o, dim=1)
+        rays = rays_o, rays_d, torch.stack(ray_aabb(rays_o, rays_d, aabb, near=0.05), 1)
+        counts = marching.march_rays(*rays, grid, rule).packed_info[:, 1]
+        n_rays = int((counts.cumsum(0) <= size.samples).sum())
+        rays_o, rays_d, spans = (x[:n_rays].contiguous() for x in rays)
+        samples = marching.march_rays(rays_o, rays_d, spans, grid, rule)
+        middles = 0.5 * (samples.t_starts + samples.t_ends)[:, None]
+        ray = samples.ray_indices
+        positions = rays_o.index_select(0, ray) + rays_d.index_select(0, ray) * middles
+        return cls((rays_o, rays_d, spans), grid, rule, samples, (positions * 0.5 + 0.5).contiguous())
+
+
+def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool) -> Case:
+    """Encoding of positions, gradient of the table."""
+    layout = hash_encoding.HashLayout(16, 2, log2_table, 16, finest)
+    device, x = step.positions.device, step.positions
+    table = (2e-4 * torch.rand(layout.rows, 2, device=device) - 1e-4).requires_grad_()
+    groups = forms.LevelGroup.of(layout, device)
+    torch_forms = {"torch corners": forms.cornered_encoding, "torch bags": forms.bag_encoding}
+    if compiled:
+        torch_forms["torch.compile"] = torch.compile(forms.unrolled_encoding)
+    half = dtype == torch.bfloat16
+    out = layout.channels * dtype.itemsize
+    per_level = 12 + 22 + 8 * (4 + 2 * layout.features)  # place in the grid, weights, rows and their blend
+    gathers = tuple((8 * rows, 8.0) for _, rows, _ in layout.slices)
+    cleared = 8 * layout.rows / len(x)
+    work = (
+        Work(12 + out, layout.levels * per_level, gathers),
+        Work(12 + out + cleared, layout.levels * per_level, gathers),
+    )
+    # As a bfloat16 MLP would take it and give its gradient back.
+    rivals = {name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()}
+    return Case(
+        name="hash_encoding",
+        size=f"L 16, F 2, 2^{log2_table}, finest {finest}, {'bfloat16' if half else 'float32'} out",
+        unit="sample",
+        count=len(x),
+        reference=lambda: (hash_encoding_reference.hash_encode(x, table, layout),),
+        forms={OURS: lambda: (hash_encoding.hash_encode(x, table, layout, out_dtype=dtype),), **rivals},
+        work=work,
+        leaves=(table,),
+        tolerance=1e-2 if half else 1e-4,
+        rivals_tolerance=1e-2 if half else 1e-4,
+    )
+
+
+def compositing_case(step: StepInputs, channels: int) -> Case:
+    """Weights from densities, then the sums along rays."""
+    samples, n = step.samples, step.samples.n_samples
+    device, n_rays = samples.t_starts.device, len(samples.packed_info)
+    ends, info = (samples.t_starts, samples.t_ends), samples.packed_info
+    rays, first = samples.ray_indices.long(), info[:, 0].long().clamp(max=n - 1)
+    sigmas = (40 * torch.rand(n, device=device)).requires_grad_()
+    values = torch.rand(n, channels, device=device).requires_grad_()
+
+    def ours(twin=compositing) -> tuple[Tensor, ...]:
+        weights = twin.render_weights(*ends, sigmas, info)
+        out = twin.composite(weights, values, *ends, info)
+        return out.values, out.opacity, out.depth
+
+    def in_torch() -> tuple[Tensor, ...]:
+        return forms.composite(forms.render_weights(*ends, sigmas, rays, first), values, *ends, rays, n_rays)
+
+    torch_forms: dict[str, Form] = {"torch": in_torch}
+    if device.type == "cuda" and find_spec("nerfacc"):
+        torch_forms["nerfacc"] = partial(forms.nerfacc_composite, *ends, sigmas, values, rays, n_rays)
+    return Case(
+        name="compositing",
+        size=f"{channels} channels, opacity, depth, {n_rays} rays",
+        unit="sample",
+        count=n,
+        reference=partial(ours, compositing_reference),
+        forms={OURS: ours, **torch_forms},
+        work=(Work(16 + 4 * channels, 25 + 2 * channels), Work(16 + 8 * channels, 10 + 3 * channels)),
+        leaves=(sigmas, values),
+    )
+
+
+def distortion_case(step: StepInputs) -> Case:
+    """Distortion loss, gradient of the weights."""
+    samples, n = step.samples, step.samples.n_samples
+    ends, info = (samples.t_starts, samples.t_ends), samples.packed_info
+    rays, first = samples.ray_indices.long(), info[:, 0].long().clamp(max=n - 1)
+    weights = (torch.rand(n, device=rays.device) / 20).requires_grad_()
+    return Case(
+        name="distortion",
+        size=f"{len(info)} rays",
+        unit="sample",
+        count=n,
+        reference=lambda: (distortion_reference.distortion_loss(weights, *ends, info),),
+        forms={
+            OURS: lambda: (distortion.distortion_loss(weights, *ends, info),),
+            "torch": lambda: (forms.distortion_loss(weights, *ends, rays, first),),
+        },
+        work=(Work(12, 10), Work(16, 18)),
+        leaves=(weights,),
+        rivals_tolerance=2e-2,
+    )
+
+
+def marching_case(step: StepInputs) -> Case:
+    """Counting, packing and writing the samples of all rays. Checked by how many samples each ray has."""
+    spans = (step.rays[2][:, 1] - step.rays[2][:, 0]) / step.rule.min_step
+    steps, n_rays = int(spans.max().ceil()), len(step.rays[0])
+
+    def counted(starts: Tensor, ray: Tensor) -> tuple[Tensor, ...]:
+        # A sample may fall on either side of a cell's border by rounding: the figures are blurred as much.
+        counts = torch.bincount(ray.long(), minlength=n_rays).double()
+        return (counts[: n_rays - n_rays % 10].view(-1, 10).sum(1), starts.double().sum()[None])
+
+    def ours(twin=marching) -> tuple[Tensor, ...]:
+        samples = twin.march_rays(*step.rays, step.grid, step.rule, max_samples=4096)
+        return samples.t_starts, samples.t_ends, samples.ray_indices
+
+    def in_torch() -> tuple[Tensor, ...]:
+        return forms.march_rays(*step.rays, step.grid, step.rule, steps)
+
+    return MarchingCase(
+        name="marching",
+        size=f"{n_rays} rays, grid {step.grid.resolution}^3",
+        unit="sample",
+        count=step.samples.n_samples,
+        reference=partial(ours, marching_reference),
+        forms={OURS: ours, "torch": in_torch},
+        # A step that finds nothing costs an addition and a comparison, one that looks a cell up about forty operations.
+        work=(Work(12, 40 + 6 * float(spans.sum()) / max(step.samples.n_samples, 1)),),
+        tolerance=2e-2,
+        rivals_tolerance=2e-2,
+        blur=counted,
+    )
+
+
+@dataclass(frozen=True)
+class MarchingCase(Case):
+    """Compares what rounding does not decide."""
+
+    blur: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = lambda starts, ray: (starts, ray)
+
+    def run(self, form: Form) -> tuple[Tensor, ...]:
+        """Counts of groups of rays, sum of the starts."""
+        starts, _, ray = form()
+        return self.blur(starts, ray)
+
+
+def spherical_harmonics_case(step: StepInputs) -> Case:
+    """Degree 4, one direction a ray, as many as samples."""
+    dirs = torch.nn.functional.normalize(torch.randn_like(step.positions), dim=1).requires_grad_()
+    ours, twin = spherical_harmonics, spherical_harmonics_reference.spherical_harmonics
+    return Case(
+        name="spherical_harmonics",
+        size="degree 4",
+        unit="direction",
+        count=len(dirs),
+        reference=lambda: (twin(dirs),),
+        forms={OURS: lambda: (ours(dirs),), "torch": lambda: (twin(dirs),)},
+        work=(Work(12 + 64, 60), Work(12 + 64 + 12, 120)),
+        leaves=(dirs,),
+    )
+
+
+def occupancy_case(step: StepInputs, cascades: int = 3) -> Case:
+    """Packing the bits of a grid."""
+    densities = torch.rand(cascades, step.grid.resolution**3, device=step.positions.device)
+    return Case(
+        name="occupancy",
+        size=f"pack {cascades} x {step.grid.resolution}^3",
+        unit="cell",
+        count=densities.numel(),
+        reference=lambda: (occupancy_reference.pack_bits(densities, 0.5),),
+        forms={
+            OURS: lambda: (occupancy.pack_bits(densities, 0.5),),
+            "torch": lambda: (occupancy_reference.pack_bits(densities, 0.5),),
+        },
+        work=(Work(4 + 1 / 8, 4),),
+    )
+
+
+def broadcast_case(step: StepInputs, channels: int = 16) -> Case:
+    """Positions of samples, and channels of their rays beside their own, as a colour MLP takes them."""
+    samples, device = step.samples, step.positions.device
+    rays_o, rays_d, _ = step.rays
+    ends, ray_indices = (samples.t_starts, samples.t_ends), samples.ray_indices
+    of_rays = torch.rand(len(rays_o), channels, device=device).bfloat16()
+    values = torch.rand(samples.n_samples, channels, device=device).bfloat16().requires_grad_()
+
+    def ours(twin=broadcast) -> tuple[Tensor, ...]:
+        positions = twin.sample_positions(rays_o, rays_d, *ends, ray_indices)
+        return positions, twin.append_ray_channels(values, of_rays, ray_indices)
+
+    def in_torch() -> tuple[Tensor, ...]:
+        middles = 0.5 * (samples.t_starts + samples.t_ends)
+        o, d = (rays.index_select(0, ray_indices) for rays in (rays_o, rays_d))
+        return torch.addcmul(o, d, middles[:, None]), torch.cat([values, of_rays.index_select(0, ray_indices)], 1)
+
+    return Case(
+        name="broadcast",
+        size=f"positions; {channels} + {channels} channels of bfloat16",
+        unit="sample",
+        count=samples.n_samples,
+        reference=partial(ours, broadcast_reference),
+        forms={OURS: ours, "torch": in_torch},
+        work=(Work(12 + 12 + 6 * channels, 7), Work(4 * channels, 0)),
+        leaves=(values,),
+    )
+
+
+def cases(size: Size, device: torch.device, compiled: bool) -> list[Callable[[], Case]]:
+    """One line a row of the table; a new operator is one more."""
+    step = StepInputs.make(size, device)
+    small, large = min(17, size.log2_table_limit), min(19, size.log2_table_limit)
+    return [
+        lambda: hash_encoding_case(step, small, 1024, torch.float32, compiled),
+        lambda: hash_encoding_case(step, small, 1024, torch.bfloat16, compiled),
+        lambda: hash_encoding_case(step, large, 4096, torch.float32, compiled),
+        lambda: compositing_case(step, 3),
+        lambda: compositing_case(step, 16),
+        lambda: marching_case(step),
+        lambda: distortion_case(step),
+        lambda: spherical_harmonics_case(step),
+        lambda: occupancy_case(step),
+        lambda: broadcast_case(step),
+    ]

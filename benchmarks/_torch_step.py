@@ -1,0 +1,88 @@
+"""A training step of stage 1 in which PyTorch does what the kernels do: what a whole step is measured against."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+import _torch_forms as forms
+from omniseg_kernels.compositing import Composite
+from omniseg_kernels.hash_encoding import HashLayout
+from omniseg_kernels.marching import OccupancyBits, RaySamples, StepRule
+from omniseg_kernels.reference.spherical_harmonics import spherical_harmonics
+
+Encoding = Callable[[Tensor, Tensor, list[forms.LevelGroup]], Tensor]
+
+
+@contextmanager
+def in_torch(encoding: Encoding, layout: HashLayout, device: torch.device, half: bool) -> Iterator[None]:
+    """While this lasts, training steps go without the kernels; the occupancy grid's own aside.
+
+    Args:
+        encoding: form of the hash encoding.
+        layout: of the field that is trained.
+        device: of the training.
+        half: matrix products in bfloat16 where the processor has them, as ours; else in float32.
+    """
+    groups = forms.LevelGroup.of(layout, device)
+
+    def hash_encode(positions: Tensor, table: Tensor, _: HashLayout, *, out_dtype: torch.dtype) -> Tensor:
+        return encoding(positions, table, groups).to(out_dtype)
+
+    def append_ray_channels(values: Tensor, ray_values: Tensor, ray_indices: Tensor) -> Tensor:
+        return torch.cat([values, ray_values.index_select(0, ray_indices)], dim=1)
+
+    def sample_positions(rays_o: Tensor, rays_d: Tensor, starts: Tensor, ends: Tensor, rays: Tensor) -> Tensor:
+        middles = 0.5 * (starts + ends)[:, None]
+        return torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles)
+
+    fields = {"hash_encode": hash_encode, "append_ray_channels": append_ray_channels}
+    if not half:
+        fields["matmul_dtype"] = lambda _: torch.float32
+    rendering = {
+        "march_rays": _march_rays,
+        "sample_positions": sample_positions,
+        "render_weights": _render_weights,
+        "composite": _composite,
+    }
+    with (
+        patch.multiple("omniseg.fields.radiance", spherical_harmonics=spherical_harmonics, **fields),
+        patch.multiple("omniseg.rendering", **rendering),
+    ):
+        yield
+
+
+def _march_rays(
+    rays_o: Tensor, rays_d: Tensor, spans: Tensor, grid: OccupancyBits, rule: StepRule, *, max_samples: int, pad_to: int
+) -> RaySamples:
+    steps = min(int(((spans[:, 1] - spans[:, 0]).max() / rule.min_step).ceil()), max_samples)
+    starts, ends, rays = forms.march_rays(rays_o, rays_d, spans, grid, rule, steps)
+    counts = torch.bincount(rays, minlength=len(rays_o))
+    packed_info = torch.stack([counts.cumsum(0) - counts, counts], dim=1).int()
+    padding = (0, -len(starts) % pad_to)
+    starts, ends, rays = (torch.nn.functional.pad(x, padding) for x in (starts, ends, rays.int()))
+    return RaySamples(starts, ends, rays, packed_info, spans[:, 1], int(counts.sum()))
+
+
+def _rays_of(packed_info: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Ray of each sample, one beyond the last for padding, and the first sample of each ray and of the padding."""
+    counts = packed_info[:, 1].long()
+    ends = counts.cumsum(0)
+    padding = n - ends[-1:]
+    first = torch.cat([ends - counts, ends[-1:]]).clamp(max=max(n - 1, 0))
+    rays = torch.arange(len(counts) + 1, device=counts.device)
+    return rays.repeat_interleave(torch.cat([counts, padding]), output_size=n), first
+
+
+def _render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info: Tensor) -> Tensor:
+    rays, first = _rays_of(packed_info, len(sigmas))
+    return forms.render_weights(t_starts, t_ends, sigmas, rays, first)
+
+
+def _composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Composite:
+    rays, _ = _rays_of(packed_info, len(weights))
+    n_rays = len(packed_info)
+    out = forms.composite(weights, values, t_starts, t_ends, rays, n_rays + 1)
+    return Composite(*(x[:n_rays] for x in out))
