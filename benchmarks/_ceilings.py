@@ -13,7 +13,6 @@ from omniseg_kernels.launch import launch
 _ROWS = ti.types.ndarray(ti.types.vector(2, ti.f32), ndim=1)
 _GATHER_BYTES = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 25)
 """Tables that a row of 8 bytes is taken from: from a first cache's size to beyond the last one's."""
-_CHAINS, _LENGTH = 32, 512
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Ceilings:
     """Measured limits.
 
     bytes_per_second: of a copy of a large tensor, reading and writing together.
-    operations_per_second: of float32 multiplications and additions in a kernel that does nothing else.
+    operations_per_second: of a float32 matrix product, the most that the processor does without shorter numbers.
     seconds_per_gather: by bytes of the table.
     """
 
@@ -53,8 +52,9 @@ class Ceilings:
         copy = _fastest(lambda: target.copy_(source), rounds)
         n = 1 << (12 if quick else 24 if on_gpu else 20)
         sums = torch.empty(n, device=device)
-        wide = 2048 if quick else n // _CHAINS
-        arithmetic = _fastest(lambda: launch(_multiply_add, (1.0, wide), (sums,)), rounds)
+        side = 64 if quick else 8192 if on_gpu else 2048
+        left, right = torch.ones(2, side, side, device=device)
+        product = _fastest(lambda: left @ right, rounds)
         gathers = {}
         for size in _GATHER_BYTES[: 2 if quick else None]:
             rows = torch.ones(size // 8, 2, device=device)
@@ -62,7 +62,7 @@ class Ceilings:
             gathers[size] = _fastest(lambda rows=rows, index=index: launch(_gather, (rows, index), (sums,)), rounds) / n
         return cls(
             bytes_per_second=8 * len(source) / copy,
-            operations_per_second=2 * _CHAINS * _LENGTH * wide / arithmetic,
+            operations_per_second=2 * side**3 / product,
             seconds_per_gather=gathers,
         )
 
@@ -83,7 +83,8 @@ class Ceilings:
 
     def lines(self) -> Iterable[str]:
         """Readable."""
-        yield f"copy {self.bytes_per_second / 1e9:.1f} GB/s, {self.operations_per_second / 1e9:.0f} GFLOP/s in kernels"
+        copy, product = self.bytes_per_second / 1e9, self.operations_per_second / 1e9
+        yield f"copy {copy:.1f} GB/s, float32 matrix product {product:.0f} GFLOP/s"
         gathers = (f"{1e9 * seconds:.2f} in {size >> 10} KB" for size, seconds in self.seconds_per_gather.items())
         yield "random rows of 8 bytes, ns each: " + ", ".join(gathers)
 
@@ -97,13 +98,3 @@ def _gather(rows: _ROWS, index: ti.types.ndarray(ti.i32, ndim=1), out: ti.types.
     for n in range(index.shape[0]):
         row = rows[index[n]]
         out[n] = row[0] + row[1]
-
-
-@ti.kernel
-def _multiply_add(factor: ti.f32, n: ti.i32, out: ti.types.ndarray(ti.f32, ndim=1)):
-    for i in range(n):
-        sums = ti.Vector([0.0] * _CHAINS, ti.f32)
-        for _k in range(_LENGTH):
-            for c in ti.static(range(_CHAINS)):
-                sums[c] = sums[c] * factor + ti.cast(c, ti.f32)
-        out[i] = sums.sum()
