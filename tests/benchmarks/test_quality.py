@@ -1,9 +1,10 @@
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
-from helpers import run_python
+from helpers import ROOT, run_python
 from tiny_scene import write_ball, write_ball_masks
 
 
@@ -53,7 +54,30 @@ def test_the_table_is_markdown_with_the_figures(trained):
     row = json.loads((folder / "quality.json").read_text())["rows"][1]
     assert "| labelled | transforms | 24 x 24 | 2 |" in lines[3]
     assert f"| {row['psnr']:.2f} | {row['ssim']:.3f} |" in lines[3]
-    assert f"{row['levels']['object']['click_miou']:.3f}, " in lines[3]
+    assert lines[2].endswith("|  |  |  |"), "no labels, no figures"
+
+
+def test_figures_stand_below_their_heads(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    quality = importlib.import_module("quality")
+    figures = {"click_miou": 0.1, "prompt_miou": 0.2, "recall_50": 0.3, "recall_75": 0.4}
+    row = quality.Row("a", "colmap", (9, 8, 7), {"radiance": 3.0, "features": 4.0}, 30.0, 0.9, {"object": figures})
+    heads, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in quality.table([row]).splitlines())
+    found = dict(zip(heads, cells))
+    assert found.pop("part: click, prompt, recall 50 / 75") == ""
+    assert found == {
+        "scene": "a", "format": "colmap", "photos": "9 x 8", "test views": "7", "training, s": "3 + 4",
+        "PSNR, dB": "30.00", "SSIM": "0.900", "object": "0.100, 0.200, 0.30 / 0.40", "group": "",
+    }  # fmt: skip
+
+
+def test_captures_are_found_by_what_is_in_them(monkeypatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    quality = importlib.import_module("quality")
+    ball = write_ball(tmp_path / "ball")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README.md").write_text("no capture")
+    assert quality.find_captures([tmp_path, tmp_path / "missing"]) == [quality.SAMPLE, ball]
 
 
 def test_runs_that_are_measured_are_not_trained_again(trained):
