@@ -167,10 +167,10 @@ def _train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
             print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
 
     def model() -> Model:
-        cameras = trainer.corrections.cameras(trainer.cameras).c2w.detach().to(viewpoints.cameras.c2w.device)
-        poses = viewpoints.cameras.c2w.clone()
-        poses[: len(cameras)] = cameras
-        corrected = replace(viewpoints, cameras=replace(viewpoints.cameras, c2w=poses))
+        cameras = viewpoints.cameras.to(device)
+        poses = cameras.c2w.clone()
+        poses[: len(trainer.cameras)] = trainer.corrections.cameras(trainer.cameras).c2w.detach()
+        corrected = replace(viewpoints, cameras=replace(cameras, c2w=poses))
         seconds = trainer.progress.seconds
         return Model(job.config, job.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
 

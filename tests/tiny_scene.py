@@ -105,11 +105,11 @@ def ball_model(device: torch.device, seed: int = 0) -> Model:
     field = RadianceField(config.radiance, config.marching.bound)
     with torch.no_grad():
         field.table.uniform_(-1, 1)
-    cameras = ball_cameras(3)
+    cameras = ball_cameras(3).to(device)
     return Model(
         config=config,
         normalisation=Normalisation(0.5, np.eye(3), np.array([0.1, 0.2, 0.3])),
-        viewpoints=Viewpoints(("a", "deep/ähm", "c"), cameras.to(device), (False, True, False)),
+        viewpoints=Viewpoints(("a", "deep/ähm", "c"), cameras, (False, True, False)),
         field=field.to(device),
         grid=OccupancyGrid(config.marching, cameras).to(device),
         seconds=12.5,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from omniseg.cameras import CameraModel, Cameras
 from omniseg.config import MarchingConfig
+from omniseg_kernels.launch import arch
 from omniseg_kernels.occupancy import OccupancyBits, cell_centres, pack_bits, sample_cells, update_densities
 from omniseg_kernels.visibility import visible_cells
 
@@ -36,7 +37,7 @@ class OccupancyGrid(nn.Module):
         self.cascades, self.resolution = config.cascades, config.resolution
         self.opacity_threshold = config.opacity_threshold
         cells = config.resolution**3
-        device = torch.device("cpu") if cameras is None else cameras.c2w.device
+        device = torch.device(arch()) if cameras is None else cameras.c2w.device
         # The frustum test is of pinhole cameras: nothing is ruled out for a lens that sees wider than one.
         if cameras is None or bool((cameras.model != CameraModel.PERSPECTIVE).any()):
             seen = torch.ones(config.cascades, cells, dtype=torch.bool, device=device)

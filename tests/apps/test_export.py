@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import trimesh
 
 from commands import Run, content
 from learned_ball import NORMALISATION, learned_ball, write_run
@@ -19,6 +18,8 @@ from omniseg.segmentation import best_threshold
 from omniseg.selections import Selection, Selections, save_selections
 from omniseg.session import SegmentationSession
 from tiny_scene import RADIUS, SIDE
+
+trimesh = pytest.importorskip("trimesh", reason="what reads the files back: pip install -e '.[export]'")
 
 SMALL = ["--resolution", 40]
 

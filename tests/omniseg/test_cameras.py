@@ -79,7 +79,7 @@ def test_pixel_centres_go_row_by_row():
 
 @pytest.mark.parametrize("name", LENSES)
 def test_lens_agrees_with_pycolmap(name):
-    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of lenses")
+    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of lenses: pip install pycolmap")
     camera = make_camera(name)
     oracle = pycolmap.Camera(model=name, width=640, height=480, params=list(map(float, LENSES[name])))
     cameras = stack(camera, poses=np.eye(3, 4)[None])

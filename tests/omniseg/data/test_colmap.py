@@ -70,7 +70,7 @@ def test_finds_the_model(tmp_path, folder):
 
 @pytest.mark.parametrize("name", ["fox", "fern"])
 def test_agrees_with_pycolmap(name):
-    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of COLMAP's files")
+    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of COLMAP's files: pip install pycolmap")
     folder = real_capture(name) / "sparse" / "0"
     ours, theirs = read_model(folder), pycolmap.Reconstruction(str(folder))
     assert len(ours.images) == theirs.num_images()
@@ -88,7 +88,7 @@ def test_agrees_with_pycolmap(name):
 
 
 def test_a_model_that_pycolmap_wrote(tmp_path):
-    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of COLMAP's files")
+    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is the oracle of COLMAP's files: pip install pycolmap")
     write_colmap(tmp_path, orbit(3))
     model = tmp_path / "sparse" / "0"
     (model / "points3D.bin").write_bytes(points_bin(POINTS[:5], track=0))
@@ -102,7 +102,9 @@ def test_a_model_that_pycolmap_wrote(tmp_path):
 
 @pytest.mark.parametrize("model", range(len(COLMAP_NAMES)))
 def test_camera_models(tmp_path, model):
-    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap knows how many parameters each model has")
+    pycolmap = pytest.importorskip(
+        "pycolmap", reason="pycolmap knows how many parameters each model has: pip install pycolmap"
+    )
     n = len(pycolmap.Camera(model=COLMAP_NAMES[model], width=1, height=1, params=_params(COLMAP_NAMES[model])).params)
     params = tuple(30.0 + i for i in range(n))
     write_colmap(tmp_path, orbit(2), cameras=[(7, model, WIDTH, HEIGHT, params)])

@@ -1,0 +1,46 @@
+"""What kernels compute where they take another way on a GPU, compiled for the CPU: right before a GPU is at hand."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from helpers import TOLERANCE, grad
+from omniseg_kernels import hash_encoding
+from omniseg_kernels.hash_encoding import HashLayout, hash_encode
+from omniseg_kernels.reference import hash_encoding as reference
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("features", [1, 2, 4, 8])
+@pytest.mark.parametrize("n", [0, 1, 1031])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_hash_encoding(dtype, n, features, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("test_hash_encoding.py tests this form where it is used")
+    monkeypatch.setattr(hash_encoding, "arch", lambda: "cuda")
+    layout = HashLayout(levels=5, features=features, log2_table=8, base_resolution=3, finest_resolution=40)
+    positions = (torch.rand(n, 3, dtype=dtype) * 1.2 - 0.1).requires_grad_()
+    table = torch.randn(layout.rows, features, dtype=dtype).requires_grad_()
+    got, want = hash_encode(positions, table, layout), reference.hash_encode(positions, table, layout)
+    assert_close(got, want, **TOLERANCE[dtype])
+    g = torch.randn_like(want)
+    # Sums over samples (table) or over channels times the resolution (positions): as much wider.
+    wider = {"rtol": TOLERANCE[dtype]["rtol"], "atol": TOLERANCE[dtype]["atol"] * layout.finest_resolution}
+    for leaf in (positions, table):
+        (found,) = torch.autograd.grad(got, leaf, g, retain_graph=True)
+        (right,) = torch.autograd.grad(want, leaf, g, retain_graph=True)
+        assert_close(found, right, **wider)
+
+
+@pytest.mark.parametrize("n", [1, 1031])
+def test_hash_encoding_in_bfloat16(n, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("test_hash_encoding.py tests this form where it is used")
+    monkeypatch.setattr(hash_encoding, "arch", lambda: "cuda")
+    layout = HashLayout(levels=5, log2_table=8, base_resolution=3, finest_resolution=40)
+    positions, table = torch.rand(n, 3), torch.randn(layout.rows, 2).requires_grad_()
+    got = hash_encode(positions, table, layout, out_dtype=torch.bfloat16)
+    want = reference.hash_encode(positions, table, layout)
+    assert_close(got, want.to(torch.bfloat16), rtol=1e-2, atol=1e-6)
+    g = torch.randn_like(got)
+    assert_close(grad(got, table, g), grad(want, table, g.float()), rtol=1e-4, atol=1e-3)
