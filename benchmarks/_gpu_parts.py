@@ -78,8 +78,9 @@ class Job:
 def speed(job: Job) -> None:
     """Kernels against torch and the machine, by speed.py; its JSON as it is."""
     command = [sys.executable, str(ROOT / "benchmarks/speed.py"), "--arch", job.device.type, "--out", str(job.out)]
-    # Compiling takes a minute of the few there are.
-    command += ["--quick", "--only", "spherical"] if job.quick else ["--no-compile"]
+    # Compiling takes a minute of the few there are, and what else speed.py measures runs on the CPU.
+    parts = ["spherical"] if job.quick else ["operators", "steps", "growth"]
+    command += ["--quick" if job.quick else "--no-compile", "--only", *parts]
     subprocess.run(command, check=True)
 
 

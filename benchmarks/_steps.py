@@ -75,12 +75,13 @@ def steps(capture: Capture, warm_up: int, rounds: int, compiled: bool, quick: bo
 
     Args:
         capture: to train on.
-        warm_up: steps of stage 1 before anything is measured, which decide what the grid leaves to march through.
+        warm_up: steps of either stage before anything is measured: a short training of its own, as its grid decides
+            what there is to march through.
         rounds: steps that are measured.
         compiled: `torch.compile` takes part (it takes a minute).
         quick: pictures are tiny.
     """
-    trainer = RadianceTrainer(with_steps(capture.config, 4 * warm_up), capture.images)
+    trainer = RadianceTrainer(with_steps(capture.config, warm_up), capture.images)
     for _ in range(warm_up):
         trainer.step()
     radiance = _stage(trainer, rounds)
@@ -92,7 +93,7 @@ def steps(capture: Capture, warm_up: int, rounds: int, compiled: bool, quick: bo
     }
     renderer = trainer.renderer
     if capture.patches is not None:
-        features = FeatureTrainer(with_steps(capture.config, 4 * warm_up), capture.patches, trainer.renderer)
+        features = FeatureTrainer(with_steps(capture.config, warm_up), capture.patches, trainer.renderer)
         for _ in range(warm_up):
             features.step()
         lifted, marched = _stage(features, rounds), _marched(features)

@@ -1,6 +1,6 @@
 """The speed comparison: kernels, training steps and pictures, against PyTorch and against what the machine can do.
 
-    python benchmarks/speed.py [--quick] [--only PART] [--scene DIR] [--rounds N] [--arch cpu|cuda] [--out FILE]
+    python benchmarks/speed.py [--quick] [--only PART ...] [--scene DIR] [--rounds N] [--arch cpu|cuda] [--out FILE]
 
 Parts: "operators", every kernel against the same in PyTorch (and nerfacc on a GPU that has it); "steps", whole
 training steps of both stages and pictures of what they learned; "growth", how costs grow; "lifting", the contrastive
@@ -12,7 +12,7 @@ with quartiles. On a shared machine look at the ratios.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -160,7 +160,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
-    parser.add_argument("--only", default="", metavar="PART", help=f"{', '.join(PARTS)}, or the name of an operator")
+    parts = f"{', '.join(PARTS)}, or operators by a part of their names"
+    parser.add_argument("--only", nargs="+", default=(), metavar="PART", help=parts)
     parser.add_argument("--scene", type=Path, help="capture of the steps (default: the sample room)")
     parser.add_argument("--downsample", type=float, help="of the capture's photos (default: as apps/train.py)")
     parser.add_argument("--seconds", type=float, default=60, help="training time of the part psnr (default: 60)")
@@ -171,49 +172,54 @@ def main() -> None:
     options = parser.parse_args()
     device = cli.start(options.arch)
     torch.manual_seed(0)
-    result = run(options, device)
-    default = (
-        None
-        if options.quick or options.only or options.scene
-        else ROOT / f"benchmarks/results/speed-{options.arch}.json"
-    )
-    if out := options.out or default:
-        save(out, result)
+    whole = not (options.quick or options.only or options.scene)
+    out = options.out or (ROOT / f"benchmarks/results/speed-{options.arch}.json" if whole else None)
+    result: dict = {}
+    for part in run(options, device):
+        result |= part
+        if out:
+            save(out, result)
+    if out:
         drawn = plot(result, out.with_suffix(".png"))
         print(f"written: {out}" + (f", {out.with_suffix('.png').name}" if drawn else "; no plot without matplotlib"))
 
 
-def run(options: argparse.Namespace, device: torch.device) -> dict:
-    """Measure what was asked for, printing as it goes."""
+def run(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
+    """Measure what was asked for, part by part, printing as it goes.
+
+    Raises:
+        InputError: there is no such part.
+    """
     quick, rounds = options.quick, 2 if options.quick else max(options.rounds, 1)
     compiled = not (quick or options.no_compile)
-    parts = (options.only,) if options.only in PARTS else ("operators",) if options.only else _DEFAULT
-    result: dict = {"surroundings": surroundings(), "quick": quick, "rounds": rounds}
+    operators = [name for name in options.only if name not in PARTS]
+    parts = {*options.only, *(["operators"] if operators else [])} if options.only else set(_DEFAULT)
+    yield {"surroundings": surroundings(), "quick": quick, "rounds": rounds}
     if "operators" in parts:
-        operator = "" if options.only in PARTS else options.only
-        ceilings = Ceilings.measure(device, quick)
-        result |= {"ceilings": asdict(ceilings), "rows": []}
+        ceilings, rows = Ceilings.measure(device, quick), []
         print(*ceilings.lines(), sep="\n")
         print("nanoseconds per item, median (quartiles): forward, backward; million items a second; ratio", flush=True)
         for make in cases(QUICK if quick else Size(), device, compiled):
             case = make()
-            if operator in case.name:
-                result["rows"].append(measure(check(case), rounds, ceilings))
-                print(table(result["rows"][-1]), flush=True)
-        if not result["rows"]:
-            raise InputError(f"--only {options.only}: no such part or operator")
-    capture = _capture(options, device) if {"steps", "growth", "psnr"} & set(parts) else None
+            if not operators or any(name in case.name for name in operators):
+                rows.append(measure(check(case), rounds, ceilings))
+                print(table(rows[-1]), flush=True)
+        if not rows:
+            raise InputError(f"--only {' '.join(operators)}: no such part or operator")
+        yield {"ceilings": asdict(ceilings), "rows": rows}
+    capture = _capture(options, device) if {"steps", "growth", "psnr"} & parts else None
     if capture is not None and "steps" in parts:
-        result["steps"] = steps(capture, 2 if quick else 200, 2 if quick else 4 * rounds, compiled, quick)
-        print(step_table(result["steps"]), flush=True)
+        measured = steps(capture, 2 if quick else 300, 2 if quick else 4 * rounds, compiled, quick)
+        print(step_table(measured), flush=True)
+        yield {"steps": measured}
     if capture is not None and "growth" in parts:
-        result["growth"] = growth(capture, quick, rounds)
-        print(*growth_lines(result["growth"]), sep="\n", flush=True)
+        grown = growth(capture, quick, rounds)
+        print(*growth_lines(grown), sep="\n", flush=True)
+        yield {"growth": grown}
     if "lifting" in parts:
-        result["lifting"] = lifting(quick, min(rounds, 9))
+        yield {"lifting": lifting(quick, min(rounds, 9))}
     if capture is not None and "psnr" in parts:
-        result["psnr"] = psnr_over_time(capture, 5.0 if quick else options.seconds)
-    return result
+        yield {"psnr": psnr_over_time(capture, 5.0 if quick else options.seconds)}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _BETWEEN_DEVICES = ("aten.copy_.default", "aten._to_copy.default")
 _TAKES_CPU_INDICES = ("aten.index.Tensor", "aten.index_put_.default", "aten._index_put_impl_.default")
 _KERNELS = (
     "hash_encoding", "marching", "compositing", "distortion", "spherical_harmonics", "ray_aabb", "occupancy",
-    "visibility",
+    "visibility", "broadcast",
 )  # fmt: skip
 _tensor, _Generator, _launch = torch.tensor, torch.Generator, launch_module.launch
 
