@@ -1,3 +1,4 @@
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -143,6 +144,16 @@ def test_alpha_comes_late_and_nothing_is_copied(tmp_path, monkeypatch):
     for v, pixels in enumerate(want):
         assert torch.equal(images.image(v)[..., : pixels.shape[2]], torch.from_numpy(pixels)), v
         assert v == 3 or (images.image(v)[..., 3] == 255).all()
+
+
+def test_spreading_for_alpha_takes_the_memory_of_one_image():
+    n, each = 40, 1000
+    stored = np.zeros(4 * n * each, np.uint8)
+    tracemalloc.start()
+    images_module._with_alpha(stored, np.arange(n) * each, n * each)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * each + 20_000
 
 
 def test_images_in_a_file_are_those_in_memory(scene, tmp_path, monkeypatch):
