@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -258,7 +259,13 @@ def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
         raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
     z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
     z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
+    cosine = _cosines(camera)
+    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
+
+
+@lru_cache(2)
+def _cosines(camera: Camera) -> np.ndarray:
+    """Of the angle between each pixel's ray and the axis, flat float32. Kept: views mostly share a camera."""
     alone = Cameras.stack([camera], np.eye(3, 4)[None])
     centres = pixel_centres(camera.width, camera.height)
-    cosine = alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy()
-    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
+    return alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy().copy()

@@ -67,7 +67,7 @@ def host_array(n_bytes: int, free: int | None = None) -> np.ndarray:
         return np.empty(n_bytes, np.uint8)
     # /tmp is memory itself on many systems.
     folder = tempfile.gettempdir() if "TMPDIR" in os.environ or not Path("/var/tmp").is_dir() else "/var/tmp"
-    size = f"{n_bytes / 1e9:.1f} GB of the capture do not fit the {free / 1e9:.1f} GB of memory that are free"
+    size = f"{n_bytes / 1e9:.1f} GB of the capture leave no room in the {free / 1e9:.1f} GB of memory that are free"
     disk = shutil.disk_usage(folder).free
     if n_bytes > disk:
         raise InputError(
