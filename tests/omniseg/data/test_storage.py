@@ -103,7 +103,9 @@ def test_memory_that_is_short_is_replaced_by_a_file(monkeypatch, tmp_path, caplo
 
 def test_neither_memory_nor_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(3 * 10**9))
-    with pytest.raises(InputError, match=r"4\.0 GB of the capture leave no room in the 1\.0 GB.*3\.0 GB of disk.*downsample"):
+    with pytest.raises(
+        InputError, match=r"4\.0 GB of the capture leave no room in the 1\.0 GB.*3\.0 GB of disk.*downsample"
+    ):
         host_array(4 * 10**9, free=10**9)
 
 
