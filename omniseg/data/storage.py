@@ -91,7 +91,9 @@ def available_memory() -> int:
         return sys.maxsize
     try:
         group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
-        return max(min(available, int(limit) - int(used)), 0)
-    except (OSError, ValueError):  # no such group, or "max": no limit
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cached = int(stat["active_file"]) + int(stat["inactive_file"])  # files read before, which give way
+        return max(min(available, limit - used + cached), 0)
+    except (OSError, KeyError, ValueError):  # no such group, or "max": no limit
         return available

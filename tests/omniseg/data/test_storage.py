@@ -114,6 +114,7 @@ def test_available_memory(monkeypatch):
         "/proc/meminfo": "MemTotal:  9000 kB\nMemAvailable:    5000 kB\n",
         "/sys/fs/cgroup/memory.max": "max\n",
         "/sys/fs/cgroup/memory.current": "1000\n",
+        "/sys/fs/cgroup/memory.stat": "anon 300\nactive_file 200\ninactive_file 400\n",
     }
 
     def read(path):
@@ -124,7 +125,7 @@ def test_available_memory(monkeypatch):
     monkeypatch.setattr(storage.Path, "read_text", read)
     assert available_memory() == 5000 * 1024
     files["/sys/fs/cgroup/memory.max"] = "4000\n"
-    assert available_memory() == 3000
+    assert available_memory() == 3600
     del files["/sys/fs/cgroup/memory.max"]
     assert available_memory() == 5000 * 1024
     files.clear()
