@@ -158,7 +158,8 @@ def _train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
     """Stage 1, from the start or from where it stopped."""
     images = job.images(job.splits.train)
     assert images is not None
-    trainer = RadianceTrainer(job.config, images.to(device))
+    images = images.to(device)  # no second copy stays on the host
+    trainer = RadianceTrainer(job.config, images)
     viewpoints = _viewpoints(job)
     if job.resume:
         trainer.resume(job.run)
@@ -241,7 +242,7 @@ def _trained_radiance(job: Job, device: torch.device) -> Model:
 def _as_trained(model: Model, patches: PatchSet) -> Cameras:
     """The cameras of the masks in the poses that stage 1 ended with."""
     place = {name: k for k, name in enumerate(model.viewpoints.names)}
-    return model.viewpoints.cameras[[place[name] for name in patches.names]].to(patches.indices.device)
+    return model.viewpoints.cameras[[place[name] for name in patches.names]].to(patches.device)
 
 
 def _viewpoints(job: Job) -> Viewpoints:

@@ -43,7 +43,7 @@ class Quality:
 
 def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
     """A photo (height, width, 3) in [0, 1], transparent ones over white, and what renderings are shown over."""
-    pixels = images.image(view).float() / 255
+    pixels = images.image(view).to(images.device).float() / 255
     if pixels.shape[2] == 3:
         return pixels, 0.0
     rgb, alpha = pixels[..., :3], pixels[..., 3:]

@@ -20,7 +20,7 @@ class FeatureTrainer(Trainer):
 
     Args:
         config: resolved configuration.
-        patches: training views that have masks; their device is that of the training.
+        patches: training views that have masks; the device of their cameras is that of the training.
         renderer: of the learned geometry, which is read and never changed.
     """
 
@@ -28,7 +28,7 @@ class FeatureTrainer(Trainer):
     resume_file = "resume/features.safetensors"
 
     def __init__(self, config: Config, patches: PatchSet, renderer: Renderer) -> None:
-        device = patches.indices.device
+        device = patches.device
         torch.manual_seed(config.seed)
         self.features = FeatureField(config.features, config.marching.bound).to(device)
         self.renderer = Renderer(renderer.field, renderer.grid, renderer.config, self.features)
@@ -70,7 +70,7 @@ class FeatureTrainer(Trainer):
         if end > _KEPT_PIXELS:
             return self.renderer.visible(*self.sampler.rays(view, pixels))
         if view not in self._kept:
-            every = torch.arange(end - begin, device=patches.indices.device)
+            every = torch.arange(end - begin, device=patches.device)
             self._kept[view] = self.renderer.visible(*self.sampler.rays(view, every))
         return self._kept[view].select(pixels)
 

@@ -34,14 +34,14 @@ class RadianceTrainer(Trainer):
 
     Args:
         config: resolved configuration.
-        images: training views; their device is that of the training.
+        images: training views; the device of their cameras is that of the training.
     """
 
     stage = "radiance"
     resume_file = "resume/radiance.safetensors"
 
     def __init__(self, config: Config, images: ImageSet) -> None:
-        device = images.pixels.device
+        device = images.device
         torch.manual_seed(config.seed)
         self.cameras: Cameras = images.cameras
         self.field = RadianceField(config.radiance, config.marching.bound).to(device)

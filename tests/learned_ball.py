@@ -10,7 +10,7 @@ import torch
 from omniseg.cameras import Cameras
 from omniseg.checkpoint import Model, Viewpoints, save_features, save_radiance
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.patches import PatchSet
+from omniseg.data.patches import PatchSet, ViewPatches
 from omniseg.feature_trainer import FeatureTrainer
 from omniseg.radiance_trainer import RadianceTrainer
 from tiny_scene import SIDE, ball_cameras, ball_config, ball_hierarchy, ball_images, see_ball
@@ -38,9 +38,7 @@ def quarter_patches(cameras: Cameras) -> PatchSet:
     """Their mask hierarchies."""
     hierarchies = [ball_hierarchy(labels) for labels in quarter_labels(cameras)]
     return PatchSet(
-        indices=torch.from_numpy(np.concatenate([h.indices.reshape(-1) for h in hierarchies])),
-        offsets=torch.arange(len(cameras) + 1) * SIDE * SIDE,
-        correlations=tuple(torch.from_numpy(h.correlation) for h in hierarchies),
+        views=tuple(ViewPatches.of(hierarchy) for hierarchy in hierarchies),
         cameras=cameras,
         names=tuple(map(str, range(len(cameras)))),
     )

@@ -23,7 +23,7 @@ from omniseg.data.hierarchy import MaskHierarchy, build_hierarchy
 from omniseg.data.images import ImageSet
 from omniseg.data.masks import MaskStack
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.patches import PatchSet
+from omniseg.data.patches import PatchSet, ViewPatches
 from omniseg.fields import OccupancyGrid, RadianceField
 from omniseg_kernels.hash_encoding import HashLayout
 from scene_files import opengl, orbit
@@ -182,9 +182,7 @@ def ball_patches(n: int = 8) -> PatchSet:
     """True mask hierarchies of `ball_images`."""
     hierarchies = [ball_hierarchy(labels) for labels in ball_labels(n)]
     return PatchSet(
-        indices=torch.from_numpy(np.concatenate([h.indices.reshape(-1) for h in hierarchies])),
-        offsets=torch.arange(n + 1) * SIDE * SIDE,
-        correlations=tuple(torch.from_numpy(h.correlation) for h in hierarchies),
+        views=tuple(ViewPatches.of(hierarchy) for hierarchy in hierarchies),
         cameras=ball_cameras(n),
         names=tuple(f"{view:04d}" for view in range(n)),
     )

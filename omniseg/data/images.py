@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,14 +22,20 @@ from omniseg.data.folders import size_fits
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.pixels import decode, nearest, read_bytes, read_image, same_aspect, shrink
 from omniseg.data.scene import Scene, View
+from omniseg.data.storage import fits, host_array
 from omniseg.errors import InputError
 
 _LONGEST_SIDE = {"cpu": 400, "cuda": 1600}
+_AHEAD = 2
+"""Images of each thread that may wait to be stored."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Pixels of V views, one after another, rows from the top.
+    """Pixels of V views, one after another, rows from the top. Pixels and depths may lie on another device, see `to`.
 
     pixels: (n_pixels, 3) RGB or (n_pixels, 4) RGBA uint8; colour straight, not multiplied by alpha.
     offsets: (V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1].
@@ -59,15 +68,27 @@ class ImageSet:
         width, height = self.sizes[view].tolist()
         return self.depths[self.offsets[view] : self.offsets[view + 1]].view(height, width)
 
-    def to(self, device: torch.device | str) -> ImageSet:
-        """Return the set on `device`."""
+    @property
+    def device(self) -> torch.device:
+        """Where rays are made of the cameras."""
+        return self.cameras.c2w.device
+
+    def to(self, device: torch.device | str, free: int | None = None) -> ImageSet:
+        """Return the set for work on `device`: all of it lies there, but pixels and depths only if they leave room.
+
+        Args:
+            device: where rays and renderings are wanted.
+            free: bytes of its memory that nothing uses; asked from the device unless given.
+        """
+        n_bytes = self.pixels.nbytes + (0 if self.depths is None else self.depths.nbytes)
+        home = device if fits(n_bytes, device, free) else self.pixels.device
         return replace(
             self,
-            pixels=self.pixels.to(device),
+            pixels=self.pixels.to(home),
             offsets=self.offsets.to(device),
             sizes=self.sizes.to(device),
             cameras=self.cameras.to(device),
-            depths=None if self.depths is None else self.depths.to(device),
+            depths=None if self.depths is None else self.depths.to(home),
         )
 
 
@@ -111,18 +132,23 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
     cameras = [job.camera for job in jobs]
     counts = [camera.width * camera.height for camera in cameras]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    pixels = np.empty((offsets[-1], 3), np.uint8)  # a fourth channel, opaque, is added when an image has one
-    depths = np.zeros(offsets[-1], np.float16) if any(view.depth_path for view in views) else None
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    stored = host_array(4 * int(offsets[-1]))
+    pixels = stored[: 3 * offsets[-1]].reshape(-1, 3)  # until an image has alpha
+    depths = host_array(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
+    n_threads = min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(n_threads)
     try:
-        results = pool.map(lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs)
+        results = _in_order(
+            pool, lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs, _AHEAD * n_threads
+        )
         bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False)
         for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
             if image.shape[2] == 4 and pixels.shape[1] == 3:
-                pixels = np.concatenate([pixels, np.full((len(pixels), 1), 255, np.uint8)], axis=1)
+                pixels = _with_alpha(stored, offsets[:-1], start)
             pixels[start:stop, : image.shape[2]] = image.reshape(-1, image.shape[2])
-            if depths is not None and depth is not None:
-                depths[start:stop] = depth
+            pixels[start:stop, image.shape[2] :] = 255
+            if depths is not None:
+                depths[start:stop] = 0 if depth is None else depth
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
@@ -134,6 +160,38 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
         names=tuple(view.name for view in views),
         depths=None if depths is None else torch.from_numpy(depths),
     )
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], ahead: int
+) -> Iterator[Result]:
+    """Results of all items, of which only so many are begun ahead: they are large, and what takes them may be slow."""
+    begun: deque[Future[Result]] = deque()
+    for item in items:
+        begun.append(pool.submit(function, item))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _with_alpha(stored: np.ndarray, starts: np.ndarray, n_pixels: int) -> np.ndarray:
+    """Spread the first pixels of a store from 3 channels to 4, opaque, in place: a copy would double the memory.
+
+    Args:
+        stored: (4 * n,) bytes.
+        starts: (V,) pixel at which each view starts.
+        n_pixels: that are there so far, whole views.
+    Returns:
+        (n, 4), a view into `stored`.
+    """
+    opaque, wide = stored[: len(stored) // 4 * 3].reshape(-1, 3), stored.reshape(-1, 4)
+    stop = n_pixels
+    for start in starts[starts < n_pixels][::-1]:  # from the last one: no pixel moves onto one yet to be moved
+        wide[start:stop, :3] = opaque[start:stop].copy()
+        wide[start:stop, 3] = 255
+        stop = start
+    return wide
 
 
 @dataclass(frozen=True)
@@ -201,7 +259,13 @@ def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
         raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
     z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
     z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
+    cosine = _cosines(camera)
+    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
+
+
+@lru_cache(2)
+def _cosines(camera: Camera) -> np.ndarray:
+    """Of the angle between each pixel's ray and the axis, flat float32. Kept: views mostly share a camera."""
     alone = Cameras.stack([camera], np.eye(3, 4)[None])
     centres = pixel_centres(camera.width, camera.height)
-    cosine = alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy()
-    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
+    return alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy().copy()

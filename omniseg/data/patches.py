@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,44 +14,122 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import Cameras
-from omniseg.data.hierarchy import load_hierarchy
+from omniseg.data.hierarchy import MaskHierarchy, load_hierarchy
 from omniseg.data.pixels import same_aspect
 from omniseg.data.rays import PixelRays
 from omniseg.data.scene import View
+from omniseg.data.storage import fits
 from omniseg.errors import InputError
+
+_PLAIN_BYTES = 1 << 30
+"""Correlations beyond are kept compressed: a view may have thousands of patches, and as many million relations."""
 
 _log = logging.getLogger("omniseg")
 
 
 @dataclass(frozen=True)
-class PatchSet:
-    """Patches of V views, one after another, rows from the top.
+class ViewPatches:
+    """The pixels of one view that are in some mask, as runs of neighbours of one patch, row after row.
 
-    indices: (n_pixels,) int16 patch of each pixel, numbered within its view.
-    offsets: (V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1].
-    correlations: for each view (n_patches, n_patches) uint8, masks that two patches share.
-    cameras: scene coordinates, of these image sizes.
+    Line these pixels up patch by patch, those of a patch in their order in the image. A run takes 8 bytes, and
+    is tens of pixels long in photos: such a line, written out, and an image of ids take 6 bytes a pixel.
+
+    ends: (n_runs,) int32, for each run, how many pixels of the line there are up to its last.
+    shifts: (n_runs,) int32, what to add to a place in the line to get to the pixel.
+    starts: (n_patches,) int64 place in the line where each patch begins.
+    areas: (n_patches,) int64 pixels of each patch; 0 of one that is in no mask.
+    shared: (n_patches, n_patches) uint8, masks that two patches share; or the same, compressed.
+    """
+
+    ends: Tensor
+    shifts: Tensor
+    starts: Tensor
+    areas: Tensor
+    shared: Tensor | bytes
+
+    @classmethod
+    def of(cls, hierarchy: MaskHierarchy) -> ViewPatches:
+        """Of a mask hierarchy, on the host."""
+        ids = hierarchy.indices.reshape(-1)
+        begins = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
+        lengths, patches = np.diff(begins, append=len(ids)), ids[begins]
+        order = np.argsort(patches, kind="stable")
+        order = order[(hierarchy.correlation.diagonal() > 0)[patches[order]]]
+        ends = np.cumsum(lengths[order])
+        areas = np.bincount(patches[order], lengths[order], len(hierarchy.correlation)).astype(np.int64)
+        return cls(
+            ends=torch.from_numpy(ends.astype(np.int32)),
+            shifts=torch.from_numpy((begins[order] + lengths[order] - ends).astype(np.int32)),
+            starts=torch.from_numpy(areas.cumsum() - areas),
+            areas=torch.from_numpy(areas),
+            shared=torch.from_numpy(hierarchy.correlation),
+        )
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(each.nbytes for each in vars(self).values() if isinstance(each, Tensor))
+
+    @property
+    def correlation(self) -> Tensor:
+        """(n_patches, n_patches) uint8, masks that two patches share."""
+        if isinstance(self.shared, Tensor):
+            return self.shared
+        n, plain = len(self.areas), bytearray(zlib.decompress(self.shared))
+        return torch.frombuffer(plain, dtype=torch.uint8).view(n, n).to(self.areas.device)
+
+    def compressed(self) -> ViewPatches:
+        """The same, with the correlation in about a fifth of its bytes."""
+        return replace(self, shared=zlib.compress(self.correlation.cpu().numpy().tobytes(), 1))
+
+    def to(self, device: torch.device | str) -> ViewPatches:
+        """Return the patches on `device`."""
+        return replace(self, **{name: each.to(device) for name, each in vars(self).items() if isinstance(each, Tensor)})
+
+    def pixels(self, places: Tensor) -> Tensor:
+        """Pixels (n,) int64, row by row from the top left, at these places in the line."""
+        run = torch.searchsorted(self.ends, places.to(torch.int32), right=True)
+        return places + self.shifts[run]
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Patches of V views. They may lie on another device than the cameras, see `to`.
+
+    views: the patches of each.
+    cameras: scene coordinates, of the image sizes that the patches have.
     names: names of the views.
     """
 
-    indices: Tensor
-    offsets: Tensor
-    correlations: tuple[Tensor, ...]
+    views: tuple[ViewPatches, ...]
     cameras: Cameras
     names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def to(self, device: torch.device | str) -> PatchSet:
-        """Return the set on `device`."""
-        return replace(
-            self,
-            indices=self.indices.to(device),
-            offsets=self.offsets.to(device),
-            correlations=tuple(correlation.to(device) for correlation in self.correlations),
-            cameras=self.cameras.to(device),
-        )
+    @property
+    def device(self) -> torch.device:
+        """Where pixels are drawn and rays are made."""
+        return self.cameras.c2w.device
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1] in a row of all."""
+        counts = self.cameras.size.prod(1)
+        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+    def to(self, device: torch.device | str, free: int | None = None) -> PatchSet:
+        """Return the set for work on `device`: all of it lies there, but patches only if they leave room.
+
+        Args:
+            device: where pixels are drawn.
+            free: bytes of its memory that nothing uses; asked from the device unless given.
+        """
+        views = self.views
+        if fits(sum(view.n_bytes for view in views), device, free):
+            views = tuple(view.to(device) for view in views)
+        return replace(self, views=views, cameras=self.cameras.to(device))
 
 
 def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
@@ -67,7 +147,7 @@ def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
     found = [v for v, view in enumerate(views) if view.hierarchy_path is not None]
     if not found:
         return None
-    indices, correlations, kept, empty = [], [], [], 0
+    patches, kept, n_bytes, empty = [], [], 0, 0
     for v in tqdm(found, desc="masks", unit="img", delay=2, leave=False):
         path = views[v].hierarchy_path
         assert path is not None
@@ -81,20 +161,15 @@ def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
             empty += 1
             continue
         kept.append(v)
-        indices.append(hierarchy.indices.reshape(-1))
-        correlations.append(torch.from_numpy(hierarchy.correlation))
+        n_bytes += hierarchy.correlation.nbytes
+        found_here = ViewPatches.of(hierarchy)
+        patches.append(found_here if n_bytes <= _PLAIN_BYTES else found_here.compressed())
     if not kept:
         raise InputError(f"{views[found[0]].hierarchy_path}: no pixel is in any mask, nor in the other views")
     if len(kept) < len(views):
         why = f"{len(views) - len(found)} without a file, {empty} without a mask"
         _log.warning("masks of %d of %d views; the others count for colour only (%s)", len(kept), len(views), why)
-    return PatchSet(
-        indices=torch.from_numpy(np.concatenate(indices)),
-        offsets=torch.tensor([0, *np.cumsum([len(ids) for ids in indices]).tolist()]),
-        correlations=tuple(correlations),
-        cameras=cameras[kept],
-        names=tuple(views[v].name for v in kept),
-    )
+    return PatchSet(tuple(patches), cameras[kept], tuple(views[v].name for v in kept))
 
 
 @dataclass(frozen=True)
@@ -118,40 +193,19 @@ class PatchSampler:
 
     def __init__(self, patches: PatchSet, generator: torch.Generator) -> None:
         self.patches, self.generator = patches, generator
-        self._rays = PixelRays(patches.cameras, patches.offsets)
-        self._views = [_Lots.of(patches, view) for view in range(len(patches))]
+        self._offsets = patches.offsets
+        self._rays = PixelRays(patches.cameras, self._offsets)
 
     def sample(self, n: int) -> PatchBatch:
         """Draw `n` pixels of one view."""
         device = self.generator.device
         view = int(torch.randint(len(self.patches), (1,), generator=self.generator, device=device))
-        lots = self._views[view]
-        drawn = torch.multinomial(lots.chances, n, replacement=True, generator=self.generator)
-        within = torch.rand(n, generator=self.generator, device=device).double() * lots.areas[drawn]
-        pixels = lots.pixels[lots.starts[drawn] + within.long()].long()
-        return PatchBatch(view, pixels, drawn, self.patches.correlations[view])
+        patches = self.patches.views[view].to(device)
+        drawn = torch.multinomial(patches.areas.double(), n, replacement=True, generator=self.generator)
+        within = torch.rand(n, generator=self.generator, device=device).double() * patches.areas[drawn]
+        pixels = patches.pixels(patches.starts[drawn] + within.long())
+        return PatchBatch(view, pixels, drawn, patches.correlation)
 
     def rays(self, view: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Origins and unit directions (n, 3), scene coordinates, of pixels (n,) of a view."""
-        begin = self.patches.offsets[view]
-        return self._rays.of(begin + pixels, torch.full_like(pixels, view), self.patches.cameras)
-
-
-@dataclass(frozen=True)
-class _Lots:
-    """What is drawn of one view: pixels (n,) int32 sorted by patch; where those of each patch start, how many they
-    are, and the patch's chance."""
-
-    pixels: Tensor
-    starts: Tensor
-    areas: Tensor
-    chances: Tensor
-
-    @classmethod
-    def of(cls, patches: PatchSet, view: int) -> _Lots:
-        begin, end = patches.offsets[view : view + 2].tolist()
-        correlation = patches.correlations[view]
-        ids, pixels = patches.indices[begin:end].sort(stable=True)
-        areas = torch.bincount(ids.long(), minlength=len(correlation))
-        chances = torch.where(correlation.diagonal() > 0, areas.double(), 0.0)
-        return cls(pixels.to(torch.int32), areas.cumsum(0) - areas, areas, chances)
+        return self._rays.of(self._offsets[view] + pixels, torch.full_like(pixels, view), self.patches.cameras)

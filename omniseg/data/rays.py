@@ -9,6 +9,7 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras, pixel_centres
 from omniseg.data.images import ImageSet
+from omniseg.data.storage import take
 
 _TABLE_PIXELS = 2**24
 """Largest table of directions: 200 MB."""
@@ -37,7 +38,7 @@ class RaySampler:
     """Draws rays uniformly over all pixels of all views, with replacement.
 
     Drawn on the generator's device, so one generator state gives the same rays on any device of the images;
-    results lie on the images' device.
+    results lie on the device of the images' cameras, wherever their pixels do.
     """
 
     def __init__(self, images: ImageSet, generator: torch.Generator) -> None:
@@ -62,19 +63,18 @@ class RaySampler:
         cameras = images.cameras if cameras is None else cameras
         if len(cameras) != len(images):
             raise ValueError(f"cameras: expected {len(images)}, got {len(cameras)}")
-        device = images.pixels.device
         draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
-        index = draw.to(device)
+        index = draw.to(images.device)
         views = torch.searchsorted(self._ends, index, right=True)
         rays_o, rays_d = self._rays.of(index, views, cameras)
-        colour = images.pixels[index].float() / 255
+        colour = take(images.pixels, index).float() / 255
         return RayBatch(
             views=views,
             rays_o=rays_o,
             rays_d=rays_d,
             rgb=colour[:, :3],
             alpha=colour[:, 3] if colour.shape[1] == 4 else colour.new_ones(n),
-            depth=None if images.depths is None else images.depths[index].float(),
+            depth=None if images.depths is None else take(images.depths, index).float(),
         )
 
 

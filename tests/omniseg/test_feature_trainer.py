@@ -4,17 +4,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from omniseg import feature_trainer as feature_trainer_module
 from omniseg.config import Config
+from omniseg.data.hierarchy import MaskHierarchy
+from omniseg.data.patches import ViewPatches
 from omniseg.errors import InputError
 from omniseg.feature_trainer import FeatureTrainer
 from omniseg.radiance_trainer import RadianceTrainer
 from omniseg.rendering import Renderer
-from tiny_scene import ball_config, ball_images, ball_labels, ball_patches
+from tiny_scene import SIDE, ball_config, ball_hierarchy, ball_images, ball_labels, ball_patches
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +142,9 @@ def test_runs_to_the_end_and_reports(make):
 
 def test_a_single_patch_teaches_nothing_and_breaks_nothing(make):
     patches = ball_patches(1)
-    whole = replace(
-        patches,
-        indices=(patches.indices > 0).to(torch.int16),
-        correlations=(torch.tensor([[0, 0], [0, 1]], dtype=torch.uint8),),
-    )
+    ball = ball_hierarchy(ball_labels(1)[0])
+    whole = MaskHierarchy((ball.indices > 0).astype(np.int16), np.array([[0, 0], [0, 1]], np.uint8))
+    whole = replace(patches, views=(ViewPatches.of(whole),))
     report = make(whole).step()
     assert float(report.error) == pytest.approx(0, abs=1e-6)
     assert report.loss.isfinite()
@@ -159,12 +160,8 @@ def test_too_few_pixels_of_every_patch(make):
 
 def test_two_thousand_patches(make):
     patches = ball_patches(1)
-    n = len(patches.indices)
-    many = replace(
-        patches,
-        indices=torch.arange(n, dtype=torch.int16),
-        correlations=(torch.eye(max(n, 2000), dtype=torch.uint8),),
-    )
+    each = np.arange(SIDE * SIDE, dtype=np.int16).reshape(SIDE, SIDE)
+    many = replace(patches, views=(ViewPatches.of(MaskHierarchy(each, np.eye(2000, dtype=np.uint8))),))
     report = make(many, min_pixels=1, rays_per_step=512).step()
     assert report.loss.isfinite()
 

@@ -1,3 +1,5 @@
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -6,11 +8,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from omniseg.data import images as images_module
 from omniseg.data import pixels as pixels_module
 from omniseg.data import read_scene
 from omniseg.data.images import default_downsample, load_images
 from omniseg.data.normalisation import Normalisation, place
 from omniseg.data.pixels import image_header, read_image, shrink
+from omniseg.data.storage import host_array
 from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,
@@ -121,6 +125,55 @@ def test_images_with_and_without_alpha(scene, tmp_path):
     assert torch.equal(images.image(1), torch.from_numpy(want))
     assert (images.image(0)[..., 3] == 255).all()
     assert (images.image(2)[..., 3] == 255).all()
+
+
+def test_alpha_comes_late_and_nothing_is_copied(tmp_path, monkeypatch):
+    """The images before it are spread in place, whatever their sizes."""
+    names = [f"{i:04d}.png" for i in range(5)]
+    write_colmap(tmp_path, orbit(5), names=names)
+    views = list(read_scene(tmp_path).views)
+    small = replace(views[1].camera, width=9, height=5)
+    views[1] = replace(views[1], camera=small)
+    want = [write_image(tmp_path / "images" / name, channels=3, seed=i) for i, name in enumerate(names)]
+    want[1] = write_image(tmp_path / "images" / names[1], 9, 5, seed=9)
+    want[3] = write_image(tmp_path / "images" / names[3], channels=4, seed=7)
+    stores = []
+    monkeypatch.setattr(images_module, "host_array", lambda n: stores.append(np.full(n, 7, np.uint8)) or stores[-1])
+    images = load_images(views, HERE)
+    assert images.pixels.data_ptr() == stores[0].ctypes.data
+    for v, pixels in enumerate(want):
+        assert torch.equal(images.image(v)[..., : pixels.shape[2]], torch.from_numpy(pixels)), v
+        assert v == 3 or (images.image(v)[..., 3] == 255).all()
+
+
+def test_spreading_for_alpha_takes_the_memory_of_one_image():
+    n, each = 40, 1000
+    stored = np.zeros(4 * n * each, np.uint8)
+    tracemalloc.start()
+    images_module._with_alpha(stored, np.arange(n) * each, n * each)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * each + 20_000
+
+
+def test_images_in_a_file_are_those_in_memory(scene, tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "z.png"), np.full((HEIGHT, WIDTH), 3000, np.uint16))
+    views = [scene.views[0], replace(scene.views[1], depth_path=tmp_path / "z.png", depth_unit=1e-3)]
+    in_memory = load_images(views, HERE)
+    monkeypatch.setattr(images_module, "host_array", lambda n: host_array(n, free=0))
+    paged = load_images(views, HERE)
+    assert torch.equal(paged.pixels, in_memory.pixels)
+    assert torch.equal(paged.depths, in_memory.depths)
+    assert (paged.depth(0) == 0).all()
+
+
+def test_no_more_images_are_begun_than_can_be_stored():
+    begun, stored = [], []
+    with ThreadPoolExecutor(2) as pool:
+        for result in images_module._in_order(pool, lambda item: begun.append(item) or item, range(20), 3):
+            assert len(begun) <= len(stored) + 4
+            stored.append(result)
+    assert stored == list(range(20))
 
 
 def test_alpha_that_hides_nothing_is_dropped(scene, tmp_path):

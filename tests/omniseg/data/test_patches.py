@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from omniseg.cameras import Camera
+from omniseg.data import patches as patches_module
 from omniseg.data.hierarchy import MaskHierarchy
-from omniseg.data.patches import PatchSampler, PatchSet, load_patches
+from omniseg.data.patches import PatchSampler, PatchSet, ViewPatches, load_patches
 from omniseg.data.scene import View
 from omniseg.errors import InputError
 from tiny_scene import SIDE, ball_cameras, ball_hierarchy, ball_labels, ball_patches
@@ -64,7 +65,10 @@ def test_masks_of_another_size(views, tmp_path: Path):
     assert patches is not None
     again = load_patches([views[0]], ball_cameras(1))
     assert again is not None
-    assert (again.indices.view(SIDE, SIDE)[8:16, 8:16] > 0).all()
+    view_patches = again.views[0]
+    covered = torch.zeros(SIDE * SIDE, dtype=torch.bool)
+    covered[view_patches.pixels(torch.arange(int(view_patches.areas.sum())))] = True
+    assert covered.view(SIDE, SIDE)[8:16, 8:16].all()
     large.resized(2 * SIDE, SIDE).save(tmp_path / "0.npz")
     with pytest.raises(InputError, match=rf"0\.npz: is of a {2 * SIDE} x {SIDE} picture, which does not fit"):
         load_patches(views, ball_cameras(3))
@@ -72,13 +76,13 @@ def test_masks_of_another_size(views, tmp_path: Path):
 
 def test_drawn_pixels_are_in_masks(device):
     patches = ball_patches(3).to(device)
+    ids = [torch.from_numpy(ball_hierarchy(labels).indices).reshape(-1).to(device) for labels in ball_labels(3)]
     sampler = PatchSampler(patches, torch.Generator(device).manual_seed(0))
     seen = set()
     for _ in range(12):
         batch = sampler.sample(200)
         seen.add(batch.view)
-        begin = int(patches.offsets[batch.view])
-        assert batch.patches.equal(patches.indices[begin + batch.pixels].long())
+        assert batch.patches.equal(ids[batch.view][batch.pixels].long())
         assert (batch.correlation.diagonal()[batch.patches] > 0).all()
         assert batch.pixels.unique().numel() > 60
         rays_o, rays_d = sampler.rays(batch.view, batch.pixels)
@@ -89,13 +93,45 @@ def test_drawn_pixels_are_in_masks(device):
 
 
 def test_every_pixel_in_a_mask_is_drawn_alike(device):
-    indices = torch.ones(100, dtype=torch.int16)
+    indices = np.ones(100, np.int16)
     indices[:10], indices[90:] = 2, 0  # 10 pixels of one, 70 of another, 20 in no mask
     indices[10:20] = 0
-    correlation = torch.diag(torch.tensor([0, 1, 1])).to(torch.uint8)
+    hierarchy = MaskHierarchy(indices.reshape(10, 10), np.diag([0, 1, 1]).astype(np.uint8))
     camera = replace(ball_cameras(1), size=torch.tensor([[10, 10]]))
-    patches = PatchSet(indices, torch.tensor([0, 100]), (correlation,), camera, ("a",)).to(device)
+    patches = PatchSet((ViewPatches.of(hierarchy),), camera, ("a",)).to(device)
     batch = PatchSampler(patches, torch.Generator(device).manual_seed(0)).sample(8000)
     assert float((batch.patches == 2).float().mean()) == pytest.approx(10 / 80, abs=0.02)
     small = batch.pixels[batch.patches == 2]
     assert small.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("in_a_mask", [0.0, 0.3, 1.0])
+def test_runs_hold_every_pixel_of_every_patch(in_a_mask):
+    """Against the plain list of pixels sorted by patch that they stand for, on ids without any order."""
+    random = np.random.default_rng(0)
+    indices = random.integers(0, 7, (5, 11)).astype(np.int16)
+    indices[2:] = indices[2:, :1]  # runs that go on in the next row
+    correlation = np.diag((np.arange(8) < 8 * in_a_mask)[::-1]).astype(np.uint8)  # patch 7 has no pixel
+    patches = ViewPatches.of(MaskHierarchy(indices, correlation))
+    ids = indices.reshape(-1)
+    line = np.concatenate([np.flatnonzero(ids == k) for k in range(8) if correlation[k, k]] or [np.arange(0)])
+    assert patches.pixels(torch.arange(len(line))).tolist() == line.tolist()
+    areas = [int((ids == k).sum()) * int(correlation[k, k]) for k in range(8)]
+    assert patches.areas.tolist() == areas
+    assert patches.starts.tolist() == [sum(areas[:k]) for k in range(8)]
+    assert len(patches.ends) <= len(line)
+
+
+def test_correlations_beyond_a_bound_are_compressed(views, monkeypatch):
+    plain = load_patches(views, ball_cameras(3))
+    assert plain is not None
+    monkeypatch.setattr(patches_module, "_PLAIN_BYTES", plain.views[0].correlation.numel())
+    packed = load_patches(views, ball_cameras(3))
+    assert packed is not None
+    assert [type(view.shared) for view in packed.views] == [torch.Tensor, bytes]
+    assert packed.views[1].n_bytes == plain.views[1].n_bytes - plain.views[1].correlation.numel()
+    for one, other in zip(plain.views, packed.views):
+        assert one.correlation.equal(other.correlation)
+    batches = [PatchSampler(each, torch.Generator().manual_seed(5)).sample(50) for each in (plain, packed)]
+    assert batches[0].correlation.equal(batches[1].correlation)
+    assert batches[1].view == 1, "the one that is compressed"
