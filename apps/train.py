@@ -46,7 +46,7 @@ class Arguments:
     Masks are those that data_tools/run_sam.py wrote beside the photos; without them only the radiance field is
     trained. The defaults of the sections below are general ones. Those that depend on the scene and the device are
     chosen when it is read; config.yaml in the run folder says what was used. On several GPUs:
-    torchrun --nproc-per-node N apps/train.py ...
+    torchrun --nproc-per-node N -- apps/train.py ...
     """
 
     scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None

@@ -13,6 +13,7 @@ the end of the backward pass: there would be nothing to overlap. `sum_gradients`
 Outside of torchrun each function returns what it was given, and torch.distributed is not touched.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -152,5 +153,6 @@ def _together() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        reason = str(error).splitlines()[0]
-        raise InputError(f"lost another process of this training, which says why ({reason})") from error
+        # Without the place in gloo's source, and without its advice.
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).splitlines()[0].partition(". ")[0]
+        raise InputError(f"lost another process of this training: it or torchrun says why ({reason})") from error

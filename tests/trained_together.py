@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
+from unittest.mock import Mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omniseg import distributed
 from omniseg.feature_trainer import FeatureTrainer
@@ -39,8 +40,8 @@ def learned_geometry() -> Renderer:
     return trainer.renderer
 
 
-@mock.patch("omniseg.fields.radiance.matmul_dtype", lambda _: torch.float32)
-@mock.patch("omniseg.fields.feature.matmul_dtype", lambda _: torch.float32)
+@mock.patch("omniseg.fields.radiance.matmul_dtype", new=Mock(return_value=torch.float32))
+@mock.patch("omniseg.fields.feature.matmul_dtype", new=Mock(return_value=torch.float32))
 def train_both(geometry: Renderer) -> Trained:
     """Both stages, with every option of which the loss has a part of its own.
 
@@ -86,10 +87,15 @@ def main(out: Path) -> None:
     launch.init("cpu", threads=1)
     geometry = learned_geometry()
     distributed.start(share, torch.device("cpu"))
-    if share.rank:
-        torch.manual_seed(1)  # nothing may depend on what a process drew before
+    torch.manual_seed(share.rank)
+    copied = nn.BatchNorm1d(3)
+    nn.init.normal_(copied.weight)
+    nn.init.normal_(copied.running_mean)
+    distributed.copy_from_first([copied])
     trained = train_both(geometry)
-    torch.save({"tensors": trained.tensors, "steps": trained.steps}, out / f"{share.rank}.pt")
+    torch.save(
+        {"tensors": trained.tensors, "steps": trained.steps, "copied": copied.state_dict()}, out / f"{share.rank}.pt"
+    )
     (out / f"{share.rank}.json").write_text(json.dumps(steps_of_a_budget(share.rank)))
     distributed.stop()
 
