@@ -1,20 +1,17 @@
 """Train a scene: posed photos and their masks in; a run folder with the trained fields, figures and pictures out."""
 
 import os
-import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 # torch's threads wait busily for their next work; for too long, and they take the kernels' cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-import torch
 import tyro
 
-from omniseg import cli
-from omniseg.cameras import Cameras
-from omniseg.checkpoint import CONFIG, FEATURES, RADIANCE, Model, Viewpoints, load_model, save_features, save_radiance
+from omniseg import cli, distributed
+from omniseg.checkpoint import CONFIG, FEATURES, RADIANCE
 from omniseg.config import (
     Config,
     FeatureFieldConfig,
@@ -23,13 +20,9 @@ from omniseg.config import (
     RadianceFieldConfig,
     RadianceTrainingConfig,
 )
-from omniseg.curves import tensorboard_report
 from omniseg.data import read_scene
-from omniseg.data.images import ImageSet, load_images, view_cameras
-from omniseg.data.normalisation import Placement, place
-from omniseg.data.patches import PatchSet, load_patches
-from omniseg.data.scene import Scene, View
-from omniseg.data.splits import Splits, split_views
+from omniseg.data.normalisation import place
+from omniseg.data.splits import split_views
 from omniseg.errors import InputError
 from omniseg.evaluation import METRICS, evaluate_views
 from omniseg.feature_trainer import FeatureTrainer
@@ -38,6 +31,8 @@ from omniseg.presets import preset
 from omniseg.radiance_trainer import RadianceTrainer
 from omniseg.sample.capture import make_sample
 from omniseg.segmentation import PROMPTS
+from omniseg.share import Share
+from omniseg.stages import Job, train_features, train_radiance, trained_radiance, training_patches
 
 SAMPLE_SCENE = Path("scenes/sample")
 
@@ -50,7 +45,8 @@ class Arguments:
 
     Masks are those that data_tools/run_sam.py wrote beside the photos; without them only the radiance field is
     trained. The defaults of the sections below are general ones. Those that depend on the scene and the device are
-    chosen when it is read; config.yaml in the run folder says what was used.
+    chosen when it is read; config.yaml in the run folder says what was used. On several GPUs:
+    torchrun --nproc-per-node N -- apps/train.py ...
     """
 
     scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
@@ -88,34 +84,15 @@ class Arguments:
         Config(seed=self.seed, downsample=downsample, test_every=self.test_every, seconds=self.seconds)
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is trained, on what, into which folder."""
-
-    run: Path
-    config: Config
-    scene: Scene
-    placement: Placement
-    splits: Splits
-    resume: bool
-
-    def views(self, indices: tuple[int, ...]) -> list[View]:
-        """These views of the scene."""
-        return [self.scene.views[v] for v in indices]
-
-    def images(self, indices: tuple[int, ...]) -> ImageSet | None:
-        """The photos of these views; None of none."""
-        if not indices:
-            return None
-        return load_images(self.views(indices), self.placement.normalisation, self.config.downsample)
-
-
 def main() -> None:
     """Parse the command line, train, evaluate."""
+    share = Share.from_environment()
+    cli.leave_the_word(share)
     arguments = tyro.cli(Arguments)
-    device = cli.start(arguments.device)
+    device = cli.start(arguments.device, share)
     run = arguments.run or Path("runs") / _name(arguments.scene or SAMPLE_SCENE)
-    replaces = _replaces(run, arguments)
+    # The first process alone looks: it may be writing when another does.
+    replaces = share.rank == 0 and _replaces(run, arguments)
     if arguments.resume or arguments.stage == "features":
         base = Config.load(run / CONFIG)
         path = arguments.scene or Path(base.scene)
@@ -136,13 +113,16 @@ def main() -> None:
     job = Job(run, config, scene, placement, splits, arguments.resume)
     # All files now, so that one that does not open is not found out after the training.
     held_out = job.images(splits.test)
-    patches = None if arguments.stage == "radiance" else _patches(job, required=arguments.stage == "features")
+    patches = None if arguments.stage == "radiance" else training_patches(job, required=arguments.stage == "features")
     if arguments.stage == "features":
-        model = _trained_radiance(job, device)
+        model = trained_radiance(job, device)
     else:
-        model = _train_radiance(job, device, replaces)
+        model = train_radiance(job, device, replaces)
     if patches is not None:
-        model = _train_features(job, model, replace(patches, cameras=_as_trained(model, patches)).to(device))
+        model = train_features(job, model, patches)
+    distributed.stop()
+    if share.rank:
+        return
     if held_out is None:
         print("no view is held out: no test figures (--test-every 8 holds some out)")
         return
@@ -154,116 +134,16 @@ def main() -> None:
     print(f"figures in {run / METRICS}, pictures in {run / 'renders'}")
 
 
-def _train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
-    """Stage 1, from the start or from where it stopped."""
-    images = job.images(job.splits.train)
-    assert images is not None
-    images = images.to(device)  # no second copy stays on the host
-    trainer = RadianceTrainer(job.config, images)
-    viewpoints = _viewpoints(job)
-    if job.resume:
-        trainer.resume(job.run)
-        _refuse_other_views(job, load_model(job.run, device).viewpoints, viewpoints)
-        if trainer.done >= 1:
-            print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
-
-    def model() -> Model:
-        cameras = viewpoints.cameras.to(device)
-        poses = cameras.c2w.clone()
-        poses[: len(trainer.cameras)] = trainer.corrections.cameras(trainer.cameras).c2w.detach()
-        corrected = replace(viewpoints, cameras=replace(cameras, c2w=poses))
-        seconds = trainer.progress.seconds
-        return Model(job.config, job.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
-
-    def save() -> None:
-        save_radiance(job.run, model())
-        trainer.save_resume(job.run)
-
-    begun = trainer.progress.step
-    save()  # now, so that a folder that cannot be written is not found out after the training
-    if replaces:
-        _remove_results(job.run)
-    trainer.run(save=save, report=tensorboard_report(job.run / "log"))
-    if trainer.progress.step > begun:
-        _remove_features(job.run)  # of a geometry that is no more
-    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / RADIANCE}")
-    return model()
-
-
-def _train_features(job: Job, radiance: Model, patches: PatchSet) -> Model:
-    """Stage 2, from the start or from where it stopped."""
-    trainer = FeatureTrainer(job.config, patches, radiance.renderer)
-    if job.resume and (job.run / FeatureTrainer.resume_file).exists():
-        trainer.resume(job.run)
-        if trainer.done >= 1:
-            print("the features are complete: --feature-training.steps N above what they had trains them longer")
-
-    def model() -> Model:
-        trained = {"features": trainer.features, "feature_seconds": trainer.progress.seconds}
-        return replace(radiance, config=job.config, **trained)
-
-    def save() -> None:
-        save_features(job.run, model())
-        trainer.save_resume(job.run)
-
-    save()
-    trainer.run(save=save, report=tensorboard_report(job.run / "log" / "features"))
-    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / FEATURES}")
-    return model()
-
-
-def _patches(job: Job, required: bool) -> PatchSet | None:
-    """Masks of the training views, with cameras in scene coordinates."""
-    views = job.views(job.splits.train)
-    cameras = view_cameras(views, job.placement.normalisation, job.config.downsample)
-    patches = load_patches(views, cameras)
-    if patches is not None:
-        return patches
-    what = f"{job.scene.root}: has no masks (sam/NAME.npz)"
-    how = f"make them with: python data_tools/run_sam.py {job.scene.root}"
-    if required:
-        raise InputError(f"{what}; {how}")
-    print(f"{what}, so the radiance field alone is trained; {how}")
-    return None
-
-
-def _trained_radiance(job: Job, device: torch.device) -> Model:
-    """The radiance field that the run folder holds."""
-    model = load_model(job.run, device)
-    _refuse_other_views(job, model.viewpoints, _viewpoints(job))
-    for name in ("marching", "radiance", "training", "downsample", "test_every"):
-        if getattr(model.config, name) != getattr(job.config, name):
-            raise InputError(
-                f"--{name.replace('_', '-')}: is decided by the radiance field of {job.run}; leave it away"
-            )
-    return model
-
-
-def _as_trained(model: Model, patches: PatchSet) -> Cameras:
-    """The cameras of the masks in the poses that stage 1 ended with."""
-    place = {name: k for k, name in enumerate(model.viewpoints.names)}
-    return model.viewpoints.cameras[[place[name] for name in patches.names]].to(patches.device)
-
-
-def _viewpoints(job: Job) -> Viewpoints:
-    used = (*job.splits.train, *job.splits.test)
-    views = job.views(used)
-    return Viewpoints(
-        names=tuple(view.name for view in views),
-        cameras=view_cameras(views, job.placement.normalisation, job.config.downsample),
-        held_out=tuple(v in job.splits.test for v in used),
-    )
-
-
 def _name(scene: Path) -> str:
     scene = scene.resolve()
     return scene.parent.name if scene.suffix == ".json" else scene.name
 
 
 def _sample_scene() -> Path:
-    if not (SAMPLE_SCENE / "sam").is_dir():
+    if distributed.share().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
         print(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # of an earlier version, which had no masks
+    distributed.wait()
     return SAMPLE_SCENE
 
 
@@ -283,27 +163,6 @@ def _replaces(run: Path, arguments: Arguments) -> bool:
             f"{run}: already holds {what}; --resume goes on with it, --overwrite replaces it, --run avoids it"
         )
     return holds and not resume
-
-
-def _refuse_other_views(job: Job, then: Viewpoints, now: Viewpoints) -> None:
-    """A capture may move between two sessions, but one with other photos would spoil what was learned."""
-    poses = then.cameras.c2w.cpu(), now.cameras.c2w.cpu()
-    same = then.names == now.names and (job.config.training.refine_poses or poses[0].allclose(poses[1], atol=1e-4))
-    if not same:
-        raise InputError(f"{job.scene.root}: has other views than {job.run} was trained on; train into another --run")
-
-
-def _remove_results(run: Path) -> None:
-    """Figures and pictures of the run that was here before."""
-    (run / METRICS).unlink(missing_ok=True)
-    for folder in ("renders", "log"):
-        shutil.rmtree(run / folder, ignore_errors=True)
-    _remove_features(run)
-
-
-def _remove_features(run: Path) -> None:
-    for name in (FEATURES, FeatureTrainer.resume_file):
-        (run / name).unlink(missing_ok=True)
 
 
 def _override(base: Config, scene: Path) -> Config:

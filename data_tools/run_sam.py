@@ -2,22 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from omniseg import cli
-from omniseg.errors import InputError
 from omniseg.segmenters import Segmenter
-from omniseg.segmenters.driver import Share, make_hierarchies, plan
+from omniseg.segmenters.driver import make_hierarchies, plan
 from omniseg.segmenters.felzenszwalb import FelzenszwalbConfig, FelzenszwalbSegmenter
 from omniseg.segmenters.folder import FolderSegmenter
 from omniseg.segmenters.generator import SamConfig
 from omniseg.segmenters.photos import find_photos
 from omniseg.segmenters.sam import SamModel, SamSegmenter
-
-if TYPE_CHECKING:
-    import torch
+from omniseg.share import Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +91,10 @@ def _segmenter(arguments: Arguments, share: Share) -> Segmenter:
     return SamSegmenter(
         arguments.checkpoint,
         model=arguments.model,
-        device=_device(arguments.device, share),
+        device=cli.choose(arguments.device, share),  # without the kernels
         config=arguments.sam,
         memory=arguments.memory,
     )
-
-
-def _device(device: cli.Device, share: Share) -> "torch.device":
-    """As `cli.start` chooses it, but without the kernels, and a GPU of its own for each process of a machine."""
-    import torch
-
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    if share.local_rank >= torch.cuda.device_count():
-        raise InputError(
-            f"process {share.local_rank} of this machine has no GPU of its own: "
-            f"start no more than {torch.cuda.device_count()} (--nproc-per-node)"
-        )
-    return torch.device("cuda", share.local_rank)
 
 
 if __name__ == "__main__":

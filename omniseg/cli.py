@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from omniseg.errors import InputError
+from omniseg.share import Share
 
 if TYPE_CHECKING:
     import torch
@@ -21,28 +25,76 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 _INTERRUPTED = "interrupted; what was saved is complete"
 
+_PATIENCE = 10.0
+"""Seconds in which the first of several processes can say what is wrong with all of them."""
+_silenced: TextIO | None = None
+"""What stderr was before `leave_the_word`."""
 
-def start(device: Device) -> torch.device:
+
+def start(device: Device, share: Share | None = None) -> torch.device:
     """Choose the device, "auto" being a GPU where there is one, and start the kernels on it.
 
+    Args:
+        device: what the command line asks for.
+        share: this process among those that `torchrun` started to train together; joins them.
     Raises:
-        InputError: a GPU was asked for and there is none.
+        InputError: a GPU was asked for and there is none, or the other processes cannot be reached.
+    """
+    share = share or Share()
+    chosen = choose(device, share)
+
+    from omniseg import distributed
+    from omniseg_kernels.launch import init
+
+    cores = None if share.local_world_size == 1 else max((os.cpu_count() or 1) // share.local_world_size, 1)
+    try:
+        init("cuda" if chosen.type == "cuda" else "cpu", threads=cores)
+    except RuntimeError as error:
+        raise InputError(f"--device {chosen.type}: {error}") from error
+    if chosen.type == "cpu":
+        _keep_freed_memory()
+    if share.world_size > 1:
+        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGTERM, _interrupt_once)
+    distributed.start(share, chosen)
+    return chosen
+
+
+def choose(device: Device, share: Share) -> torch.device:
+    """The device by its name on the command line, "auto" being a GPU where there is one.
+
+    Of several processes on a machine each gets a GPU to itself, which from then on is the only one it sees: Taichi
+    and PyTorch need not agree on a number.
+
+    Raises:
+        InputError: a GPU was asked for and there is none, or none for this process.
     """
     import torch  # takes seconds, in which this module already answers Ctrl-C
 
-    from omniseg_kernels.launch import init
-
+    if share.world_size > 1 and device != "cpu":
+        # Not is_available, which starts CUDA: from then on a process sees what it saw at that time.
+        count = torch.cuda.device_count()
+        if count and share.local_rank >= count:
+            raise InputError(
+                f"process {share.local_rank} of this machine has no GPU of its own: "
+                f"start no more than {count} (--nproc-per-node)"
+            )
+        if count:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            names = visible.split(",") if visible else list(map(str, range(count)))
+            os.environ["CUDA_VISIBLE_DEVICES"] = names[share.local_rank].strip()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    try:
-        init(device)
-    except RuntimeError as error:
-        raise InputError(f"--device {device}: {error}") from error
-    if device == "cpu":
-        _keep_freed_memory()
     return torch.device(device)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C reaches a process itself and then through torchrun: the second time must not stop it from saving."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _keep_freed_memory() -> None:
@@ -61,7 +113,8 @@ def _keep_freed_memory() -> None:
 def run(command: Callable[[], None]) -> None:
     """Run a command and exit: 0 when it is done, 1 after an error that is told in words, 130 after Ctrl-C."""
     try:
-        command()
+        with _in_turn():
+            command()
     except InputError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -73,6 +126,32 @@ def run(command: Callable[[], None]) -> None:
         if not _out_of_memory(error):
             raise
         _fail("out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1)
+
+
+def leave_the_word(share: Share) -> None:
+    """Let the first of several processes alone print; the others only what ends them and did not end the first."""
+    global _silenced
+    if share.rank:
+        _silenced = sys.stderr
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """What goes wrong in all processes, the first says; when it ends, torchrun ends the others."""
+    try:
+        yield
+    except BaseException as error:
+        if _silenced is None or (isinstance(error, SystemExit) and not error.code):
+            raise
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            time.sleep(_PATIENCE)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.stderr = _silenced
+        raise
 
 
 def _out_of_memory(error: Exception) -> bool:

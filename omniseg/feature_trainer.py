@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from omniseg import distributed
 from omniseg.config import Config
 from omniseg.contrastive import Clusters, hierarchical_contrastive, norm_penalty
 from omniseg.data.patches import PatchSampler, PatchSet
@@ -52,16 +53,19 @@ class FeatureTrainer(Trainer):
         training = self.config.feature_training
         batch = self.sampler.sample(training.rays_per_step)
         clusters = Clusters.of(batch.patches, batch.correlation, training.min_pixels)
-        visible = self._visible(batch.view, batch.pixels[clusters.kept])
-        features = self.renderer.composite_features(visible)
+        # Clusters are of the pixels of all processes: each renders its part, and all make the same loss of the whole.
+        pixels = batch.pixels[clusters.kept]
+        visible = self._visible(batch.view, pixels[distributed.share().part(len(pixels))])
+        features = distributed.gather(self.renderer.composite_features(visible), len(pixels))
         contrastive = hierarchical_contrastive(
             features, clusters.anchors, clusters.correlation, training.level_divisor, training.form
         )
         loss = training.loss_weight * contrastive + training.norm_weight * norm_penalty(features)
         self.descend(loss)
+        n_samples = distributed.count(len(visible.weights))
         self.progress.step += 1
         mean = contrastive.detach() / max(len(features), 1)
-        return StepReport(loss.detach(), mean, training.rays_per_step, len(visible.weights))
+        return StepReport(loss.detach(), mean, training.rays_per_step, n_samples)
 
     def _visible(self, view: int, pixels: Tensor) -> VisibleSamples:
         """What pixels (n,) of a view see."""

@@ -23,7 +23,7 @@ def distortion(rendering: TrainingRendering) -> Tensor:
     return distortion_loss(rendering.weights, starts, ends, samples.packed_info).mean()
 
 
-def depth_error(rendering: TrainingRendering, depth: Tensor) -> Tensor:
+def depth_error(rendering: TrainingRendering, depth: Tensor, n_known: Tensor | None = None) -> Tensor:
     """Mean squared distance, by weight, of a ray's samples to the depth where it is known.
 
         sum_i w_i (t_i - d)^2
@@ -34,9 +34,10 @@ def depth_error(rendering: TrainingRendering, depth: Tensor) -> Tensor:
     Args:
         rendering: of n_rays.
         depth: (n_rays,) true distance along the ray, scene units; 0 where unknown.
+        n_known: how many rays the mean is over, where these are only some of them; by default those with a depth.
     """
-    samples, known = rendering.samples, depth > 0
+    samples, n_known = rendering.samples, (depth > 0).sum() if n_known is None else n_known
     middles = 0.5 * (samples.t_starts + samples.t_ends)
     there = depth.index_select(0, samples.ray_indices)
     error = torch.where(there > 0, (middles - there).square(), 0.0)
-    return (rendering.weights * error).sum() / known.sum().clamp(min=1)
+    return (rendering.weights * error).sum() / n_known.clamp(min=1)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config, RadianceTrainingConfig
 from omniseg.corrections import Corrections
@@ -23,7 +24,7 @@ Coarse steps and no culling at first let the colours of many rays settle the rou
 start lock in fog near the cameras."""
 _COARSENESS = 3.0
 _FIRST_SAMPLES_PER_RAY = 256
-_FEWEST_RAYS, _MOST_RAYS = 64, 1 << 18
+_FEWEST_RAYS, _MOST_RAYS = distributed.MOST_PROCESSES, 1 << 18
 _FILL = 0.97
 """Aimed at, of the samples of a step: then nearly every step has few enough to be padded to the same number."""
 _CORRECTION_LR = 0.05
@@ -68,16 +69,20 @@ class RadianceTrainer(Trainer):
         training, progress = self.config.training, self.progress
         ramp = min(self.done / _RAMP, 1.0)
         if progress.step % _GRID_EVERY == 0 and progress.step:
-            self.grid.update(lambda x: self.field.density(x).sigmas, ramp, self.generator)
-        cameras = self.corrections.cameras(self.cameras)
-        batch = self.sampler.sample(progress.n_rays, cameras)
+            self.grid.update(self._densities, ramp, self.generator)
+        n_rays = progress.n_rays
+        # Of all processes, so that they draw the same numbers as one; then this one's rays.
+        batch = self.sampler.sample(n_rays, self.corrections.cameras(self.cameras))
+        jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
+        part = distributed.share().part(n_rays)
         rendering = self.renderer.train(
-            batch.rays_o, batch.rays_d, generator=self.generator, coarseness=_COARSENESS ** (1 - ramp)
+            batch.rays_o[part], batch.rays_d[part], jitter=jitter[part], coarseness=_COARSENESS ** (1 - ramp)
         )
-        squared_error, loss = self._loss(batch, rendering)
+        n_samples = distributed.count(rendering.samples.n_samples)
+        squared_error, loss = self._loss(batch, part, rendering)
         self.descend(loss)
+        squared_error, loss = distributed.totals(squared_error, loss)
 
-        n_rays, n_samples = progress.n_rays, rendering.samples.n_samples
         wanted = n_rays * _FILL * training.samples_per_step / max(n_samples, 1)
         progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
         progress.step += 1
@@ -95,20 +100,28 @@ class RadianceTrainer(Trainer):
         """Take back what `extra_state` gave."""
         self.grid.updates = int(state["grid_updates"])
 
-    def _loss(self, batch: RayBatch, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
-        training = self.config.training
-        background = _background(training, len(batch.rgb), self.generator)
+    def _densities(self, positions: Tensor) -> Tensor:
+        """Densities (n,) at positions (n, 3), scene coordinates, a part by each process."""
+        mine = positions[distributed.share().part(len(positions))]
+        return distributed.gather(self.field.density(mine).sigmas, len(positions))
+
+    def _loss(self, whole: RayBatch, part: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
+        """Squared error and loss of a batch, or what a rendered part of it adds to them."""
+        training, batch = self.config.training, whole.part(part)
+        background = _background(training, len(whole.rgb), self.generator)[part]
         alpha = batch.alpha[:, None]
         target = batch.rgb * alpha + background * (1 - alpha)
         colour = self.corrections.colour(rendering.over(background), batch.views)
-        squared_error = (colour - target).square().mean()
+        share = len(batch.rgb) / len(whole.rgb)
+        squared_error = (colour - target).square().mean() * share
         loss = squared_error
         if training.opacity_weight:
-            loss = loss + training.opacity_weight * opacity_entropy(rendering.opacity)
+            loss = loss + training.opacity_weight * share * opacity_entropy(rendering.opacity)
         if training.distortion_weight:
-            loss = loss + training.distortion_weight * distortion(rendering)
-        if training.depth_weight and batch.depth is not None:
-            loss = loss + training.depth_weight * depth_error(rendering, batch.depth)
+            loss = loss + training.distortion_weight * share * distortion(rendering)
+        if training.depth_weight and batch.depth is not None and whole.depth is not None:
+            n_known = (whole.depth > 0).sum()
+            loss = loss + training.depth_weight * depth_error(rendering, batch.depth, n_known)
         return squared_error, loss
 
 
@@ -116,4 +129,4 @@ def _background(training: RadianceTrainingConfig, n_rays: int, generator: torch.
     if training.background == "random":
         return torch.rand(n_rays, 3, generator=generator, device=generator.device)
     value = 1.0 if training.background == "white" else 0.0
-    return torch.full((1, 3), value, device=generator.device)
+    return torch.full((1, 3), value, device=generator.device).expand(n_rays, 3)

@@ -148,18 +148,15 @@ class Renderer:
         aabb = torch.cat([-half_edges, half_edges])
         return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), aabb, near=self.config.near), dim=1)
 
-    def train(
-        self, rays_o: Tensor, rays_d: Tensor, *, generator: torch.Generator, coarseness: float = 1.0
-    ) -> TrainingRendering:
+    def train(self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0) -> TrainingRendering:
         """Render rays for a training step; differentiable in the field and the rays.
 
         Args:
             rays_o, rays_d: (n_rays, 3) origins and unit directions, scene coordinates.
-            generator: draws where in its first step each ray starts.
+            jitter: (n_rays,) in [0, 1), where in its first step each ray starts.
             coarseness: steps are this many times longer than configured.
         """
         rule, spans = self.rule(coarseness), self._spans(rays_o, rays_d)
-        jitter = torch.rand(len(rays_o), generator=generator, device=rays_o.device)
         first = (spans[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         spans[:, 0] += jitter * first
         samples = self._march(rays_o, rays_d, spans, rule, self.config.max_samples)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from omniseg import distributed
 from omniseg.checkpoint import read_tensors, with_prefix, write_tensors
 from omniseg.config import Config
 from omniseg.errors import InputError
@@ -80,6 +81,7 @@ class Trainer(ABC):
         chosen: list[dict[str, Any]] = [{"params": params, "scale": scale} for params, scale in groups if params]
         self.optimizer = torch.optim.Adam(chosen, lr=lr, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self._modules, self._free = modules, free
+        distributed.copy_from_first(modules.values())
 
     @abstractmethod
     def step(self) -> StepReport:
@@ -96,12 +98,16 @@ class Trainer(ABC):
         return min(self.progress.seconds / budget if budget else self.progress.step / self.steps, 1.0)
 
     def descend(self, loss: Tensor) -> None:
-        """Move the parameters against the gradient of `loss`, at the learning rate of the moment."""
+        """Move the parameters against the gradient of `loss`, at the learning rate of the moment.
+
+        Where several processes train, against the sum of their gradients.
+        """
         rate = self.lr * (_LOWEST_LR + (1 - _LOWEST_LR) * 0.5 * (1 + math.cos(math.pi * self.done)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
         self.optimizer.step()
 
     def extra_state(self) -> dict[str, Any]:
@@ -177,6 +183,8 @@ class Trainer(ABC):
                     rays += out.n_rays
                     now = time.perf_counter()
                     self.progress.seconds = now - begin
+                    if self.config.seconds:  # all processes stop at the same step
+                        self.progress.seconds = distributed.agreed(self.progress.seconds)
                     if now - shown > _REPORT_EVERY or self.done >= 1:
                         name, last, unit = self.figure(float(out.error))
                         smooth = last if math.isnan(smooth) else 0.8 * smooth + 0.2 * last

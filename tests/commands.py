@@ -3,6 +3,8 @@
 import contextlib
 import importlib.util
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +68,25 @@ def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
     finally:
         sys.argv = before
     return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def torchrun_line(processes: int, script: Path, *arguments: object) -> list[str]:
+    """The command line that starts a script in several processes, at a port that is free."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--"]
+    return [*launcher, str(script), *map(str, arguments)]
+
+
+def torchrun(processes: int, script: Path, *arguments: object) -> Outcome:
+    """Run a script in several processes, in the current folder."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        torchrun_line(processes, script, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def content(folder: Path) -> dict[str, bytes]:

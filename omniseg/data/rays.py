@@ -33,6 +33,11 @@ class RayBatch:
     alpha: Tensor
     depth: Tensor | None
 
+    def part(self, rays: slice) -> RayBatch:
+        """Some of the rays."""
+        depth = None if self.depth is None else self.depth[rays]
+        return RayBatch(self.views[rays], self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays], depth)
+
 
 class RaySampler:
     """Draws rays uniformly over all pixels of all views, with replacement.

@@ -8,7 +8,6 @@ patches/NAME.png  what the masks tell apart, one colour each
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,37 +23,11 @@ from omniseg.errors import InputError
 from omniseg.pictures import save_image
 from omniseg.segmenters import Segmenter
 from omniseg.segmenters.photos import HIERARCHIES, MASKS, PATCHES, Photo
+from omniseg.share import Share
 
 _log = logging.getLogger("omniseg")
 
 _PHOTO_SHARE = 0.35
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the work this process does, as `torchrun` tells it: photos rank, rank + world_size, ..."""
-
-    rank: int = 0
-    local_rank: int = 0
-    world_size: int = 1
-
-    @classmethod
-    def from_environment(cls) -> Share:
-        """Read RANK, LOCAL_RANK and WORLD_SIZE; without them, all is done here.
-
-        Raises:
-            InputError: they are no numbers, or do not fit together.
-        """
-        values = {name: os.environ.get(name, default) for name, default in _ENVIRONMENT.items()}
-        if not all(value.isdecimal() for value in values.values()):
-            raise InputError(f"environment: expected numbers, got {values}; torchrun sets them, or none is set")
-        share = cls(*(int(value) for value in values.values()))
-        if share.rank >= share.world_size:
-            raise InputError(f"environment: RANK {share.rank} must be less than WORLD_SIZE {share.world_size}")
-        return share
-
-
-_ENVIRONMENT = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +44,7 @@ class Plan:
 
 
 def plan(photos: Sequence[Photo], segmenter: Segmenter, out: Path, share: Share, *, overwrite: bool = False) -> Plan:
-    """Take this process's share of the photos that have masks and no hierarchy yet.
+    """Take this process's share of the photos that have masks and no hierarchy yet: rank, rank + world_size, ...
 
     One line of warning counts the photos without masks.
 

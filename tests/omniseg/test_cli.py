@@ -1,12 +1,17 @@
 """How errors reach a person."""
 
+import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import torch
 
 from omniseg import cli
 from omniseg.errors import InputError
+from omniseg.share import Share
 
 
 def fail(error: BaseException):
@@ -67,3 +72,58 @@ def test_device(device):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="auto takes the GPU here")
 def test_auto_is_the_cpu_without_a_gpu(device):
     assert cli.start("auto") == device
+
+
+@pytest.mark.parametrize(("visible", "own"), [(None, "1"), ("3,GPU-17,5", "GPU-17")])
+def test_each_process_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visible: str | None, own: str):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    seen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(
+        torch.cuda, "is_available", lambda: bool(seen.append(os.environ["CUDA_VISIBLE_DEVICES"])) or True
+    )
+    assert cli.choose("auto", Share(5, 1, 8, 4)) == torch.device("cuda")
+    assert set(seen) == {own}, "CUDA was started before"
+    with pytest.raises(InputError, match=r"process 3 .*no GPU of its own.* no more than 3"):
+        cli.choose("auto", Share(3, 3, 4))
+    assert cli.choose("cpu", Share(3, 3, 4)) == torch.device("cpu")
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What the second of two processes says in the end."""
+    monkeypatch.setattr(cli, "_silenced", None)
+    said = io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(said):
+        cli.leave_the_word(Share(1, 1, 2))
+        yield said
+
+
+def test_the_others_leave_the_word_to_the_first(second: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+    def ended(_: float) -> None:
+        raise KeyboardInterrupt
+
+    def command() -> None:
+        print("trained")
+        print("careful", file=sys.stderr)
+        raise InputError("scene: does not exist")
+
+    monkeypatch.setattr(cli.time, "sleep", ended)
+    with pytest.raises(SystemExit) as how:
+        cli.run(command)
+    assert (how.value.code, second.getvalue()) == (130, "")
+
+
+def test_what_goes_wrong_in_another_alone_it_says(second: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli.time, "sleep", lambda _: None)
+    with pytest.raises(SystemExit) as how:
+        cli.run(fail(InputError("no GPU of its own")))
+    assert (how.value.code, second.getvalue()) == (1, "error: no GPU of its own\n")
+
+
+def test_the_first_speaks():
+    before = sys.stdout, sys.stderr
+    cli.leave_the_word(Share(0, 0, 2))
+    assert (sys.stdout, sys.stderr) == before

@@ -37,6 +37,10 @@ class KnownField(nn.Module):
         return 0.5 + 0.4 * torch.sin(4 * geometry + torch.tensor([0.0, 1.0, 2.0], device=geometry.device))
 
 
+def some_jitter(rays_o: Tensor) -> Tensor:
+    return torch.rand(len(rays_o), generator=torch.Generator(rays_o.device), device=rays_o.device)
+
+
 def make(
     device, sigma: float, radius: float = math.inf, config: MarchingConfig = CONFIG, culled: bool = False
 ) -> Renderer:
@@ -77,7 +81,7 @@ def test_a_fog_of_known_density(device):
     renderer = make(device, 0.7)
     for out in (
         renderer.render(rays_o, rays_d),
-        renderer.train(rays_o, rays_d, generator=torch.Generator(device)),
+        renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o)),
     ):
         want = 1 - torch.exp(-0.7 * length)
         assert_close(out.opacity.detach(), want, atol=0.01, rtol=0)
@@ -95,7 +99,7 @@ def test_looking_equals_training_without_jitter(device, no_jitter, sigma: float,
     renderer = make(device, sigma, RADIUS, config, culled=True)
     rays_o, rays_d = rays(device)
     look = renderer.render(rays_o, rays_d)
-    train = renderer.train(rays_o, rays_d, generator=torch.Generator(device))
+    train = renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))
     # A ray is left when it is opaque to a thousandth.
     for a, b in zip(tensors(look), tensors(train)):
         assert_close(a, b.detach(), atol=4e-3, rtol=0)
@@ -139,7 +143,7 @@ def test_empty_grid_gives_nothing(device):
     rays_o, rays_d = rays(device)
     for out in (
         renderer.render(rays_o, rays_d),
-        renderer.train(rays_o, rays_d, generator=torch.Generator(device)),
+        renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o)),
     ):
         assert not any(bool(x.any()) for x in tensors(out))
         assert_close(out.over(0.25).detach(), torch.full_like(out.rgb, 0.25))
@@ -147,7 +151,7 @@ def test_empty_grid_gives_nothing(device):
 
 def test_no_rays(device):
     renderer, none = make(device, 1.0), torch.zeros(0, 3, device=device)
-    for out in (renderer.render(none, none), renderer.train(none, none, generator=torch.Generator(device))):
+    for out in (renderer.render(none, none), renderer.train(none, none, jitter=some_jitter(none))):
         assert [tuple(x.shape) for x in tensors(out)] == [(0, 3), (0,), (0,)]
         assert out.over(1.0).shape == (0, 3)
 
@@ -167,7 +171,7 @@ def test_no_more_samples_than_allowed(device):
     config = replace(CONFIG, max_samples=10)
     rays_o, rays_d = rays(device)
     renderer = make(device, 0.1, config=config)
-    out = renderer.train(rays_o, rays_d, generator=torch.Generator(device))
+    out = renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))
     assert int(out.samples.packed_info[:, 1].max()) <= 10
     look = renderer.render(rays_o, rays_d)
     assert float(look.opacity.max()) <= 1 - math.exp(-0.1 * 0.01 * 10 * 8)  # at most ten long steps
@@ -175,9 +179,9 @@ def test_no_more_samples_than_allowed(device):
 
 def test_coarser_steps_are_fewer(device):
     rays_o, rays_d = rays(device)
-    renderer, generator = make(device, 0.5), torch.Generator(device)
-    fine = renderer.train(rays_o, rays_d, generator=generator)
-    coarse = renderer.train(rays_o, rays_d, generator=generator, coarseness=3.0)
+    renderer, jitter = make(device, 0.5), some_jitter(rays_o)
+    fine = renderer.train(rays_o, rays_d, jitter=jitter)
+    coarse = renderer.train(rays_o, rays_d, jitter=jitter, coarseness=3.0)
     assert coarse.samples.n_samples < 0.4 * fine.samples.n_samples
     assert_close(coarse.opacity.detach(), fine.opacity.detach(), atol=0.03, rtol=0)
 
@@ -185,7 +189,7 @@ def test_coarser_steps_are_fewer(device):
 def test_training_is_differentiable_in_field_and_rays(device):
     rays_o, rays_d = (x.clone().requires_grad_() for x in rays(device))
     renderer = make(device, 2.0, RADIUS)
-    out = renderer.train(rays_o, rays_d, generator=torch.Generator(device))
+    out = renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))
     (out.rgb.square().sum() + out.depth.sum()).backward()
     assert renderer.field.sigma.grad.abs() > 0
     for leaf in (rays_o, rays_d):

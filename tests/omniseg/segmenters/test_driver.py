@@ -15,8 +15,9 @@ from omniseg.data.masks import MaskStack
 from omniseg.data.pixels import read_image
 from omniseg.errors import InputError
 from omniseg.segmenters import driver
-from omniseg.segmenters.driver import Share, make_hierarchies, pictures, plan
+from omniseg.segmenters.driver import make_hierarchies, pictures, plan
 from omniseg.segmenters.photos import Photo, find_photos
+from omniseg.share import Share
 from scene_files import HEIGHT, WIDTH, write_image, write_images
 
 ALONE = Share()

@@ -1,0 +1,158 @@
+"""One training in several processes, on a GPU each: every process does its part of every step.
+
+A step is the same as in one process. All processes draw the same random numbers for the whole batch of rays, and each
+renders its part of them (`Share.part`). What a process computes alone is scaled so that the whole is the sum over the
+processes: losses, and therefore gradients. The optimiser then moves the parameters of all processes alike. So
+rays and samples of a step are those of all processes together, their number changes the time and not the result, and a
+run may go on with another number of them. Results agree up to rounding: sums are taken in another order.
+
+torch.nn.parallel.DistributedDataParallel does the same for a module whose `forward` is called once a step. Here a step
+calls several functions of several modules, and nearly all of the gradient is one table's, which is complete only at
+the end of the backward pass: there would be nothing to overlap. `sum_gradients` does what DDP does with one bucket.
+
+Outside of torchrun each function returns what it was given, and torch.distributed is not touched.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from omniseg.errors import InputError
+from omniseg.share import Share
+
+MOST_PROCESSES = 64
+"""A step never has fewer rays, so that every process has one."""
+
+_share = Share()
+
+
+def start(share: Share, device: torch.device) -> None:
+    """Join the processes that torchrun started together, each with its own GPU or all of them on CPUs.
+
+    Raises:
+        InputError: they are too many or cannot be reached.
+    """
+    global _share
+    if share.world_size == 1:
+        return
+    if share.world_size > MOST_PROCESSES:
+        raise InputError(f"{share.world_size} processes are too many; start no more than {MOST_PROCESSES}")
+    # What the host wants to know, it is told without waiting for its GPU: by gloo, also where tensors go by NCCL.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, rank=share.rank, world_size=share.world_size)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the other processes cannot be reached ({reason}); start them with torchrun") from error
+    _share = share
+
+
+def stop() -> None:
+    """Leave the others; this process may go on alone."""
+    global _share
+    if _share.world_size > 1:
+        dist.destroy_process_group()
+    _share = Share()
+
+
+def share() -> Share:
+    """This process among those that train together; the only one outside of `start` and `stop`."""
+    return _share
+
+
+def wait() -> None:
+    """Return when every process has come here."""
+    count(0)
+
+
+def count(n: int) -> int:
+    """Sum of a number over the processes."""
+    return n if _share.world_size == 1 else int(_total(torch.tensor(n)))
+
+
+def agreed(value: float) -> float:
+    """The value that the first process has."""
+    if _share.world_size == 1:
+        return value
+    theirs = torch.tensor(value, dtype=torch.float64)
+    with _together():
+        dist.broadcast(theirs, 0)
+    return float(theirs)
+
+
+def totals(*values: Tensor) -> tuple[Tensor, ...]:
+    """Sums of scalars over the processes, without gradient."""
+    return values if _share.world_size == 1 else _total(torch.stack(values).detach()).unbind()
+
+
+def gather(mine: Tensor, n: int) -> Tensor:
+    """All rows of something that every process has its part of.
+
+    Differentiable: every process must make the same loss of all rows, and gets the gradient of its own.
+
+    Args:
+        mine: (part of n, ...) rows `share().part(n)`.
+        n: rows of all processes.
+    Returns:
+        (n, ...)
+    """
+    return mine if _share.world_size == 1 else _Gather.apply(mine, _share.part(n), n)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mine: Tensor, part: slice, n: int) -> Tensor:
+        ctx.part = part
+        rows = mine.new_zeros(n, *mine.shape[1:])
+        rows[part] = mine
+        return _total(rows)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None, None]:
+        return g[ctx.part], None, None
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace the gradient of each parameter by its sum over the processes."""
+    if _share.world_size == 1:
+        return
+    parameters = list(parameters)
+    # A process whose rays meet nothing may have no gradient where others have one.
+    flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+    summed = _total(torch.cat(flat)).split([p.numel() for p in parameters])
+    for parameter, gradient in zip(parameters, summed):
+        parameter.grad = gradient.view_as(parameter)
+
+
+def copy_from_first(modules: Iterable[torch.nn.Module]) -> None:
+    """Give modules the parameters and buffers that they have in the first process."""
+    if _share.world_size == 1:
+        return
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            with _together():
+                dist.broadcast(tensor.detach(), 0)
+
+
+def _total(tensor: Tensor) -> Tensor:
+    """Sum over the processes, in place."""
+    with _together():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """A process that ends is noticed by the others when they wait for it; only that one knows why."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        # Without the place in gloo's source, and without its advice.
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).splitlines()[0].partition(". ")[0]
+        raise InputError(f"lost another process of this training: it or torchrun says why ({reason})") from error

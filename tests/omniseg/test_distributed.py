@@ -1,0 +1,109 @@
+"""Two processes train what one does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import torchrun
+from helpers import ROOT
+from omniseg import distributed
+from omniseg.errors import InputError
+from omniseg.share import Share
+from trained_together import Trained, learned_geometry, train_both
+
+CLOSE = 1e-4
+"""Of the largest element. Sums in another order differ by 1e-7; 20 steps make 1e-5 of that."""
+
+
+@pytest.fixture(scope="module")
+def _cpu(device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("two processes would share one GPU, which NCCL refuses")
+
+
+@pytest.fixture(scope="module")
+def together(_cpu, tmp_path_factory) -> Path:
+    """What each of two processes left."""
+    out = tmp_path_factory.mktemp("together")
+    done = torchrun(2, ROOT / "tests" / "trained_together.py", out)
+    assert done.status == 0, done.err
+    return out
+
+
+@pytest.fixture(scope="module")
+def ranks(together: Path) -> list[Trained]:
+    return [Trained(read["tensors"], read["steps"]) for read in _read(together)]
+
+
+def _read(together: Path) -> list[dict]:
+    return [torch.load(together / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone(_cpu) -> Trained:
+    return train_both(learned_geometry())
+
+
+@pytest.mark.parametrize("stage", ["radiance", "features"])
+def test_every_step_is_that_of_one_process(ranks: list[Trained], alone: Trained, stage: str):
+    assert ranks[0].steps == ranks[1].steps
+    for got, want in zip(ranks[0].steps[stage], alone.steps[stage], strict=True):
+        assert got[:2] == want[:2], "other rays or samples"
+        assert got[2:] == pytest.approx(want[2:], rel=1e-5, abs=1e-7)
+
+
+def test_the_steps_are_hard_enough(alone: Trained):
+    """Uneven parts, a grid that was updated, levels to tell apart."""
+    assert any(n_rays % 2 for n_rays, *_ in alone.steps["radiance"])
+    assert alone.steps["radiance"][16][1] < 0.5 * alone.steps["radiance"][15][1]
+    assert sum(error > 0 for *_, error in alone.steps["features"]) >= 2
+
+
+def test_what_is_learned_is_that_of_one_process(ranks: list[Trained], alone: Trained):
+    for name, want in alone.tensors.items():
+        got = ranks[0].tensors[name]
+        assert got.equal(ranks[1].tensors[name]), f"{name}: other in the other process"
+        if want.is_floating_point():
+            assert (got - want).abs().max() <= CLOSE * want.abs().max(), name
+        else:
+            assert got.equal(want), name
+
+
+def test_all_begin_with_what_the_first_has(together: Path):
+    first, second = (read["copied"] for read in _read(together))
+    torch.manual_seed(0)
+    assert first["weight"].equal(torch.randn(3))
+    assert all(first[name].equal(second[name]) for name in first)
+
+
+def test_a_budget_of_seconds_ends_at_the_same_step(together: Path):
+    steps = [json.loads((together / f"{rank}.json").read_text()) for rank in range(2)]
+    assert steps[0] == steps[1] > 5
+
+
+def test_alone_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("torch.distributed was used")
+
+    for name in ("init_process_group", "all_reduce", "broadcast", "destroy_process_group"):
+        monkeypatch.setattr(distributed.dist, name, refuse)
+    distributed.start(Share(), torch.device("cpu"))
+    rows = torch.rand(3, 2)
+    assert distributed.gather(rows, 3) is rows
+    assert (distributed.count(3), distributed.agreed(0.5), distributed.share()) == (3, 0.5, Share())
+    distributed.copy_from_first([torch.nn.Linear(1, 1)])
+    distributed.sum_gradients([torch.nn.Parameter(rows)])
+    distributed.wait()
+    distributed.stop()
+
+
+def test_refusals(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match="65 processes are too many; start no more than 64"):
+        distributed.start(Share(64, 0, 65), torch.device("cpu"))
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match=r"cannot be reached.*start them with torchrun"):
+        distributed.start(Share(0, 0, 2), torch.device("cpu"))
+    assert distributed.share() == Share()

@@ -1,0 +1,104 @@
+"""A few steps of both stages on the ball, in one process or, as a script under torchrun, in several."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+from unittest.mock import Mock
+
+import torch
+from torch import Tensor, nn
+
+from omniseg import distributed
+from omniseg.feature_trainer import FeatureTrainer
+from omniseg.radiance_trainer import RadianceTrainer
+from omniseg.rendering import Renderer
+from omniseg.share import Share
+from omniseg.trainer import Trainer
+from omniseg_kernels import launch
+from tiny_scene import ball_config, ball_images, ball_patches
+
+RADIANCE_STEPS, FEATURE_STEPS = 20, 8
+"""The grid is updated after 16 steps of stage 1."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What trainings left, by name, and of each step its rays, samples, loss and error."""
+
+    tensors: dict[str, Tensor]
+    steps: dict[str, list[tuple[float, ...]]]
+
+
+def learned_geometry() -> Renderer:
+    """What stage 2 is put on, by one process."""
+    trainer = RadianceTrainer(ball_config(steps=40), ball_images(depth=True))
+    for _ in range(40):
+        trainer.step()
+    return trainer.renderer
+
+
+@mock.patch("omniseg.fields.radiance.matmul_dtype", new=Mock(return_value=torch.float32))
+@mock.patch("omniseg.fields.feature.matmul_dtype", new=Mock(return_value=torch.float32))
+def train_both(geometry: Renderer) -> Trained:
+    """Both stages, with every option of which the loss has a part of its own.
+
+    In float32 throughout: in bfloat16 the gradient of a part of the rays is rounded to three digits.
+    """
+    options = {"background": "random", "refine_poses": True, "exposure": True}
+    weights = {"distortion_weight": 1e-2, "depth_weight": 0.3, "opacity_weight": 1e-2}
+    radiance = RadianceTrainer(ball_config(**options, **weights, lr=0.2), ball_images(depth=True))
+    steps = {"radiance": run_steps(radiance, RADIANCE_STEPS, 1e-2)}
+    config = ball_config()
+    # An odd number of pixels, and few enough that patches are left out: no two parts are alike.
+    options = {"rays_per_step": 251, "min_pixels": 20, "lr": 1.0}
+    config = replace(config, feature_training=replace(config.feature_training, **options))
+    features = FeatureTrainer(config, ball_patches(), geometry)
+    steps["features"] = run_steps(features, FEATURE_STEPS, 1e2)
+    modules = {"field": radiance.field, "grid": radiance.grid, "corrections": radiance.corrections}
+    modules["features"] = features.features
+    return Trained({f"{m}.{k}": v.clone() for m, it in modules.items() for k, v in it.state_dict().items()}, steps)
+
+
+def run_steps(trainer: Trainer, n: int, eps: float) -> list[tuple[float, ...]]:
+    """Adam divides a gradient by its size, were it only rounding, unless `eps` is larger."""
+    for group in trainer.optimizer.param_groups:
+        group["eps"] = eps
+    reports = [trainer.step() for _ in range(n)]
+    return [(out.n_rays, out.n_samples, float(out.loss), float(out.error)) for out in reports]
+
+
+def steps_of_a_budget(rank: int) -> int:
+    """How many steps a budget of seconds is, by a clock that runs at another speed in every process."""
+    ticks = iter(range(10_000))
+    clock, time.perf_counter = time.perf_counter, lambda: next(ticks) * 0.1 * (1 + rank)
+    trainer = RadianceTrainer(replace(ball_config(), seconds=2.0), ball_images())
+    trainer.run(save=lambda: None, quiet=True)
+    time.perf_counter = clock
+    return trainer.progress.step
+
+
+def main(out: Path) -> None:
+    """Train as one of several processes, and write what came of it."""
+    torch.set_num_threads(1)
+    share = Share.from_environment()
+    launch.init("cpu", threads=1)
+    geometry = learned_geometry()
+    distributed.start(share, torch.device("cpu"))
+    torch.manual_seed(share.rank)
+    copied = nn.BatchNorm1d(3)
+    nn.init.normal_(copied.weight)
+    nn.init.normal_(copied.running_mean)
+    distributed.copy_from_first([copied])
+    trained = train_both(geometry)
+    torch.save(
+        {"tensors": trained.tensors, "steps": trained.steps, "copied": copied.state_dict()}, out / f"{share.rank}.pt"
+    )
+    (out / f"{share.rank}.json").write_text(json.dumps(steps_of_a_budget(share.rank)))
+    distributed.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
