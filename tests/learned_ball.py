@@ -49,16 +49,16 @@ def learned_ball(device: torch.device) -> Model:
     """The ball, in scene coordinates that are not those of its input; what a test changes, it copies."""
     torch.set_num_threads(1)
     images = ball_images(depth=True).to(device)
-    radiance = RadianceTrainer(ball_config(steps=150), images)
-    for _ in range(150):
+    radiance = RadianceTrainer(ball_config(steps=200), images)
+    for _ in range(200):
         radiance.step()
     config = ball_config()
     features = FeatureTrainer(
-        replace(config, feature_training=replace(config.feature_training, loss_weight=0.4, steps=200)),
+        replace(config, feature_training=replace(config.feature_training, loss_weight=0.4, steps=300)),
         quarter_patches(ball_cameras()).to(device),
         radiance.renderer,
     )
-    for _ in range(200):
+    for _ in range(300):
         features.step()
     names = tuple(f"train/{name}" for name in images.names)
     held_out = tuple(view % 4 == 0 for view in range(len(names)))
