@@ -23,8 +23,9 @@ from omniseg_kernels.ray_aabb import ray_aabb
 
 _PAD = 4096
 """Matrix libraries prepare themselves anew for every number of samples; there are few numbers this way."""
-_RAYS_AT_ONCE = 1 << 16
-_SAMPLES_AT_ONCE = 1 << 17
+_RAYS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
+_SAMPLES_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 21}
+"""Of a picture. A CPU wants what stays in its caches, a GPU as much as memory allows: the host waits for each stretch."""
 _OPAQUE = 1e-3
 
 
@@ -137,6 +138,12 @@ class Renderer:
         features: FeatureField | None = None,
     ) -> None:
         self.field, self.grid, self.config, self.features = field, grid, config, features
+        device = grid.bits.device
+        half_edges = torch.tensor(config.box, device=device)
+        self._aabb = torch.cat([-half_edges, half_edges])
+        # By default as the CPU, for what stands in for a device.
+        self._rays_at_once = _RAYS_AT_ONCE.get(device.type, _RAYS_AT_ONCE["cpu"])
+        self._samples_at_once = _SAMPLES_AT_ONCE.get(device.type, _SAMPLES_AT_ONCE["cpu"])
 
     def rule(self, coarseness: float = 1.0) -> StepRule:
         """Marching steps, `coarseness` times as long as configured."""
@@ -144,9 +151,7 @@ class Renderer:
         return StepRule(step, max(step, cell), min(self.config.cone_angle * coarseness, 0.5))
 
     def _spans(self, rays_o: Tensor, rays_d: Tensor) -> Tensor:
-        half_edges = torch.tensor(self.config.box, device=rays_o.device)
-        aabb = torch.cat([-half_edges, half_edges])
-        return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), aabb, near=self.config.near), dim=1)
+        return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), self._aabb, near=self.config.near), dim=1)
 
     def train(self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0) -> TrainingRendering:
         """Render rays for a training step; differentiable in the field and the rays.
@@ -183,7 +188,7 @@ class Renderer:
         living = torch.arange(len(rays_o), device=rays_o.device)
         taken = 0
         while len(living) and taken < self.config.max_samples:
-            few = min(max(_SAMPLES_AT_ONCE // len(living), 4), self.config.max_samples - taken)
+            few = min(max(self._samples_at_once // len(living), 4), self.config.max_samples - taken)
             origins, directions, span = rays_o[living], rays_d[living], spans[living]
             samples = self._march(origins, directions, span, rule, few)
             if samples.n_samples == 0:
@@ -211,7 +216,7 @@ class Renderer:
         """
         if features and self.features is None:
             raise ValueError("features: this renderer has no feature field")
-        chunks = zip(rays_o.split(_RAYS_AT_ONCE), rays_d.split(_RAYS_AT_ONCE))
+        chunks = zip(rays_o.split(self._rays_at_once), rays_d.split(self._rays_at_once))
         return Rendering.cat([self._render(o, d, colour, features) for o, d in chunks])
 
     def _render(self, rays_o: Tensor, rays_d: Tensor, colour: bool, features: bool) -> Rendering:
@@ -240,8 +245,8 @@ class Renderer:
     def visible(self, rays_o: Tensor, rays_d: Tensor) -> VisibleSamples:
         """The samples of rays (n_rays, 3) that weigh enough for the feature field, without gradient."""
         heavy = []
-        for begin in range(0, len(rays_o), _RAYS_AT_ONCE):
-            part = slice(begin, begin + _RAYS_AT_ONCE)
+        for begin in range(0, len(rays_o), self._rays_at_once):
+            part = slice(begin, begin + self._rays_at_once)
             for stretch in self._follow(rays_o[part], rays_d[part]):
                 rays, *others = stretch.heavy(self._min_weight)
                 heavy.append((rays + begin, *others))
