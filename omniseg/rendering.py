@@ -25,7 +25,7 @@ _PAD = 4096
 """Matrix libraries prepare themselves anew for every number of samples; there are few numbers this way."""
 _RAYS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 _SAMPLES_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 21}
-"""Of a picture. A CPU wants what stays in its caches, a GPU as much as memory allows: the host waits for each stretch."""
+"""Of a picture. A CPU wants what stays in its caches; a GPU, whose host waits for each piece, few and large ones."""
 _OPAQUE = 1e-3
 
 
