@@ -101,6 +101,14 @@ def _append_kernel(word: int, own: int, more: int):
     return forward
 
 
+def _words(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bytes of rows (n, c) as words (n, more or fewer)."""
+    flat = rows.contiguous().flatten()  # a single row is contiguous with any stride, which cannot be viewed so
+    if flat.data_ptr() % dtype.itemsize:  # part of a larger tensor that begins between two words
+        flat = flat.clone()
+    return flat.view(dtype).view(len(rows), -1)
+
+
 class _AppendRayChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values: Tensor, ray_values: Tensor, ray_indices: Tensor) -> Tensor:
@@ -113,7 +121,7 @@ class _AppendRayChannels(torch.autograd.Function):
         if len(values):
             kernel = _append_kernel(word, own * size // word, more * size // word)
             as_words = _WORDS[word][0]
-            inputs = (values.contiguous().view(as_words), ray_values.contiguous().view(as_words), ray_indices)
+            inputs = (_words(values, as_words), _words(ray_values, as_words), ray_indices)
             launch(kernel, inputs, (out.view(as_words),))
         return out
 

@@ -80,6 +80,17 @@ def test_noncontiguous(device):
     assert torch.equal(got, append_ray_channels(values, rays_o, ray_indices))
 
 
+@pytest.mark.parametrize("n_rays", [1, 3])
+def test_append_of_transposed_and_shifted_channels(n_rays, device):
+    """A single row is contiguous whatever its stride is, and a part of a tensor may begin anywhere."""
+    ray_indices = torch.zeros(5, dtype=torch.int32, device=device)
+    values = torch.randn(41, device=device).bfloat16()[1:].view(5, 8)
+    transposed = torch.randn(4, n_rays, device=device).bfloat16().t()
+    for ray_values in (transposed, torch.randn(4 * n_rays + 1, device=device).bfloat16()[1:].view(n_rays, 4)):
+        got = append_ray_channels(values, ray_values, ray_indices)
+        assert torch.equal(got, reference.append_ray_channels(values, ray_values, ray_indices))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
