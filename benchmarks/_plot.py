@@ -43,11 +43,12 @@ def _operators(axes, rows: list[dict]) -> None:
 
 
 def _parts(axes, steps: dict) -> None:
-    stages = [name for name in ("radiance", "features") if name in steps]
+    stages, colours = [name for name in ("radiance", "features") if name in steps], {}
     for column, stage in enumerate(stages):
         bottom = 0.0
         for part, seconds in sorted(steps[stage]["parts"].items(), key=lambda item: -item[1]):
-            axes.bar(column, 1e3 * seconds, bottom=bottom, width=0.7)
+            colour = colours.setdefault(part, f"C{len(colours) % 10}")
+            axes.bar(column, 1e3 * seconds, bottom=bottom, width=0.7, color=colour)
             if seconds > 0.02 * sum(steps[stage]["parts"].values()):
                 axes.text(column, bottom + 500 * seconds, part, ha="center", va="center", fontsize=8)
             bottom += 1e3 * seconds
