@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import taichi as ti
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ def surroundings() -> dict:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "taichi": ".".join(map(str, ti.__version__)),
+        "taichi": version("taichi"),
     }
 
 

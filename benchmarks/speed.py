@@ -18,6 +18,7 @@ from pathlib import Path
 
 # As apps/train.py: torch's threads wait busily for their next work and would steal the cores from the kernels.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # as omniseg_kernels, which is imported after Taichi here
 
 import torch
 

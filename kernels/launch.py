@@ -77,6 +77,8 @@ def arch() -> Arch:
 class _Compiled:
     """A kernel as it was compiled for arguments of some dtypes and numbers of axes.
 
+    Made of what Taichi 1.7.4 keeps to itself, the release that pyproject.toml asks for.
+
     context: makes an empty list of arguments.
     start: runs the kernel on a filled one.
     elements: of an array, the shape of its elements, () for numbers; of a plain number, the name of the method that
@@ -132,7 +134,7 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
 
     Args:
         kernel: a function decorated with `ti.kernel` that returns nothing, of arrays and plain numbers.
-        inputs: tensors (without their grad here, made contiguous where they are not) and plain numbers.
+        inputs: tensors (detached here, made contiguous where they are not) and plain numbers.
         outputs: tensors the kernel writes; contiguous and without grad.
     Raises:
         ValueError: a tensor is on another device than the kernels or has 2^31 elements or more; an output
