@@ -1,22 +1,26 @@
 """Marching rays through the occupied cells of a cascaded grid (Müller et al. 2022, appendix C and E).
 
 A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, growing with the distance
-otherwise. A step whose middle lies in an occupied cell becomes a sample; an empty cell is crossed in whole
+otherwise. A step whose middle lies in an occupied cell becomes a sample; what is empty is crossed in whole
 steps, so that the samples of a ray lie on one sequence of steps, whatever the grid holds. A step longer than
 a cell looks at a coarser cascade, so that it does not jump over what is thin.
+
+In Morton order the bits of a block of 2^3 cells are a byte and those of 4^3 cells a word of 64 bits: one read tells
+how far the emptiness around a cell reaches.
 
 One pair of kernels serves training and inference: training marches a ray from end to end; inference marches
 each living ray a few samples at a time and continues where `t_next` says.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import taichi as ti
 import torch
 from torch import Tensor
 
 from .launch import check_dtype, check_like, check_shape, launch
-from .occupancy import MAX_RESOLUTION, OccupancyBits, cascade_of, cell_bit, cell_coordinate, cell_index
+from .occupancy import MAX_RESOLUTION, MIN_RESOLUTION, OccupancyBits, cascade_of, cell_coordinate, morton3
 
 _MOST_STEPS = 1 << 22
 """A march goes no farther from t = 0 than this many smallest steps: there a float still tells them apart."""
@@ -25,7 +29,7 @@ _NEVER = 1e30
 _POINTS = ti.types.ndarray(ti.f32, ndim=2)
 _INDICES = ti.types.ndarray(ti.i32, ndim=1)
 _RAYS = ti.types.ndarray(ti.i32, ndim=2)
-_BYTES = ti.types.ndarray(ti.u8, ndim=1)
+_BLOCKS = ti.types.ndarray(ti.i64, ndim=1)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class StepRule:
             )
         if not 0 <= self.cone_angle < 1:
             raise ValueError(f"cone_angle: expected in [0, 1), got {self.cone_angle}")
+
+    @property
+    def growing(self) -> bool:
+        """Whether steps differ in length."""
+        return self.cone_angle > 0 and self.min_step < self.max_step
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ class RaySamples:
 
 
 @ti.func
-def _step(t: ti.f32, min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32) -> ti.f32:
-    return ti.min(ti.max(t * cone_angle, min_step), max_step)
+def _step(t: ti.f32, min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, growing: ti.template()) -> ti.f32:
+    return ti.min(ti.max(t * cone_angle, min_step), max_step) if ti.static(growing) else min_step
 
 
 @ti.func
@@ -77,18 +86,25 @@ def _is_finite(x: ti.f32) -> ti.i32:
 
 
 @ti.func
-def _leave_distance(x: ti.f32, d: ti.f32, cascade: ti.i32, resolution: ti.i32) -> ti.f32:
-    """Distance along the ray until coordinate x leaves its cell of the cascade along one axis."""
-    half_edge = ti.cast(1 << cascade, ti.f32)
-    cell = ti.cast(cell_coordinate(x, cascade, resolution), ti.f32)
-    border = (cell + (1.0 if d > 0.0 else 0.0)) * (2.0 * half_edge / resolution) - half_edge
-    return (border - x) / d if ti.abs(d) > 1e-9 else 1e9
+def _inverse(d: ti.f32) -> ti.f32:
+    """1 / d, or as much as a ray needs that all but stands still along this axis."""
+    return 1.0 / d if ti.abs(d) > 1e-9 else 1e9
+
+
+@ti.func
+def _leave_distance(x: ti.f32, inverse: ti.f32, cell: ti.i32, edge: ti.i32, width: ti.f32, reach: ti.f32) -> ti.f32:
+    """Distance along the ray until coordinate x leaves its block along one axis.
+
+    cell: that x lies in, of width `width` in [-reach, reach]; a block has `edge` of them, a power of two.
+    """
+    border = (cell & -edge) + (edge if inverse > 0.0 else 0)
+    return (ti.cast(border, ti.f32) * width - reach - x) * inverse
 
 
 @ti.func
 def _march(
-    r: ti.i32, write: ti.template(), rays_o: ti.template(), rays_d: ti.template(), begin: ti.f32,
-    t_max: ti.f32, bits: ti.template(), cascades: ti.i32, resolution: ti.i32, min_step: ti.f32,
+    r: ti.i32, write: ti.template(), growing: ti.template(), rays_o: ti.template(), rays_d: ti.template(),
+    begin: ti.f32, t_max: ti.f32, blocks: ti.template(), cascades: ti.i32, resolution: ti.i32, min_step: ti.f32,
     max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, first: ti.i32, intervals: ti.template(),
     ray_indices: ti.template(),
 ):  # fmt: skip
@@ -97,16 +113,22 @@ def _march(
     Returns:
         their count, where the first one starts, and where the march ended.
     """
+    inverse_x, inverse_y, inverse_z = _inverse(rays_d[r, 0]), _inverse(rays_d[r, 1]), _inverse(rays_d[r, 2])
+    steps_a_unit = 1.0 / min_step
     t, t_first, count = begin, begin, 0
     while t < t_max and count < max_samples:
-        dt = _step(t, min_step, max_step, cone_angle)
+        dt = _step(t, min_step, max_step, cone_angle, growing)
         middle = t + 0.5 * dt
         x = rays_o[r, 0] + middle * rays_d[r, 0]
         y = rays_o[r, 1] + middle * rays_d[r, 1]
         z = rays_o[r, 2] + middle * rays_d[r, 2]
-        coarse = cascade_of(0.5 * dt * resolution, 0.0, 0.0, cascades)
-        cascade = ti.max(cascade_of(x, y, z, cascades), coarse)
-        if cell_bit(bits, cell_index(x, y, z, cascade, resolution)) == 1:
+        cascade = ti.max(cascade_of(x, y, z, cascades), cascade_of(0.5 * dt * resolution, 0.0, 0.0, cascades))
+        i = cell_coordinate(x, cascade, resolution)
+        j = cell_coordinate(y, cascade, resolution)
+        k = cell_coordinate(z, cascade, resolution)
+        cell = cascade * resolution * resolution * resolution + morton3(i, j, k)
+        block = blocks[cell >> 6]
+        if (block >> ti.cast(cell & 63, ti.i64)) & 1:
             if ti.static(write):
                 intervals[0, first + count] = t
                 intervals[1, first + count] = t + dt
@@ -116,61 +138,76 @@ def _march(
             count += 1
             t += dt
         else:
-            leave = _leave_distance(x, rays_d[r, 0], cascade, resolution)
-            leave = ti.min(leave, _leave_distance(y, rays_d[r, 1], cascade, resolution))
-            leave = ti.min(leave, _leave_distance(z, rays_d[r, 2], cascade, resolution))
-            border = middle + leave
-            # Steps that grow longer than the cell look at the next cascade, which may be occupied.
-            longest = ti.cast(2 << cascade, ti.f32) / resolution if cascade < cascades - 1 else _NEVER
-            t += dt
-            dt = _step(t, min_step, max_step, cone_angle)
-            while t + 0.5 * dt < border and dt <= longest and t < t_max:
+            edge = 1
+            if block == 0:
+                edge = 4
+            elif (block >> ti.cast(cell & 56, ti.i64)) & 0xFF == 0:
+                edge = 2
+            reach = ti.cast(1 << cascade, ti.f32)
+            width = 2.0 * reach / ti.cast(resolution, ti.f32)
+            leave = _leave_distance(x, inverse_x, i, edge, width, reach)
+            leave = ti.min(leave, _leave_distance(y, inverse_y, j, edge, width, reach))
+            leave = ti.min(leave, _leave_distance(z, inverse_z, k, edge, width, reach))
+            if ti.static(growing):
+                border = middle + leave
+                # Steps that grow longer than the cell look at the next cascade, which may be occupied.
+                longest = width if cascade < cascades - 1 else _NEVER
                 t += dt
-                dt = _step(t, min_step, max_step, cone_angle)
+                dt = _step(t, min_step, max_step, cone_angle, growing)
+                while t + 0.5 * dt < border and dt <= longest and t < t_max:
+                    t += dt
+                    dt = _step(t, min_step, max_step, cone_angle, growing)
+            else:
+                t += dt * ti.max(ti.ceil(leave * steps_a_unit), 1.0)
     return count, t_first, t
 
 
-@ti.kernel
-def _count_kernel(
-    rays_o: _POINTS, rays_d: _POINTS, spans: _POINTS, bits: _BYTES, cascades: ti.i32, resolution: ti.i32,
-    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, packed_info: _RAYS,
-    t: _POINTS,
-):  # fmt: skip
-    for r in range(spans.shape[0]):
-        finite = _is_finite(spans[r, 0]) & _is_finite(spans[r, 1])
-        for axis in ti.static(range(3)):
-            finite &= _is_finite(rays_o[r, axis]) & _is_finite(rays_d[r, axis])
-        t_first, t_next, count = ti.f32(_NEVER), ti.f32(_NEVER), 0
-        far = _MOST_STEPS * min_step
-        if finite and spans[r, 0] > -far:
-            count, t_first, t_next = _march(
-                r, False, rays_o, rays_d, spans[r, 0], ti.min(spans[r, 1], far), bits, cascades, resolution,
-                min_step, max_step, cone_angle, max_samples, 0, t, packed_info,
+@cache
+def _kernels(growing: bool):
+    """Counting and writing. Where steps do not grow, each follows from the last by an addition alone."""
+
+    @ti.kernel
+    def count(
+        rays_o: _POINTS, rays_d: _POINTS, spans: _POINTS, blocks: _BLOCKS, cascades: ti.i32, resolution: ti.i32,
+        min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, packed_info: _RAYS,
+        t: _POINTS,
+    ):  # fmt: skip
+        for r in range(spans.shape[0]):
+            finite = _is_finite(spans[r, 0]) & _is_finite(spans[r, 1])
+            for axis in ti.static(range(3)):
+                finite &= _is_finite(rays_o[r, axis]) & _is_finite(rays_d[r, axis])
+            t_first, t_next, found = ti.f32(_NEVER), ti.f32(_NEVER), 0
+            far = _MOST_STEPS * min_step
+            if finite and spans[r, 0] > -far:
+                found, t_first, t_next = _march(
+                    r, False, growing, rays_o, rays_d, spans[r, 0], ti.min(spans[r, 1], far), blocks, cascades,
+                    resolution, min_step, max_step, cone_angle, max_samples, 0, t, packed_info,
+                )  # fmt: skip
+                if t_next >= far:
+                    t_next = ti.max(t_next, spans[r, 1])
+            packed_info[r, 1] = found
+            t[0, r] = t_first
+            t[1, r] = t_next
+
+    @ti.kernel
+    def write(
+        rays_o: _POINTS, rays_d: _POINTS, t: _POINTS, blocks: _BLOCKS, cascades: ti.i32, resolution: ti.i32,
+        min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, packed_info: _RAYS,
+        intervals: _POINTS, ray_indices: _INDICES,
+    ):  # fmt: skip
+        for r in range(packed_info.shape[0]):
+            first, count = packed_info[r, 0], packed_info[r, 1]
+            found, _, _ = _march(
+                r, True, growing, rays_o, rays_d, t[0, r], t[1, r], blocks, cascades, resolution, min_step, max_step,
+                cone_angle, count, first, intervals, ray_indices,
             )  # fmt: skip
-            if t_next >= far:
-                t_next = ti.max(t_next, spans[r, 1])
-        packed_info[r, 1] = count
-        t[0, r] = t_first
-        t[1, r] = t_next
+            # Nothing where both kernels round alike; the compiler does not promise it.
+            for s in range(first + found, first + count):
+                intervals[0, s] = t[1, r]
+                intervals[1, s] = t[1, r]
+                ray_indices[s] = r
 
-
-@ti.kernel
-def _write_kernel(
-    rays_o: _POINTS, rays_d: _POINTS, t: _POINTS, bits: _BYTES, cascades: ti.i32, resolution: ti.i32,
-    min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, packed_info: _RAYS,
-    intervals: _POINTS, ray_indices: _INDICES,
-):  # fmt: skip
-    for r in range(packed_info.shape[0]):
-        first, count = packed_info[r, 0], packed_info[r, 1]
-        found, _, _ = _march(
-            r, True, rays_o, rays_d, t[0, r], t[1, r], bits, cascades, resolution, min_step, max_step,
-            cone_angle, count, first, intervals, ray_indices,
-        )  # fmt: skip
-        # Nothing where both kernels round alike; the compiler does not promise it.
-        for s in range(first + found, first + count):
-            intervals[0, s] = t[1, r]
-            intervals[1, s] = t[1, r]
-            ray_indices[s] = r
+    return count, write
 
 
 def march_rays(
@@ -207,21 +244,23 @@ def march_rays(
     if max_samples < 1 or pad_to < 1:
         raise ValueError(f"max_samples, pad_to: expected >= 1, got {max_samples} and {pad_to}")
     resolution = grid.resolution
-    smallest = 2 if grid.cascades == 1 else 4  # below it, a cell reaches into the next smaller cascade
-    if not smallest <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1) or not 1 <= grid.cascades <= 16:
+    within = MIN_RESOLUTION <= resolution <= MAX_RESOLUTION and 1 <= grid.cascades <= 16
+    if not within or resolution & (resolution - 1):
         raise ValueError(
-            f"grid: expected a resolution that is a power of two in [{smallest}, {MAX_RESOLUTION}] "
+            f"grid: expected a resolution that is a power of two in [{MIN_RESOLUTION}, {MAX_RESOLUTION}] "
             f"and 1 to 16 cascades, got {resolution} and {grid.cascades}"
         )
     check_dtype("grid.bits", grid.bits, torch.uint8)
-    check_shape("grid.bits", grid.bits, (grid.cascades * grid.resolution**3 // 8,))
+    check_shape("grid.bits", grid.bits, (grid.cascades * resolution**3 // 8,))
     n_rays, device = len(rays_o), rays_o.device
     packed_info = torch.zeros(n_rays, 2, dtype=torch.int32, device=device)
     t = torch.empty(2, n_rays, device=device)  # of the first sample; where the march stopped
-    walk = (grid.bits, grid.cascades, grid.resolution, rule.min_step, rule.max_step, rule.cone_angle)
+    blocks = grid.bits.contiguous().view(torch.int64)
+    walk = (blocks, grid.cascades, resolution, rule.min_step, rule.max_step, rule.cone_angle)
+    count, write = _kernels(rule.growing)
     n_samples = 0
     if n_rays:
-        launch(_count_kernel, (rays_o, rays_d, spans, *walk, max_samples), (packed_info, t))
+        launch(count, (rays_o, rays_d, spans, *walk, max_samples), (packed_info, t))
         ends = packed_info[:, 1].cumsum(0, dtype=torch.int32)
         packed_info[1:, 0] = ends[:-1]
         n_samples = int(ends[-1])
@@ -231,5 +270,5 @@ def march_rays(
     intervals[:, n_samples:] = 0
     ray_indices[n_samples:] = 0
     if n_samples:
-        launch(_write_kernel, (rays_o, rays_d, t, *walk, packed_info), (intervals, ray_indices))
+        launch(write, (rays_o, rays_d, t, *walk, packed_info), (intervals, ray_indices))
     return RaySamples(intervals[0], intervals[1], ray_indices, packed_info, t[1], n_samples)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .launch import check_dtype, check_shape, launch
 
-MAX_RESOLUTION = 256
+MIN_RESOLUTION, MAX_RESOLUTION = 16, 256
 INVISIBLE = -1.0
 
 _FLOAT1, _FLOAT2 = (ti.types.ndarray(ti.f32, ndim=n) for n in (1, 2))
@@ -77,7 +77,8 @@ def cascade_of(x: ti.f32, y: ti.f32, z: ti.f32, cascades: ti.i32) -> ti.i32:
 @ti.func
 def cell_coordinate(x: ti.f32, cascade: ti.i32, resolution: ti.i32) -> ti.i32:
     """Index along one axis of the cell of `cascade` that holds x, clamped into the cube."""
-    scaled = (x / ti.cast(1 << cascade, ti.f32) + 1.0) * (0.5 * resolution)
+    inverse = ti.bit_cast((127 - cascade) << 23, ti.f32)  # 2^-cascade
+    scaled = (x * inverse + 1.0) * (0.5 * resolution)
     # Clamped as a float: what does not fit an integer (infinity, NaN) must still land inside.
     return ti.cast(ti.max(0.0, ti.min(scaled, resolution - 1.0)), ti.i32)
 
