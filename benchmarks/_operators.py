@@ -137,7 +137,7 @@ def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: to
 
 
 def compositing_case(step: StepInputs, channels: int) -> Case:
-    """Weights from densities, then the sums along rays."""
+    """Weights from densities, and the sums along rays."""
     samples, n = step.samples, step.samples.n_samples
     device, n_rays = samples.t_starts.device, len(samples.packed_info)
     ends, info = (samples.t_starts, samples.t_ends), samples.packed_info
@@ -146,8 +146,7 @@ def compositing_case(step: StepInputs, channels: int) -> Case:
     values = torch.rand(n, channels, device=device).requires_grad_()
 
     def ours(twin=compositing) -> tuple[Tensor, ...]:
-        weights = twin.render_weights(*ends, sigmas, info)
-        out = twin.composite(weights, values, *ends, info)
+        out = twin.volume_render(*ends, sigmas, values, info)
         return out.values, out.opacity, out.depth
 
     def in_torch() -> tuple[Tensor, ...]:

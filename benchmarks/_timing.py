@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+_REST = 2e-3
+"""Seconds before a rival's turn: the threads of the one before wait busily for more work, and would steal its cores."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def compare(phases: Mapping[str, list[Callable]], rounds: int, warm_up: int = 2)
     seconds = {name: [[] for _ in steps] for name, steps in phases.items()}
     for turn in range(warm_up + rounds):
         for name, steps in phases.items():
+            time.sleep(_REST)
             carried = None
             for times, step in zip(seconds[name], steps):
                 wait()

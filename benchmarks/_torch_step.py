@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import _torch_forms as forms
-from omniseg_kernels.compositing import Composite
+from omniseg_kernels.compositing import VolumeRendering
 from omniseg_kernels.hash_encoding import HashLayout
 from omniseg_kernels.marching import OccupancyBits, RaySamples, StepRule
 from omniseg_kernels.reference.spherical_harmonics import spherical_harmonics
@@ -44,8 +44,7 @@ def in_torch(encoding: Encoding, layout: HashLayout, device: torch.device, half:
     rendering = {
         "march_rays": _march_rays,
         "sample_positions": sample_positions,
-        "render_weights": _render_weights,
-        "composite": _composite,
+        "volume_render": _volume_render,
     }
     with (
         patch.multiple("omniseg.fields.radiance", spherical_harmonics=spherical_harmonics, **fields),
@@ -76,13 +75,11 @@ def _rays_of(packed_info: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return rays.repeat_interleave(torch.cat([counts, padding]), output_size=n), first
 
 
-def _render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info: Tensor) -> Tensor:
+def _volume_render(
+    t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, packed_info: Tensor
+) -> VolumeRendering:
     rays, first = _rays_of(packed_info, len(sigmas))
-    return forms.render_weights(t_starts, t_ends, sigmas, rays, first)
-
-
-def _composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Composite:
-    rays, _ = _rays_of(packed_info, len(weights))
     n_rays = len(packed_info)
+    weights = forms.render_weights(t_starts, t_ends, sigmas, rays, first)
     out = forms.composite(weights, values, t_starts, t_ends, rays, n_rays + 1)
-    return Composite(*(x[:n_rays] for x in out))
+    return VolumeRendering(weights, *(x[:n_rays] for x in out))

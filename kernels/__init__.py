@@ -10,7 +10,7 @@ import os
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
 
 from .broadcast import append_ray_channels, sample_positions
-from .compositing import Composite, composite, render_weights
+from .compositing import VolumeRendering, composite, volume_render
 from .distortion import distortion_loss
 from .hash_encoding import HashLayout, hash_encode
 from .launch import Arch, arch, init
@@ -36,11 +36,11 @@ __all__ = [
     "MAX_DEGREE",
     "MAX_RESOLUTION",
     "Arch",
-    "Composite",
     "HashLayout",
     "OccupancyBits",
     "RaySamples",
     "StepRule",
+    "VolumeRendering",
     "append_ray_channels",
     "arch",
     "cell_centres",
@@ -54,10 +54,10 @@ __all__ = [
     "occupied",
     "pack_bits",
     "ray_aabb",
-    "render_weights",
     "sample_cells",
     "sample_positions",
     "spherical_harmonics",
     "update_densities",
     "visible_cells",
+    "volume_render",
 ]

@@ -18,15 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._packed import extent
 from .launch import TI_DTYPE, check_dtype, check_like, check_shape, launch
-
-
-@ti.func
-def _extent(packed_info: ti.template(), ray: ti.i32, n_samples: ti.i32):
-    """First sample of a ray and the one after its last, within the samples there are."""
-    start = ti.max(0, packed_info[ray, 0])
-    count = ti.max(0, ti.min(packed_info[ray, 1], n_samples - start))
-    return start, start + count
 
 
 @cache
@@ -37,7 +30,7 @@ def _forward_kernel(dtype: torch.dtype):
     @ti.kernel
     def forward(weights: vector, t_starts: vector, t_ends: vector, packed_info: rays, loss: vector):
         for r in range(packed_info.shape[0]):
-            start, end = _extent(packed_info, r, weights.shape[0])
+            start, end = extent(packed_info, r, weights.shape[0])
             pairs, own = real(0.0), real(0.0)
             weight_before, left, before = real(0.0), real(0.0), real(0.0)
             for s in range(start, end):
@@ -60,7 +53,7 @@ def _backward_kernel(dtype: torch.dtype):
     @ti.kernel
     def backward(weights: vector, t_starts: vector, t_ends: vector, packed_info: rays, g: vector, g_weights: vector):
         for r in range(packed_info.shape[0]):
-            start, end = _extent(packed_info, r, weights.shape[0])
+            start, end = extent(packed_info, r, weights.shape[0])
             weight_before, left, before = real(0.0), real(0.0), real(0.0)
             for s in range(start, end):
                 w, middle = weights[s], (t_starts[s] + t_ends[s]) * real(0.5)

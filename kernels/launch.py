@@ -134,7 +134,7 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
 
     Args:
         kernel: a function decorated with `ti.kernel` that returns nothing, of arrays and plain numbers.
-        inputs: tensors (detached here, made contiguous where they are not) and plain numbers.
+        inputs: tensors (made contiguous where they are not) and plain numbers.
         outputs: tensors the kernel writes; contiguous and without grad.
     Raises:
         ValueError: a tensor is on another device than the kernels or has 2^31 elements or more; an output
@@ -146,7 +146,8 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
     for value in inputs:
         if isinstance(value, Tensor):
             _check_tensor(value, device)
-            value = value.detach().contiguous()
+            if not value.is_contiguous():
+                value = value.detach().contiguous()
             kinds += value.dtype, value.ndim
         args.append(value)
     for out in outputs:
@@ -159,7 +160,7 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
     if compiled := _compiled.get(known):
         compiled(args)
         return
-    kernel(*args)
+    kernel(*(arg.detach() if isinstance(arg, Tensor) else arg for arg in args))
     if not _debug:  # Taichi's own call also reports what the checks of debug mode find
         _compiled[known] = _Compiled.of(kernel, args)
 

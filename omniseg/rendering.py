@@ -17,7 +17,7 @@ from omniseg.config import MarchingConfig
 from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
 from omniseg.fields.radiance import Density
 from omniseg_kernels.broadcast import sample_positions
-from omniseg_kernels.compositing import Composite, composite, render_weights
+from omniseg_kernels.compositing import VolumeRendering, composite, volume_render
 from omniseg_kernels.marching import RaySamples, StepRule, march_rays
 from omniseg_kernels.ray_aabb import ray_aabb
 
@@ -82,14 +82,11 @@ class VisibleSamples:
     Attributes:
         positions: (n_samples, 3) middles of the intervals, scene coordinates.
         weights: (n_samples,) share of each sample in its ray.
-        t_starts, t_ends: (n_samples,) ends of each interval along its ray, scene units.
         packed_info: (n_rays, 2) int32, first sample and count of each ray.
     """
 
     positions: Tensor
     weights: Tensor
-    t_starts: Tensor
-    t_ends: Tensor
     packed_info: Tensor
 
     def select(self, rays: Tensor) -> "VisibleSamples":
@@ -98,9 +95,7 @@ class VisibleSamples:
         start = count.cumsum(0) - count
         index = torch.arange(int(count.sum()), device=rays.device) + (first - start).repeat_interleave(count)
         packed_info = torch.stack([start, count], dim=1).to(torch.int32)
-        return VisibleSamples(
-            self.positions[index], self.weights[index], self.t_starts[index], self.t_ends[index], packed_info
-        )
+        return VisibleSamples(self.positions[index], self.weights[index], packed_info)
 
 
 @dataclass(frozen=True)
@@ -109,22 +104,20 @@ class _Stretch:
 
     rays: (n_living,) index of each.
     samples, geometry: of these rays.
-    weights: (n_samples,) in the whole ray, with what lies before the stretch taken into account.
-    total: opacity and depth of the stretch, by those weights.
+    seen: weights, opacity and depth in the whole ray, with what lies before the stretch taken into account.
     """
 
     rays: Tensor
     samples: RaySamples
     geometry: Tensor
-    weights: Tensor
-    total: Composite
+    seen: VolumeRendering
 
     def heavy(self, min_weight: float) -> tuple[Tensor, ...]:
         """Ray, t_start, t_end and weight of the samples that weigh at least this much."""
-        kept = (self.weights >= max(min_weight, 1e-8)).nonzero()[:, 0]
-        samples = self.samples
+        weights, samples = self.seen.weights, self.samples
+        kept = (weights >= max(min_weight, 1e-8)).nonzero()[:, 0]
         rays = self.rays[samples.ray_indices[kept]]
-        return rays, samples.t_starts[kept], samples.t_ends[kept], self.weights[kept]
+        return rays, samples.t_starts[kept], samples.t_ends[kept], weights[kept]
 
 
 class Renderer:
@@ -166,10 +159,9 @@ class Renderer:
         spans[:, 0] += jitter * first
         samples = self._march(rays_o, rays_d, spans, rule, self.config.max_samples)
         density = self._density(rays_o, rays_d, samples)
-        weights = render_weights(samples.t_starts, samples.t_ends, density.sigmas, samples.packed_info)
         rgb = self.field.colour(density.geometry, rays_d, samples.ray_indices)
-        out = composite(weights, rgb, samples.t_starts, samples.t_ends, samples.packed_info)
-        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=weights)
+        out = volume_render(samples.t_starts, samples.t_ends, density.sigmas, rgb, samples.packed_info)
+        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=out.weights)
 
     def _march(self, rays_o: Tensor, rays_d: Tensor, spans: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
         """Samples in the occupied cells, at most `max_samples` a ray."""
@@ -193,12 +185,11 @@ class Renderer:
             samples = self._march(origins, directions, span, rule, few)
             if samples.n_samples == 0:
                 break
-            density, ends = self._density(origins, directions, samples), (samples.t_starts, samples.t_ends)
-            weights = render_weights(*ends, density.sigmas, samples.packed_info)
-            weights = weights * light[living].index_select(0, samples.ray_indices)
-            total = composite(weights, weights.new_empty(len(weights), 0), *ends, samples.packed_info)
-            yield _Stretch(living, samples, density.geometry, weights, total)
-            light[living] -= total.opacity
+            density = self._density(origins, directions, samples)
+            ends, nothing = (samples.t_starts, samples.t_ends), density.sigmas.new_empty(len(density.sigmas), 0)
+            seen = volume_render(*ends, density.sigmas, nothing, samples.packed_info, light[living])
+            yield _Stretch(living, samples, density.geometry, seen)
+            light[living] -= seen.opacity
             spans[living, 0] = samples.t_next
             living = living[(samples.t_next < span[:, 1]) & (light[living] > _OPAQUE)]
             taken += few
@@ -224,17 +215,16 @@ class Renderer:
         rgb, depth, opacity = rays_o.new_zeros(n_rays, 3), rays_o.new_zeros(n_rays), rays_o.new_zeros(n_rays)
         heavy = []
         for stretch in self._follow(rays_o, rays_d):
-            samples = stretch.samples
-            depth[stretch.rays] += stretch.total.depth
-            opacity[stretch.rays] += stretch.total.opacity
+            samples, seen = stretch.samples, stretch.seen
+            depth[stretch.rays] += seen.depth
+            opacity[stretch.rays] += seen.opacity
             if colour:
                 colours = self.field.colour(stretch.geometry, rays_d[stretch.rays], samples.ray_indices)
-                ends = samples.t_starts, samples.t_ends
-                rgb[stretch.rays] += composite(stretch.weights, colours, *ends, samples.packed_info).values
+                rgb[stretch.rays] += composite(seen.weights, colours, samples.packed_info)
             if features:
                 heavy.append(stretch.heavy(self._min_weight))
-        seen = self.composite_features(_join(heavy, rays_o, rays_d)) if features else None
-        return Rendering(rgb, opacity, depth, seen)
+        found = self.composite_features(_join(heavy, rays_o, rays_d)) if features else None
+        return Rendering(rgb, opacity, depth, found)
 
     @property
     def _min_weight(self) -> float:
@@ -255,9 +245,7 @@ class Renderer:
     def composite_features(self, visible: VisibleSamples) -> Tensor:
         """Features (n_rays, dim) of rays, not of unit length; differentiable in the feature field alone."""
         assert self.features is not None
-        values = self.features(visible.positions)
-        ends = visible.t_starts, visible.t_ends
-        return composite(visible.weights, values, *ends, visible.packed_info).values
+        return composite(visible.weights, self.features(visible.positions), visible.packed_info)
 
     @torch.no_grad()
     def render_view(self, cameras: Cameras, view: int, *, colour: bool = True, features: bool = False) -> Rendering:
@@ -275,4 +263,4 @@ def _join(heavy: Sequence[tuple[Tensor, ...]], rays_o: Tensor, rays_d: Tensor) -
     count = torch.bincount(rays, minlength=len(rays_o))
     packed_info = torch.stack([count.cumsum(0) - count, count], dim=1).to(torch.int32)
     positions = sample_positions(rays_o, rays_d, t_starts, t_ends, rays.to(torch.int32))
-    return VisibleSamples(positions, weights, t_starts, t_ends, packed_info)
+    return VisibleSamples(positions, weights, packed_info)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..compositing import Composite
+from ..compositing import VolumeRendering
 
 
 def _rectangle(packed_info: Tensor) -> tuple[Tensor, Tensor]:
@@ -14,18 +14,28 @@ def _rectangle(packed_info: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(there, first[:, None] + place, 0), there
 
 
-def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, packed_info: Tensor) -> Tensor:
-    """Weights (n_samples,) = exp(-optical depth before) - exp(-optical depth behind)."""
+def volume_render(
+    t_starts: Tensor,
+    t_ends: Tensor,
+    sigmas: Tensor,
+    values: Tensor,
+    packed_info: Tensor,
+    light: Tensor | None = None,
+) -> VolumeRendering:
+    """Weights are exp(-optical depth before) - exp(-optical depth behind), of the light that arrives."""
     sample, there = _rectangle(packed_info)
     thickness = (sigmas * (t_ends - t_starts))[sample] * there
     behind = torch.exp(-thickness.cumsum(1))
     before = torch.cat([torch.ones_like(behind[:, :1]), behind[:, :-1]], 1)
-    return torch.zeros_like(sigmas).index_put((sample[there],), (before - behind)[there])
+    w = (before - behind) * (1 if light is None else light[:, None])
+    weights = torch.zeros_like(sigmas).index_put((sample[there],), w[there])
+    middle = (t_starts + t_ends) / 2
+    values = torch.cat([values, torch.ones_like(middle)[:, None], middle[:, None]], 1)
+    sums = composite(weights, values, packed_info)
+    return VolumeRendering(weights, sums[:, :-2], sums[:, -2], sums[:, -1])
 
 
-def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Composite:
-    """Sums along rays of weights times values, one and the middle of the interval."""
+def composite(weights: Tensor, values: Tensor, packed_info: Tensor) -> Tensor:
+    """Sums along rays of weights times values."""
     sample, there = _rectangle(packed_info)
-    w = weights[sample] * there
-    middle = ((t_starts + t_ends) / 2)[sample]
-    return Composite((w[:, :, None] * values[sample]).sum(1), w.sum(1), (w * middle).sum(1))
+    return ((weights[sample] * there)[:, :, None] * values[sample]).sum(1)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from helpers import RAGGED, TOLERANCE, make_rays, noncontiguous, run_python
-from omniseg_kernels.compositing import composite, render_weights
+from omniseg_kernels.compositing import composite, volume_render
 from omniseg_kernels.reference import compositing as reference
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
@@ -29,16 +29,37 @@ def identify(counts):
     return f"{len(counts)}rays{sum(counts)}"
 
 
+def outputs(rendering):
+    return rendering.weights, rendering.values, rendering.opacity, rendering.depth
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("counts", RAGGED, ids=identify)
-def test_weights_match_reference(counts, dtype, device):
-    rays, sigmas, _, _ = make_case(counts, 0, dtype, device)
-    args = rays.t_starts, rays.t_ends, sigmas, rays.packed_info
-    got, want = render_weights(*args), reference.render_weights(*args)
-    g = torch.randn_like(want)
-    assert_close(got, want, **TOLERANCE[dtype])
-    assert_close(grad(got, sigmas, g), grad(want, sigmas, g), **TOLERANCE[dtype])
-    assert sigmas.grad is None
+@pytest.mark.parametrize("n_channels", [0, 1, 3, 16])
+def test_rendering_matches_reference(n_channels, counts, dtype, device):
+    check_rendering(n_channels, counts, dtype, device)
+
+
+@pytest.mark.parametrize("n_channels", [64, 65])
+def test_rendering_of_many_channels(n_channels, device):
+    check_rendering(n_channels, [1, 64, 0, 200], torch.float32, device)
+
+
+def check_rendering(n_channels, counts, dtype, device):
+    rays, sigmas, _, values = make_case(counts, n_channels, dtype, device)
+    light = torch.rand(len(counts), dtype=dtype).to(device)
+    args = rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info
+    for arriving in (None, light):
+        got, want = outputs(volume_render(*args, arriving)), outputs(reference.volume_render(*args, arriving))
+        scalars = [torch.randn_like(x) for x in want]
+        for a, b in zip(got, want):
+            assert a.shape == b.shape
+            assert_close(a, b, **TOLERANCE[dtype])
+        together = [sum((x * g).sum() for x, g in zip(out, scalars)) for out in (got, want)]
+        for leaf in (sigmas, values):
+            g_got, g_want = (grad(loss, leaf, torch.ones_like(loss)) for loss in together)
+            assert_close(g_got, g_want, **TOLERANCE[dtype])
+            assert leaf.grad is None
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -55,51 +76,52 @@ def test_many_channels_match_reference(n_channels, device):
 
 def check_composite(n_channels, counts, dtype, device):
     rays, _, weights, values = make_case(counts, n_channels, dtype, device)
-    args = weights, values, rays.t_starts, rays.t_ends, rays.packed_info
-    got, want = composite(*args), reference.composite(*args)
-    scalars = [torch.randn_like(x) for x in (want.values, want.opacity, want.depth)]
-    for a, b in zip((got.values, got.opacity, got.depth), (want.values, want.opacity, want.depth)):
-        assert a.shape == b.shape
-        assert_close(a, b, **TOLERANCE[dtype])
-    together = [
-        sum((x * g).sum() for x, g in zip((out.values, out.opacity, out.depth), scalars)) for out in (got, want)
-    ]
+    got, want = (twin(weights, values, rays.packed_info) for twin in (composite, reference.composite))
+    assert got.shape == want.shape
+    assert_close(got, want, **TOLERANCE[dtype])
+    if not n_channels:
+        assert not got.requires_grad
+        return
+    g = torch.randn_like(want)
     for leaf in (weights, values):
-        g_got, g_want = (grad(loss, leaf, torch.ones_like(loss)) for loss in together)
-        assert_close(g_got, g_want, **TOLERANCE[dtype])
+        assert_close(grad(got, leaf, g), grad(want, leaf, g), **TOLERANCE[dtype])
         assert leaf.grad is None
 
 
-@pytest.mark.parametrize("name", ["values", "opacity", "depth"])
+@pytest.mark.parametrize("name", ["weights", "values", "opacity", "depth"])
 def test_gradient_of_one_output_only(name, device):
-    rays, _, weights, values = make_case([3, 0, 5], 2, torch.float64, device)
-    args = weights, values, rays.t_starts, rays.t_ends, rays.packed_info
-    got, want = (getattr(twin(*args), name) for twin in (composite, reference.composite))
+    rays, sigmas, _, values = make_case([3, 0, 5], 2, torch.float64, device)
+    args = rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info
+    got, want = (getattr(twin(*args), name) for twin in (volume_render, reference.volume_render))
     g = torch.randn_like(want)
-    for leaf in (weights, values):
+    for leaf in (sigmas, values):
         assert_close(grad(got, leaf, g), grad(want, leaf, g), **TOLERANCE[torch.float64])
 
 
 def test_gradient_of_one_input_only(device):
-    rays, _, weights, values = make_case([3, 0, 5], 2, torch.float32, device)
-    others = rays.t_starts, rays.t_ends, rays.packed_info
-    both = torch.autograd.grad(composite(weights, values, *others).values.sum(), (weights, values))
-    one = composite(weights.detach(), values, *others).values.sum()
-    assert_close(torch.autograd.grad(one, values)[0], both[1])
-    other = composite(weights, values.detach(), *others).values.sum()
-    assert_close(torch.autograd.grad(other, weights)[0], both[0])
+    rays, sigmas, weights, values = make_case([3, 0, 5], 2, torch.float32, device)
+    ends, info = (rays.t_starts, rays.t_ends), rays.packed_info
+    forms = [
+        (weights, lambda weights, values: composite(weights, values, info)),
+        (sigmas, lambda sigmas, values: volume_render(*ends, sigmas, values, info).values),
+    ]
+    for first, form in forms:
+        both = torch.autograd.grad(form(first, values).sum(), (first, values))
+        assert torch.equal(torch.autograd.grad(form(first.detach(), values).sum(), values)[0], both[1])
+        assert torch.equal(torch.autograd.grad(form(first, values.detach()).sum(), first)[0], both[0])
 
 
 @pytest.mark.parametrize("n_channels", [0, 3])
 def test_gradcheck(n_channels, device):
-    rays, sigmas, _, values = make_case([3, 0, 5, 1], n_channels, torch.float64, device)
-    ends = rays.t_starts, rays.t_ends
+    rays, sigmas, weights, values = make_case([3, 0, 5, 1], n_channels, torch.float64, device)
+    ends, info = (rays.t_starts, rays.t_ends), rays.packed_info
 
     def render(sigmas, values):
-        out = composite(render_weights(*ends, sigmas, rays.packed_info), values, *ends, rays.packed_info)
-        return out.values, out.opacity, out.depth
+        return outputs(volume_render(*ends, sigmas, values, info))
 
     assert torch.autograd.gradcheck(render, (sigmas, values))
+    if n_channels:
+        assert torch.autograd.gradcheck(lambda *args: composite(*args, info), (weights, values))
 
 
 def test_by_hand(device):
@@ -110,14 +132,16 @@ def test_by_hand(device):
         torch.tensor([2.0, 4.0, 9.5], device=device),
     )
     rays = torch.tensor([[0, 2], [2, 1]], dtype=torch.int32, device=device)
-    weights = render_weights(t_starts, t_ends, sigmas, rays)
-    # Half of the light passes the first sample, a sixteenth of that the second.
-    assert_close(weights.cpu(), torch.tensor([0.5, 0.46875, 0.0]))
     values = torch.tensor([[1.0, 0.0], [0.0, 2.0], [5.0, 5.0]], device=device)
-    out = composite(weights, values, t_starts, t_ends, rays)
+    out = volume_render(t_starts, t_ends, sigmas, values, rays)
+    # Half of the light passes the first sample, a sixteenth of that the second.
+    assert_close(out.weights.cpu(), torch.tensor([0.5, 0.46875, 0.0]))
     assert_close(out.values.cpu(), torch.tensor([[0.5, 0.9375], [0.0, 0.0]]))
     assert_close(out.opacity.cpu(), torch.tensor([0.96875, 0.0]))
     assert_close(out.depth.cpu(), torch.tensor([0.75 + 3 * 0.46875, 0.0]))
+    assert_close(composite(out.weights, values, rays), out.values)
+    dim = volume_render(t_starts, t_ends, sigmas, values, rays, light=torch.tensor([0.5, 0.0], device=device))
+    assert_close(dim.weights.cpu(), torch.tensor([0.25, 0.234375, 0.0]))
     out.opacity.sum().backward()
     # d opacity / d sigma_i = dt_i * what passes the whole ray: 1/32; an empty sample passes everything.
     assert_close(sigmas.grad.cpu(), torch.tensor([1 / 32, 2 / 32, 0.5]))
@@ -129,24 +153,23 @@ def test_one_huge_ray_among_empty_ones(device):
     rays, sigmas, _, values = make_case(counts, 3, torch.float32, device)
     with torch.no_grad():
         sigmas.mul_(0.05)  # so that light reaches the end
-    args = rays.t_starts, rays.t_ends
-    got = render_weights(*args, sigmas, rays.packed_info)
-    want = reference.render_weights(*(x.double() for x in (*args, sigmas)), rays.packed_info)
-    g = torch.randn_like(got)
-    assert_close(got.double(), want, **TOLERANCE[torch.float32])
-    assert_close(grad(got, sigmas, g), grad(want, sigmas, g.double()), **TOLERANCE[torch.float32])
-    out = composite(got, values, *args, rays.packed_info)
-    assert (out.opacity[:700] == 0).all()
-    assert (out.values[701:] == 0).all()
-    assert_close(out.opacity[700], want.sum().float(), **TOLERANCE[torch.float32])
+    args = rays.t_starts, rays.t_ends, sigmas, values
+    got = volume_render(*args, rays.packed_info)
+    want = reference.volume_render(*(x.double() for x in args), rays.packed_info)
+    g = torch.randn_like(got.weights)
+    assert_close(got.weights.double(), want.weights, **TOLERANCE[torch.float32])
+    assert_close(grad(got.weights, sigmas, g), grad(want.weights, sigmas, g.double()), **TOLERANCE[torch.float32])
+    assert (got.opacity[:700] == 0).all()
+    assert (got.values[701:] == 0).all()
+    assert_close(got.opacity[700], want.opacity[700].float(), **TOLERANCE[torch.float32])
 
 
 def test_opaque_rays(device):
-    rays, sigmas, _, _ = make_case([3, 5, 200], 0, torch.float32, device)
+    rays, sigmas, _, values = make_case([3, 5, 200], 0, torch.float32, device)
     for density in (1e4, 3e38, torch.inf):
         with torch.no_grad():
             sigmas.fill_(density)
-        weights = render_weights(rays.t_starts, rays.t_ends, sigmas, rays.packed_info)
+        weights = volume_render(rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info).weights
         first = rays.packed_info[:, 0].long()
         assert_close(weights[first], torch.ones(3, device=device))
         assert weights.sum() == 3
@@ -164,21 +187,22 @@ def test_properties(counts, density, seed, device):
     rays, sigmas, _, values = make_case(counts, 3, torch.float32, device)
     sigmas = sigmas.detach() * density
     ends, info = (rays.t_starts, rays.t_ends), rays.packed_info
-    weights = render_weights(*ends, sigmas, info)
-    assert (weights >= 0).all()
-    out = composite(weights, values, *ends, info)
+    out = volume_render(*ends, sigmas, values, info)
+    assert (out.weights >= 0).all()
     assert (out.opacity <= 1 + 1e-5).all()
-    order = torch.randperm(len(counts)).to(device)
-    assert torch.equal(render_weights(*ends, sigmas, info[order]), weights)
-    permuted = composite(weights, values, *ends, info[order])
-    assert torch.equal(permuted.values, out.values[order])
-    assert torch.equal(permuted.depth, out.depth[order])
+    assert_close(composite(out.weights, values, info), out.values, **TOLERANCE[torch.float32])
     # Opacity and depth are channels like any other, and more density never lets more light through.
     middle = (rays.t_starts + rays.t_ends) / 2
-    more = composite(weights, torch.stack([torch.ones_like(middle), middle], 1), *ends, info).values
+    more = composite(out.weights, torch.stack([torch.ones_like(middle), middle], 1), info)
     assert_close(more, torch.stack([out.opacity, out.depth], 1), **TOLERANCE[torch.float32])
-    thicker = render_weights(*ends, sigmas * 2, info)
-    assert (composite(thicker, values, *ends, info).opacity >= out.opacity - 1e-5).all()
+    assert (volume_render(*ends, sigmas * 2, values, info).opacity >= out.opacity - 1e-5).all()
+    # A ray in two pieces: the second gets the light that the first lets through.
+    if len(counts) == 1:
+        half = counts[0] // 2
+        pieces = torch.tensor([[0, half], [half, counts[0] - half]], dtype=torch.int32, device=device)
+        left = torch.stack([out.opacity.new_ones(()), 1 - out.weights[:half].sum()])
+        parts = volume_render(*ends, sigmas, values, pieces, left)
+        assert_close(parts.weights, out.weights, **TOLERANCE[torch.float32])
 
 
 def test_samples_of_no_ray(device):
@@ -187,15 +211,17 @@ def test_samples_of_no_ray(device):
     info = torch.tensor([[1, 3], [6, 4]], dtype=torch.int32, device=device)
     covered = torch.zeros(12, dtype=torch.bool, device=device)
     covered[1:4] = covered[6:10] = True
-    got = render_weights(*ends, sigmas, info)
-    assert (got[covered] > 0).all()
-    assert (got[~covered] == 0).all()
-    g = grad(got, sigmas, torch.ones_like(got))
-    assert (g[covered] != 0).all()
-    assert (g[~covered] == 0).all()
-    out = composite(weights, values, *ends, info)
-    for leaf in (weights, values):
-        g = grad(out.values.sum(), leaf, torch.ones((), device=device))
+    rendering = volume_render(*ends, sigmas, values, info)
+    assert (rendering.weights[covered] > 0).all()
+    assert (rendering.weights[~covered] == 0).all()
+    sums = composite(weights, values, info).sum()
+    for out, leaf in (
+        (rendering.opacity.sum(), sigmas),
+        (rendering.values.sum(), values),
+        (sums, weights),
+        (sums, values),
+    ):
+        g = grad(out, leaf, torch.ones((), device=device))
         assert (g[covered] != 0).all()
         assert (g[~covered] == 0).all()
 
@@ -206,10 +232,10 @@ def test_rays_beyond_the_samples_stay_within_them(device):
     ends = rays.t_starts, rays.t_ends
     wild = [[3, 100], [-7, 2], [2**31 - 1, 5], [1, -4], [-(2**31), 2**31 - 1], [4, 2**31 - 1]]
     info = torch.tensor(wild, dtype=torch.int32, device=device)
-    weights = render_weights(*ends, sigmas, info)
-    out = composite(weights, values, *ends, info)
-    (out.values.sum() + out.depth.sum()).backward()
-    assert torch.isfinite(out.values).all()
+    out = volume_render(*ends, sigmas, values, info)
+    sums = composite(out.weights, values, info)
+    (out.values.sum() + out.depth.sum() + sums.sum()).backward()
+    assert out.values.shape == sums.shape == (len(wild), 2)
 
 
 def test_noncontiguous(device):
@@ -218,24 +244,26 @@ def test_noncontiguous(device):
     far = [noncontiguous(x.detach()).requires_grad_() for x in (sigmas, weights)]
     far.append(values.detach().t().contiguous().t().requires_grad_())
     far_ends, far_info = [noncontiguous(x) for x in ends], noncontiguous(rays.packed_info)
-    got, want = render_weights(*far_ends, far[0], far_info), render_weights(*ends, sigmas, rays.packed_info)
-    assert torch.equal(got, want)
+    got = outputs(volume_render(*far_ends, far[0], far[2], far_info))
+    want = outputs(volume_render(*ends, sigmas, values, rays.packed_info))
+    for a, b in zip(got, want):
+        assert torch.equal(a, b)
     one = torch.ones(1, device=device).expand(8)
-    assert torch.equal(grad(got, far[0], one), grad(want, sigmas, one))
-    got, want = composite(*far[1:], *far_ends, far_info), composite(weights, values, *ends, rays.packed_info)
-    assert torch.equal(got.values, want.values)
+    assert torch.equal(grad(got[0], far[0], one), grad(want[0], sigmas, one))
+    got, want = composite(*far[1:], far_info), composite(weights, values, rays.packed_info)
+    assert torch.equal(got, want)
     g = torch.randn(3, 3, device=device).t()
     for a, b in zip(far[1:], (weights, values)):
-        assert torch.equal(grad(got.values, a, g), grad(want.values, b, g))
+        assert torch.equal(grad(got, a, g), grad(want, b, g))
 
 
 ONE_THREAD = """
 import sys, torch
 from omniseg_kernels import launch
-from omniseg_kernels.compositing import composite, render_weights
+from omniseg_kernels.compositing import composite, volume_render
 launch.init("cpu", threads=1)
 sigmas, values, *ends, info = torch.load(sys.argv[1])
-out = composite(render_weights(*ends, sigmas, info), values, *ends, info)
+out = volume_render(*ends, sigmas, values, info)
 loss = out.values.square().sum() + out.depth.sum()
 torch.save([out.values, *torch.autograd.grad(loss, (sigmas, values))], sys.argv[2])
 """
@@ -246,7 +274,7 @@ def test_results_do_not_depend_on_threads(device, tmp_path):
         pytest.skip("threads of the CPU")
     rays, sigmas, _, values = make_case([1, 0, 7] * 700, 3, torch.float32, device)
     ends, info = (rays.t_starts, rays.t_ends), rays.packed_info
-    out = composite(render_weights(*ends, sigmas, info), values, *ends, info)
+    out = volume_render(*ends, sigmas, values, info)
     loss = out.values.square().sum() + out.depth.sum()
     many = out.values, *torch.autograd.grad(loss, (sigmas, values))
     (tmp_path / "one.py").write_text(ONE_THREAD)
@@ -264,19 +292,23 @@ def test_results_do_not_depend_on_threads(device, tmp_path):
         ({"sigmas": torch.zeros(4).int()}, "sigmas: expected torch.float32 or torch.float64"),
         ({"t_starts": torch.zeros(3)}, r"t_starts: expected shape \(4\), got \(3,\)"),
         ({"t_ends": torch.zeros(4).double()}, "t_ends: expected torch.float32 on .* as sigmas"),
+        ({"values": torch.zeros(5, 3)}, r"values: expected shape \(4, any\), got \(5, 3\)"),
         ({"packed_info": torch.zeros(2, 3).int()}, r"packed_info: expected shape \(any, 2\)"),
         ({"packed_info": torch.zeros(2, 2).long()}, "packed_info: expected torch.int32"),
+        ({"light": torch.zeros(4)}, r"light: expected shape \(2\), got \(4,\)"),
+        ({"light": torch.zeros(2).double()}, "light: expected torch.float32 on .* as sigmas"),
     ],
 )
-def test_wrong_arguments_of_weights(change, message, device):
+def test_wrong_arguments_of_rendering(change, message, device):
     arguments = {
         "t_starts": torch.zeros(4),
         "t_ends": torch.ones(4),
         "sigmas": torch.zeros(4),
+        "values": torch.zeros(4, 3),
         "packed_info": torch.zeros(2, 2, dtype=torch.int32),
     } | change
     with pytest.raises(ValueError, match=message):
-        render_weights(**{name: tensor.to(device) for name, tensor in arguments.items()})
+        volume_render(**{name: tensor.to(device) for name, tensor in arguments.items()})
 
 
 @pytest.mark.parametrize(
@@ -287,7 +319,6 @@ def test_wrong_arguments_of_weights(change, message, device):
         ({"values": torch.zeros(4)}, r"values: expected shape \(4, any\), got \(4,\)"),
         ({"values": torch.zeros(5, 3)}, r"values: expected shape \(4, any\), got \(5, 3\)"),
         ({"values": torch.zeros(4, 3).double()}, "values: expected torch.float32 on .* as weights"),
-        ({"t_starts": torch.zeros(4, 1)}, r"t_starts: expected shape \(4\)"),
         ({"packed_info": torch.zeros(2, 2).long()}, "packed_info: expected torch.int32"),
     ],
 )
@@ -295,8 +326,6 @@ def test_wrong_arguments_of_composite(change, message, device):
     arguments = {
         "weights": torch.zeros(4),
         "values": torch.zeros(4, 3),
-        "t_starts": torch.zeros(4),
-        "t_ends": torch.ones(4),
         "packed_info": torch.zeros(2, 2, dtype=torch.int32),
     } | change
     with pytest.raises(ValueError, match=message):

@@ -172,13 +172,15 @@ def operator_results(device):
 
     rays = make_rays([k % 9 for k in range(1500)], torch.float32, device, generator)
     sigmas, values = random(rays.n_samples).requires_grad_(), random(rays.n_samples, 5).requires_grad_()
-    weights = kernels.render_weights(rays.t_starts, rays.t_ends, sigmas, rays.packed_info)
-    leaf = weights.detach().requires_grad_()
-    out = kernels.composite(leaf, values, rays.t_starts, rays.t_ends, rays.packed_info)
+    out = kernels.volume_render(rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info)
+    leaf = out.weights.detach().requires_grad_()
+    summed = kernels.composite(leaf, values, rays.packed_info)
     loss = kernels.distortion_loss(leaf, rays.t_starts, rays.t_ends, rays.packed_info)
-    found |= {"weights": weights, "rendered": out.values, "opacity": out.opacity, "depth": out.depth}
-    found |= {"loss": loss} | gradients("weights", weights, sigmas) | gradients("loss", loss, leaf)
-    found |= gradients("rendered", torch.cat([out.values, out.depth[:, None]], 1), leaf, values)
+    found |= {"weights": out.weights, "rendered": out.values, "opacity": out.opacity, "depth": out.depth}
+    found |= (
+        {"loss": loss, "summed": summed} | gradients("loss", loss, leaf) | gradients("summed", summed, leaf, values)
+    )
+    found |= gradients("rendered", torch.cat([out.values, out.depth[:, None]], 1), sigmas, values)
     return {name: value.detach() for name, value in found.items()}
 
 

@@ -226,10 +226,10 @@ def test_visible_samples_are_those_that_weigh_enough(device):
     assert (total <= opacity + 1e-5).all()
     assert (opacity - total)[counts > 0].max() < 0.4, "only light samples are left out"
     assert (seen.positions.norm(dim=1) < RADIUS).all()
-    middle = 0.5 * (seen.t_starts + seen.t_ends)
-    assert_close(seen.positions, rays_o[ray] + middle[:, None] * rays_d[ray], **TOLERANCE[torch.float32])
+    distance = ((seen.positions - rays_o[ray]) * rays_d[ray]).sum(1)
+    assert_close(seen.positions, rays_o[ray] + distance[:, None] * rays_d[ray], **TOLERANCE[torch.float32])
     later = (ray[1:] == ray[:-1]).nonzero()[:, 0]
-    assert (seen.t_starts[1:][later] >= seen.t_starts[:-1][later]).all(), "front to back"
+    assert (distance[1:][later] > distance[:-1][later]).all(), "front to back"
 
 
 def test_selected_samples_are_those_of_the_rays(device):
