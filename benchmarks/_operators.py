@@ -295,19 +295,27 @@ def broadcast_case(step: StepInputs, channels: int = 16) -> Case:
     )
 
 
-def cases(size: Size, device: torch.device, compiled: bool) -> list[Callable[[], Case]]:
+@dataclass(frozen=True)
+class Row:
+    """An operator at one size; `make` takes the inputs of a step and whether torch.compile competes."""
+
+    operator: str
+    make: Callable[[StepInputs, bool], Case]
+
+
+def rows(size: Size) -> list[Row]:
     """One line a row of the table; a new operator is one more."""
-    step = StepInputs.make(size, device)
     small, large = min(17, size.log2_table_limit), min(19, size.log2_table_limit)
+    float32, bfloat16 = torch.float32, torch.bfloat16
     return [
-        lambda: hash_encoding_case(step, small, 1024, torch.float32, compiled),
-        lambda: hash_encoding_case(step, small, 1024, torch.bfloat16, compiled),
-        lambda: hash_encoding_case(step, large, 4096, torch.float32, compiled),
-        lambda: compositing_case(step, 3),
-        lambda: compositing_case(step, 16),
-        lambda: marching_case(step),
-        lambda: distortion_case(step),
-        lambda: spherical_harmonics_case(step),
-        lambda: occupancy_case(step),
-        lambda: broadcast_case(step),
+        Row("hash_encoding", lambda step, compiled: hash_encoding_case(step, small, 1024, float32, compiled)),
+        Row("hash_encoding", lambda step, compiled: hash_encoding_case(step, small, 1024, bfloat16, compiled)),
+        Row("hash_encoding", lambda step, compiled: hash_encoding_case(step, large, 4096, float32, compiled)),
+        Row("compositing", lambda step, _: compositing_case(step, 3)),
+        Row("compositing", lambda step, _: compositing_case(step, 16)),
+        Row("marching", lambda step, _: marching_case(step)),
+        Row("distortion", lambda step, _: distortion_case(step)),
+        Row("spherical_harmonics", lambda step, _: spherical_harmonics_case(step)),
+        Row("occupancy", lambda step, _: occupancy_case(step)),
+        Row("broadcast", lambda step, _: broadcast_case(step)),
     ]

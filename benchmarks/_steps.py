@@ -221,8 +221,8 @@ def _check_alike(trainer: RadianceTrainer, contexts: dict[str, Callable]) -> Non
 def _marched(trainer: FeatureTrainer) -> float:
     """Samples that the rays of a step of stage 2 have when they are marched to the end."""
     config, counts = trainer.config.feature_training, []
-    for _ in range(4):
-        batch = trainer.sampler.sample(config.rays_per_step)
+    for view in range(min(4, len(trainer.sampler.patches))):
+        batch = trainer.sampler.sample(view, config.rays_per_step)
         rays_o, rays_d = trainer.sampler.rays(batch.view, batch.pixels)
         renderer = trainer.renderer
         spans = renderer._spans(rays_o, rays_d)

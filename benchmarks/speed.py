@@ -26,7 +26,7 @@ from _ceilings import Ceilings
 from _growth import growth
 from _growth import lines as growth_lines
 from _lifting import lifting
-from _operators import OURS, QUICK, Case, Size, cases
+from _operators import OURS, QUICK, Case, Row, Size, StepInputs, rows
 from _plot import plot
 from _steps import Capture, psnr_over_time, steps
 from _timing import ROOT, Spread, compare, save, surroundings
@@ -185,6 +185,31 @@ def main() -> None:
         print(f"written: {out}" + (f", {out.with_suffix('.png').name}" if drawn else "; no plot without matplotlib"))
 
 
+def _choose(names: Sequence[str], size: Size) -> list[Row]:
+    """Operators with one of these in their names, or all of them.
+
+    Raises:
+        InputError: a name is in none.
+    """
+    every = rows(size)
+    known = sorted({row.operator for row in every})
+    for name in names:
+        if not any(name in operator for operator in known):
+            raise InputError(f"--only {name}: no such part or operator; choose from {', '.join((*PARTS, *known))}")
+    return [row for row in every if not names or any(name in row.operator for name in names)]
+
+
+def _operators(chosen: list[Row], size: Size, device: torch.device, rounds: int, compiled: bool, quick: bool) -> dict:
+    ceilings, measured = Ceilings.measure(device, quick), []
+    print(*ceilings.lines(), sep="\n")
+    print("nanoseconds per item, median (quartiles): forward, backward; million items a second; ratio", flush=True)
+    step = StepInputs.make(size, device)
+    for row in chosen:
+        measured.append(measure(check(row.make(step, compiled)), rounds, ceilings))
+        print(table(measured[-1]), flush=True)
+    return {"ceilings": asdict(ceilings), "rows": measured}
+
+
 def run(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     """Measure what was asked for, part by part, printing as it goes.
 
@@ -193,21 +218,13 @@ def run(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     """
     quick, rounds = options.quick, 2 if options.quick else max(options.rounds, 1)
     compiled = not (quick or options.no_compile)
+    size = QUICK if quick else Size()
     operators = [name for name in options.only if name not in PARTS]
+    chosen = _choose(operators, size)
     parts = {*options.only, *(["operators"] if operators else [])} if options.only else set(_DEFAULT)
     yield {"surroundings": surroundings(), "quick": quick, "rounds": rounds}
     if "operators" in parts:
-        ceilings, rows = Ceilings.measure(device, quick), []
-        print(*ceilings.lines(), sep="\n")
-        print("nanoseconds per item, median (quartiles): forward, backward; million items a second; ratio", flush=True)
-        for make in cases(QUICK if quick else Size(), device, compiled):
-            case = make()
-            if not operators or any(name in case.name for name in operators):
-                rows.append(measure(check(case), rounds, ceilings))
-                print(table(rows[-1]), flush=True)
-        if not rows:
-            raise InputError(f"--only {' '.join(operators)}: no such part or operator")
-        yield {"ceilings": asdict(ceilings), "rows": rows}
+        yield _operators(chosen, size, device, rounds, compiled, quick)
     capture = _capture(options, device) if {"steps", "growth", "psnr"} & parts else None
     if capture is not None and "steps" in parts:
         measured = steps(capture, 2 if quick else 300, 2 if quick else 4 * rounds, compiled, quick)

@@ -43,39 +43,44 @@ class Clusters:
     kept: (k,) int64, the sampled pixels that lie in one of them.
     anchors: (k,) int64 cluster of each of these, in [0, n_clusters).
     correlation: (n_clusters, n_clusters) uint8, masks that two clusters share.
+    most_related: the largest number of clusters that one shares a mask with, itself included.
     """
 
     kept: Tensor
     anchors: Tensor
     correlation: Tensor
+    most_related: int
 
     @classmethod
     def of(cls, patches: Tensor, correlation: Tensor, min_pixels: int) -> "Clusters":
-        """Find them.
+        """Find them; the host waits for the device once, for all numbers that it needs.
 
         Args:
             patches: (n,) integer patch of each sampled pixel.
             correlation: (n_patches, n_patches) uint8.
-            min_pixels: a patch with fewer of the pixels is left out.
+            min_pixels: a patch with fewer of the pixels is left out, at least 1.
         """
-        counts = torch.bincount(patches.long(), minlength=len(correlation))
-        present = (counts >= min_pixels).nonzero()[:, 0]
-        number = torch.full_like(counts, -1)
-        number[present] = torch.arange(len(present), device=present.device)
-        anchors = number[patches.long()]
-        kept = (anchors >= 0).nonzero()[:, 0]
-        return cls(kept, anchors[kept], correlation[present][:, present])
+        patches, n_patches = patches.long(), len(correlation)
+        counts = torch.zeros(n_patches, dtype=torch.int64, device=patches.device)
+        enough = counts.index_add_(0, patches, torch.ones_like(patches)) >= min_pixels
+        kept = enough[patches]
+        # Places of what is kept come first, in their order; how many there are is cut off when it is known.
+        present = enough.int().argsort(descending=True, stable=True)[: len(patches) // min_pixels]
+        correlation = correlation[present][:, present]
+        related = ((correlation > 0) & enough[present]).sum(1) * enough[present]
+        most_related = related.max() if len(related) else kept.sum()
+        n_clusters, n_kept, most_related = torch.stack([enough.sum(), kept.sum(), most_related]).tolist()
+        chosen = kept.int().argsort(descending=True, stable=True)[:n_kept]
+        anchors = (enough.cumsum(0) - 1)[patches[chosen]]
+        return cls(chosen, anchors, correlation[:n_clusters, :n_clusters], most_related)
 
 
-def hierarchical_contrastive(
-    features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float, form: Form = "raised"
-) -> Tensor:
+def hierarchical_contrastive(features: Tensor, clusters: Clusters, divisor: float, form: Form = "raised") -> Tensor:
     """Sum over pixels of the hierarchical contrastive loss; differentiable in `features`, through the centres too.
 
     Args:
-        features: (n, dim) float32 or float64.
-        anchors: (n,) int64 cluster of each pixel; every cluster has one.
-        correlation: (n_clusters, n_clusters) uint8, masks that two clusters share.
+        features: (k, dim) float32 or float64, of the pixels that are kept.
+        clusters: of these pixels; every cluster has one.
         divisor: a level counts this many times less than the one before.
         form: what a cluster costs, see above.
     Returns:
@@ -83,15 +88,16 @@ def hierarchical_contrastive(
     """
     if not len(features):
         return features.sum()
-    counts = torch.bincount(anchors, minlength=len(correlation)).to(features.dtype)
+    anchors, correlation = clusters.anchors, clusters.correlation
+    counts = features.new_zeros(len(correlation)).index_add(0, anchors, features.new_ones(len(anchors)))
     centres = features.new_zeros(len(correlation), features.shape[1]).index_add(0, anchors, features) / counts[:, None]
     temperatures = _temperatures(features.detach(), centres.detach(), anchors, counts)
     logits = features @ (centres / temperatures[:, None]).t()
     if form == "raised":
-        levels = _Levels.of(correlation, torch.ones_like(counts), divisor)
+        levels = _Levels.of(clusters, torch.ones_like(counts), divisor)
         costs = _raised(logits, anchors, levels)
     else:
-        levels = _Levels.of(correlation, counts, divisor)
+        levels = _Levels.of(clusters, counts, divisor)
         costs = _ranked(logits + counts.log(), anchors, levels)
     return (costs * levels.weight.index_select(0, anchors)).sum()
 
@@ -124,15 +130,15 @@ class _Levels:
     weight: Tensor
 
     @classmethod
-    def of(cls, correlation: Tensor, masses: Tensor, divisor: float) -> "_Levels":
+    def of(cls, clusters: Clusters, masses: Tensor, divisor: float) -> "_Levels":
         """Levels of clusters that count by their masses (n_clusters,) within a level."""
-        shared = correlation.long()
+        shared = clusters.correlation.long()
         n = len(shared)
         size = shared.new_zeros(n, _VALUES).scatter_add_(1, shared, torch.ones_like(shared))
         as_near = size.flip(1).cumsum(1).flip(1)  # clusters that share at least so many masks
         levels_as_near = (size > 0).flip(1).cumsum(1).flip(1)
         order = shared.argsort(dim=1, descending=True, stable=True)
-        at = shared.gather(1, order)[:, : max(int((shared > 0).sum(1).max()), 1)]
+        at = shared.gather(1, order)[:, : clusters.most_related]
         beyond = as_near.gather(1, at)
         mass = masses.expand(n, n)
         of_level = masses.new_zeros(n, _VALUES).scatter_add_(1, shared, mass).gather(1, at)

@@ -1,5 +1,6 @@
 """Stage 2: lift the masks of all views into one feature field, on a geometry that no longer changes."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,15 +52,15 @@ class FeatureTrainer(Trainer):
     def step(self) -> StepReport:
         """One optimisation step."""
         training = self.config.feature_training
-        batch = self.sampler.sample(training.rays_per_step)
+        # Drawn on the host, which would otherwise wait for the device to learn which view it is.
+        view = np.random.default_rng((self.config.seed, self.progress.step)).integers(len(self.sampler.patches))
+        batch = self.sampler.sample(int(view), training.rays_per_step)
         clusters = Clusters.of(batch.patches, batch.correlation, training.min_pixels)
         # Clusters are of the pixels of all processes: each renders its part, and all make the same loss of the whole.
         pixels = batch.pixels[clusters.kept]
         visible = self._visible(batch.view, pixels[distributed.share().part(len(pixels))])
         features = distributed.gather(self.renderer.composite_features(visible), len(pixels))
-        contrastive = hierarchical_contrastive(
-            features, clusters.anchors, clusters.correlation, training.level_divisor, training.form
-        )
+        contrastive = hierarchical_contrastive(features, clusters, training.level_divisor, training.form)
         loss = training.loss_weight * contrastive + training.norm_weight * norm_penalty(features)
         self.descend(loss)
         n_samples = distributed.count(len(visible.weights))

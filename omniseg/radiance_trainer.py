@@ -17,7 +17,7 @@ from omniseg.losses import depth_error, distortion, opacity_entropy
 from omniseg.rendering import Renderer, TrainingRendering
 from omniseg.trainer import StepReport, Trainer
 
-_GRID_EVERY = 16
+_GRID_EVERY = 32
 _RAMP = 0.15
 """Share of the training over which steps shorten to their length and culling becomes as strict as configured.
 Coarse steps and no culling at first let the colours of many rays settle the rough shape; fine steps from the

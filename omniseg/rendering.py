@@ -90,10 +90,10 @@ class VisibleSamples:
     packed_info: Tensor
 
     def select(self, rays: Tensor) -> "VisibleSamples":
-        """The samples of these rays (n,) int64, in their order."""
+        """The samples of these rays (n,) int64, in their order; the host waits for their number."""
         first, count = self.packed_info[rays].long().unbind(1)
-        start = count.cumsum(0) - count
-        index = torch.arange(int(count.sum()), device=rays.device) + (first - start).repeat_interleave(count)
+        start, n = count.cumsum(0) - count, int(count.sum())
+        index = torch.arange(n, device=rays.device) + (first - start).repeat_interleave(count, output_size=n)
         packed_info = torch.stack([start, count], dim=1).to(torch.int32)
         return VisibleSamples(self.positions[index], self.weights[index], packed_info)
 

@@ -189,22 +189,21 @@ class PatchBatch:
 
 
 class PatchSampler:
-    """Draws a view, then some of its pixels that are in some mask, every one alike, with replacement."""
+    """Draws pixels of a view that are in some mask, every one alike, with replacement."""
 
     def __init__(self, patches: PatchSet, generator: torch.Generator) -> None:
         self.patches, self.generator = patches, generator
         self._offsets = patches.offsets
         self._rays = PixelRays(patches.cameras, self._offsets)
 
-    def sample(self, n: int) -> PatchBatch:
-        """Draw `n` pixels of one view."""
+    def sample(self, view: int, n: int) -> PatchBatch:
+        """Draw `n` pixels of a view."""
         device = self.generator.device
-        view = int(torch.randint(len(self.patches), (1,), generator=self.generator, device=device))
         patches = self.patches.views[view].to(device)
-        drawn = torch.multinomial(patches.areas.double(), n, replacement=True, generator=self.generator)
-        within = torch.rand(n, generator=self.generator, device=device).double() * patches.areas[drawn]
-        pixels = patches.pixels(patches.starts[drawn] + within.long())
-        return PatchBatch(view, pixels, drawn, patches.correlation)
+        random = torch.rand(n, generator=self.generator, device=device, dtype=torch.float64)
+        place = (random * patches.ends[-1]).long()
+        drawn = torch.searchsorted(patches.starts, place, right=True) - 1
+        return PatchBatch(view, patches.pixels(place), drawn, patches.correlation)
 
     def rays(self, view: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Origins and unit directions (n, 3), scene coordinates, of pixels (n,) of a view."""

@@ -87,4 +87,7 @@ def test_quality_over_time(tmp_path, request):
 def test_an_unknown_part_is_refused():
     done = run_python("benchmarks/speed.py", "--quick", "--only", "nothing")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1] == "error: --only nothing: no such part or operator"
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: --only nothing: no such part or operator; choose from operators, steps, ")
+    assert "hash_encoding" in last
+    assert not done.stdout, "nothing is measured before"

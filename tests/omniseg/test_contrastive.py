@@ -32,9 +32,10 @@ def random_case(seed: int, n: int, n_clusters: int, n_masks: int, dtype=torch.fl
 def test_equals_the_loops(device, form, seed, n, n_clusters, n_masks, divisor):
     features, anchors, correlation = (x.to(device) for x in random_case(seed, n, n_clusters, n_masks))
     losses, grads = [], []
-    for loss in (hierarchical_contrastive, looped_contrastive):
+    clusters = Clusters.of(anchors, correlation, 1)
+    for loss, compared in ((hierarchical_contrastive, (clusters,)), (looped_contrastive, (anchors, correlation))):
         leaf = features.clone().requires_grad_()
-        value = loss(leaf, anchors, correlation, divisor, form)
+        value = loss(leaf, *compared, divisor, form)
         losses.append(value.detach())
         grads.append(torch.autograd.grad(value, leaf)[0])
     assert_close(*losses, **TOLERANCE[torch.float64])
@@ -46,8 +47,10 @@ def test_gradient_in_float32(device, form):
     features, anchors, correlation = (x.to(device) for x in random_case(3, 400, 20, 12))
     leaf = features.requires_grad_()
     single = features.detach().float().requires_grad_()
-    want = torch.autograd.grad(hierarchical_contrastive(leaf, anchors, correlation, 2.0, form), leaf)[0]
-    got = torch.autograd.grad(hierarchical_contrastive(single, anchors, correlation, 2.0, form), single)[0]
+    want = torch.autograd.grad(hierarchical_contrastive(leaf, Clusters.of(anchors, correlation, 1), 2.0, form), leaf)[0]
+    got = torch.autograd.grad(
+        hierarchical_contrastive(single, Clusters.of(anchors, correlation, 1), 2.0, form), single
+    )[0]
     assert_close(got.double(), want, rtol=1e-3, atol=1e-4)  # thousands of terms are summed
 
 
@@ -68,7 +71,7 @@ def test_by_hand(device):
         (equal, "raised", (near + far) / 2),
         (equal, "ranked", 0.0),
     ):
-        loss = hierarchical_contrastive(features, anchors, correlation, 4.0, form)
+        loss = hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 4.0, form)
         assert float(loss) == pytest.approx(4 * want, abs=1e-9), (correlation, form)
 
 
@@ -85,7 +88,7 @@ def test_a_farther_level_is_raised_to_the_nearer(device):
     other = torch.maximum(costs[torch.arange(3), 1 - anchors], own)
     want = float((own + other / 2).sum())
     assert (costs[torch.arange(3), 1 - anchors] < own).any()
-    assert float(hierarchical_contrastive(features, anchors, correlation, 2.0)) == pytest.approx(want)
+    assert float(hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 2.0)) == pytest.approx(want)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -95,7 +98,9 @@ def test_nothing_to_compare(device, form, n):
     features = torch.randn(n, 3, device=device, requires_grad=True)
     anchors = torch.zeros(n, dtype=torch.int64, device=device)
     correlation = torch.ones(min(n, 1), min(n, 1), dtype=torch.uint8, device=device)
-    loss = hierarchical_contrastive(features, anchors, correlation, 2.0, form) + norm_penalty(features) * 0
+    loss = (
+        hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 2.0, form) + norm_penalty(features) * 0
+    )
     (grad,) = torch.autograd.grad(loss, features)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert grad.abs().sum() < 1e-6
@@ -105,7 +110,7 @@ def test_nothing_to_compare(device, form, n):
 def test_far_apart_features_stay_finite(device, form):
     features, anchors, correlation = (x.to(device) for x in random_case(1, 50, 6, 4, torch.float32))
     leaf = (features * 100).requires_grad_()
-    loss = hierarchical_contrastive(leaf, anchors, correlation, 2.0, form)
+    loss = hierarchical_contrastive(leaf, Clusters.of(anchors, correlation, 1), 2.0, form)
     (grad,) = torch.autograd.grad(loss, leaf)
     assert loss.isfinite()
     assert grad.isfinite().all()
@@ -118,7 +123,19 @@ def test_clusters_are_patches_with_enough_pixels(device):
     assert found.kept.tolist() == [0, 1, 2, 4, 5]
     assert found.anchors.tolist() == [1, 0, 1, 0, 1]
     assert found.correlation.tolist() == [[12, 14], [22, 24]]
-    assert len(Clusters.of(patches, correlation, 4).kept) == 0
+    assert found.most_related == 2
+    for too_many in (4, 8):  # of one patch; of all pixels
+        none = Clusters.of(patches, correlation, too_many)
+        assert (len(none.kept), none.correlation.shape, none.most_related) == (0, (0, 0), 0)
+
+
+def test_most_related_is_of_the_clusters_alone(device):
+    related = torch.eye(6, dtype=torch.uint8, device=device)
+    related[1] = related[:, 1] = 1  # of few pixels: it does not count, nor do those that are related to it
+    related[0, 3] = related[3, 0] = related[0, 5] = related[5, 0] = 1
+    patches = torch.tensor([0, 0, 1, 3, 3, 4, 4, 5, 5], device=device)
+    assert Clusters.of(patches, related, 2).most_related == 3
+    assert Clusters.of(patches, related, 1).most_related == 5
 
 
 def test_norm_penalty_by_hand(device):

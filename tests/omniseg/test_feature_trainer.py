@@ -75,7 +75,7 @@ def test_halves_are_told_apart(make, form, divisor):
 
 def test_rendered_features_come_to_unit_length(make):
     def deviation(weight: float) -> float:
-        trainer = train(make(norm_weight=weight, loss_weight=1e-3), 40)
+        trainer = train(make(norm_weight=weight, loss_weight=1e-3), 80)
         out = trainer.renderer.render_view(trainer.sampler.patches.cameras, 2, colour=False, features=True)
         assert out.features is not None
         return float((out.features.norm(dim=1)[out.opacity > 0.9] - 1).abs().mean())
