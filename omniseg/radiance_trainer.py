@@ -17,7 +17,8 @@ from omniseg.losses import depth_error, distortion, opacity_entropy
 from omniseg.rendering import Renderer, TrainingRendering
 from omniseg.trainer import StepReport, Trainer
 
-_GRID_EVERY = 32
+_GRID_EVERY, _YOUNG_GRID_EVERY, _YOUNG = 32, 16, 256
+"""The grid is looked at every so many steps, and more often in the first `_YOUNG`, while the shape is made out."""
 _RAMP = 0.15
 """Share of the training over which steps shorten to their length and culling becomes as strict as configured.
 Coarse steps and no culling at first let the colours of many rays settle the rough shape; fine steps from the
@@ -68,7 +69,8 @@ class RadianceTrainer(Trainer):
         """One optimisation step."""
         training, progress = self.config.training, self.progress
         ramp = min(self.done / _RAMP, 1.0)
-        if progress.step % _GRID_EVERY == 0 and progress.step:
+        every = _YOUNG_GRID_EVERY if progress.step < _YOUNG else _GRID_EVERY
+        if progress.step % every == 0 and progress.step:
             self.grid.update(self._densities, ramp, self.generator)
         n_rays = progress.n_rays
         # Of all processes, so that they draw the same numbers as one; then this one's rays.
