@@ -5,6 +5,7 @@ The loss is proved equal to the loops first. Everything runs on the CPU, the hie
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import get_args
 
@@ -32,30 +33,27 @@ def random_patches(n_pixels: int, n_patches: int) -> tuple[torch.Tensor, torch.T
     return features, anchors, (members.float() @ members.float().t()).to(torch.uint8)
 
 
-def ours(
-    features: torch.Tensor, anchors: torch.Tensor, correlation: torch.Tensor, divisor: float, form: Form
-) -> torch.Tensor:
-    """The loss of clusters that are known by their pixels."""
-    return hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), divisor, form)
-
-
-def step(loss: Callable, case: tuple[torch.Tensor, ...], form: str) -> tuple[torch.Tensor, torch.Tensor]:
+def step(loss: Callable, features: torch.Tensor, *arguments) -> tuple[torch.Tensor, torch.Tensor]:
     """Value and gradient of a loss."""
-    leaf = case[0].clone().requires_grad_()
-    value = loss(leaf, *case[1:], _DIVISOR, form)
+    leaf = features.clone().requires_grad_()
+    value = loss(leaf, *arguments)
     return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
 def time_loss(n_pixels: int, n_patches: int, rounds: int) -> dict[str, Spread]:
     """Forward and backward of both forms, ours and looped."""
-    case = random_patches(n_pixels, n_patches)
+    features, anchors, correlation = random_patches(n_pixels, n_patches)
+    clusters = Clusters.of(anchors, correlation, 1)
     rivals = {}
     for form in get_args(Form):
-        for name, loss in (("ours", ours), ("loops", looped_contrastive)):
-            rivals[f"{form}, {name}"] = [lambda _, loss=loss, form=form: step(loss, case, form)]
-        got, want = (step(loss, case, form) for loss in (ours, looped_contrastive))
+        forms = {
+            "ours": partial(step, hierarchical_contrastive, features, clusters, _DIVISOR, form),
+            "loops": partial(step, looped_contrastive, features, anchors, correlation, _DIVISOR, form),
+        }
+        got, want = (run() for run in forms.values())
         torch.testing.assert_close(got[0], want[0], rtol=1e-4, atol=0)
         torch.testing.assert_close(got[1], want[1], rtol=1e-2, atol=1e-3)  # of thousands of float32 terms
+        rivals |= {f"{form}, {name}": [lambda _, run=run: run()] for name, run in forms.items()}
     return {name: spreads[0] for name, spreads in compare(rivals, rounds).items()}
 
 

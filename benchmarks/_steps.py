@@ -221,7 +221,8 @@ def _check_alike(trainer: RadianceTrainer, contexts: dict[str, Callable]) -> Non
 def _marched(trainer: FeatureTrainer) -> float:
     """Samples that the rays of a step of stage 2 have when they are marched to the end."""
     config, counts = trainer.config.feature_training, []
-    for view in range(min(4, len(trainer.sampler.patches))):
+    views = len(trainer.sampler.patches)
+    for view in range(0, views, -(-views // 16)):
         batch = trainer.sampler.sample(view, config.rays_per_step)
         rays_o, rays_d = trainer.sampler.rays(batch.view, batch.pixels)
         renderer = trainer.renderer

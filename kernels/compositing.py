@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._packed import extent, gaps
+from ._packed import extent
 from .launch import TI_DTYPE, arch, check_dtype, check_like, check_shape, launch
 
 _MOST_CHANNELS = 32
@@ -60,23 +60,12 @@ def _dot(a, b, real: ti.template(), n_channels: ti.template()):
 
 
 @ti.func
-def _clear(values: ti.template(), packed_info: ti.template(), ray: ti.i32, end: ti.i32):
-    """Set the samples of no ray around this one, of extent up to `end`, to 0."""
-    before, until = gaps(packed_info, ray, values.shape[0])
-    for s in range(before):
-        values[s] = 0
-    for s in range(end, until):
-        values[s] = 0
-
-
-@ti.func
 def _spread(g_out: ti.template(), weights: ti.template(), packed_info: ti.template(), ray: ti.i32, g: ti.template()):
-    """Gradient of the values of a ray, and 0 in the gaps around it."""
+    """Gradient of the values of a ray."""
     start, end = extent(packed_info, ray, weights.shape[0])
     cotangent = g_out[ray]
     for s in range(start, end):
         g[s] = cotangent * weights[s]
-    _clear(g, packed_info, ray, end)
 
 
 @cache
@@ -114,7 +103,6 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
             depth[r] = along * real(0.5)
             if ti.static(n_channels):
                 out[r] = sums
-            _clear(weights, packed_info, r, end)
 
     @ti.kernel
     def backward(
@@ -148,20 +136,10 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
                     behind += g_weight * w
                 for i in range(count):
                     g_sigmas[first + i] = (t_ends[first + i] - t_starts[first + i]) * g[i]
-            _clear(g_sigmas, packed_info, r, end)
             if ti.static(n_channels):
                 _spread(g_out, weights, packed_info, r, g_values)
 
     return forward, backward
-
-
-def _to_be_written(like: Tensor, packed_info: Tensor) -> Tensor:
-    """Space for what a kernel writes at every sample; there is no kernel without rays."""
-    return (
-        torch.empty(like.shape, dtype=like.dtype, device=like.device)
-        if len(packed_info)
-        else like.new_zeros(like.shape)
-    )
 
 
 class _VolumeRender(torch.autograd.Function):
@@ -170,8 +148,8 @@ class _VolumeRender(torch.autograd.Function):
         ctx, t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, packed_info: Tensor, light: Tensor
     ):
         n_rays, n_channels = len(packed_info), values.shape[1]
-        weights, out = _to_be_written(sigmas, packed_info), sigmas.new_empty(n_rays, n_channels)
-        opacity, depth = sigmas.new_empty(n_rays), sigmas.new_empty(n_rays)
+        weights = sigmas.new_zeros(len(sigmas))  # for the samples of no ray (padding), which no kernel visits
+        out, opacity, depth = (sigmas.new_empty(n_rays, *channels) for channels in ((n_channels,), (), ()))
         ctx.kernels = _render_kernels(sigmas.dtype, n_channels, arch())
         if n_rays:
             inputs = (t_starts, t_ends, sigmas, values, packed_info, light)
@@ -184,7 +162,7 @@ class _VolumeRender(torch.autograd.Function):
     def backward(ctx, *cotangents: Tensor):
         inputs = ctx.saved_tensors
         values, packed_info, weights = inputs[2], inputs[3], inputs[5]
-        g_sigmas, g_values = (_to_be_written(like, packed_info) for like in (weights, values))
+        g_sigmas, g_values = weights.new_zeros(weights.shape), weights.new_zeros(values.shape)
         if len(packed_info):
             launch(ctx.kernels[1], (*inputs, *cotangents), (g_sigmas, g_values))
         return None, None, g_sigmas, g_values, None, None
@@ -222,9 +200,9 @@ def volume_render(
         sigmas: (n_samples,) density >= 0, 1 / scene unit, float32 or float64.
         values: (n_samples, n_channels) what to sum, dtype of `sigmas`; n_channels may be 0. The kernel is compiled for
             each number of channels up to 32; those beyond are summed by `composite`.
-        packed_info: (n_rays, 2) int32, first sample and count of each ray, in the order of the samples. Samples
-            between and behind them belong to no ray (padding) and get weight 0 and gradient 0.
-        light: (n_rays,) share of each ray that comes as far as its first sample, T_0; 1 unless given.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples of
+            no ray (padding) get weight 0 and gradient 0.
+        light: (n_rays,) share of each ray that comes as far as its first sample, T_0; 1 unless given. A constant.
     Returns:
         VolumeRendering; a ray without samples is 0 everywhere.
     Raises:
@@ -240,10 +218,11 @@ def volume_render(
         light = sigmas.new_ones(len(packed_info))
     check_shape("light", light, (len(packed_info),))
     check_like("light", light, "sigmas", sigmas)
-    first, beyond = values[:, :_MOST_CHANNELS], values[:, _MOST_CHANNELS:]
+    many = values.shape[1] > _MOST_CHANNELS
+    first = values[:, :_MOST_CHANNELS] if many else values
     weights, out, opacity, depth = _VolumeRender.apply(t_starts, t_ends, sigmas, first, packed_info, light)
-    if beyond.shape[1]:
-        out = torch.cat([out, composite(weights, beyond, packed_info)], dim=1)
+    if many:
+        out = torch.cat([out, composite(weights, values[:, _MOST_CHANNELS:], packed_info)], dim=1)
     return VolumeRendering(weights, out, opacity, depth)
 
 
@@ -268,7 +247,6 @@ def _composite_kernels(dtype: torch.dtype, n_channels: int):
             start, end = extent(packed_info, r, g_weights.shape[0])
             for s in range(start, end):
                 g_weights[s] = _dot(g_out[r], values[s], real, n_channels)
-            _clear(g_weights, packed_info, r, end)
 
     @ti.kernel
     def backward_values(weights: samples, packed_info: rays, g_out: channels, g_values: channels):
@@ -295,11 +273,11 @@ class _Composite(torch.autograd.Function):
         _, backward_weights, backward_values = ctx.kernels
         g_weights = g_values = None
         if ctx.needs_input_grad[0]:
-            g_weights = _to_be_written(weights, packed_info)
+            g_weights = weights.new_zeros(weights.shape)
             if len(packed_info):
                 launch(backward_weights, (values, packed_info, g_out), (g_weights,))
         if ctx.needs_input_grad[1]:
-            g_values = _to_be_written(values, packed_info)
+            g_values = weights.new_zeros(values.shape)
             if len(packed_info):
                 launch(backward_values, (weights, packed_info, g_out), (g_values,))
         return g_weights, g_values, None
@@ -312,8 +290,8 @@ def composite(weights: Tensor, values: Tensor, packed_info: Tensor) -> Tensor:
         weights: (n_samples,) of `volume_render`, float32 or float64.
         values: (n_samples, n_channels) what to sum, dtype of `weights`; n_channels may be 0. The kernel is
             compiled for each number of channels up to 32 and runs once for every 32 of them.
-        packed_info: (n_rays, 2) int32, first sample and count of each ray, in the order of the samples. Samples
-            between and behind them belong to no ray (padding): they are left out and get gradient 0.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples of
+            no ray (padding) get gradient 0.
     Returns:
         (n_rays, n_channels) sums, without any background; 0 for a ray without samples.
     Raises:

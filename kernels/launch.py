@@ -160,7 +160,9 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
     if compiled := _compiled.get(known):
         compiled(args)
         return
-    kernel(*(arg.detach() if isinstance(arg, Tensor) else arg for arg in args))
+    # Taichi compiles another form for what requires grad, and writes its `.grad`.
+    args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
+    kernel(*args)
     if not _debug:  # Taichi's own call also reports what the checks of debug mode find
         _compiled[known] = _Compiled.of(kernel, args)
 

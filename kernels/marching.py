@@ -2,8 +2,8 @@
 
 A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, growing with the distance
 otherwise. A step whose middle lies in an occupied cell becomes a sample; what is empty is crossed in whole
-steps, so that the samples of a ray lie on one sequence of steps, whatever the grid holds. A step longer than
-a cell looks at a coarser cascade, so that it does not jump over what is thin.
+steps, so that the samples of a ray lie on one sequence of steps, to rounding, whatever the grid holds. A step
+longer than a cell looks at a coarser cascade, so that it does not jump over what is thin.
 
 In Morton order the bits of a block of 2^3 cells are a byte and those of 4^3 cells a word of 64 bits: one read tells
 how far the emptiness around a cell reaches.
@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from .launch import check_dtype, check_like, check_shape, launch
-from .occupancy import MAX_RESOLUTION, MIN_RESOLUTION, OccupancyBits, cascade_of, cell_coordinate, morton3
+from .occupancy import MAX_RESOLUTION, OccupancyBits, cascade_of, cell_coordinate, morton3
 
 _MOST_STEPS = 1 << 22
 """A march goes no farther from t = 0 than this many smallest steps: there a float still tells them apart."""
 _NEVER = 1e30
+_MIN_RESOLUTION = 16
+"""So that no block of 4^3 cells straddles the border of the next smaller cascade, at a quarter of the edge."""
 
 _POINTS = ti.types.ndarray(ti.f32, ndim=2)
 _INDICES = ti.types.ndarray(ti.i32, ndim=1)
@@ -164,7 +166,7 @@ def _march(
 
 @cache
 def _kernels(growing: bool):
-    """Counting and writing. Where steps do not grow, each follows from the last by an addition alone."""
+    """Counting and writing. Where steps do not grow, what is empty is crossed by one multiplication."""
 
     @ti.kernel
     def count(
@@ -227,7 +229,7 @@ def march_rays(
         spans: (n_rays, 2) float32 distances where each march starts and ends (t_min, t_max), within the
             outermost cube of the grid; for training, jitter t_min by a random part of a step. A span that is
             empty gives no sample, and neither does a ray or span with what is no finite number.
-        grid: which cells are occupied.
+        grid: which cells are occupied; its resolution is 16 to 256.
         rule: length of a step.
         max_samples: the march of a ray stops after this many samples.
         pad_to: the samples are padded to a multiple of this number with samples of length 0 that belong to
@@ -244,10 +246,10 @@ def march_rays(
     if max_samples < 1 or pad_to < 1:
         raise ValueError(f"max_samples, pad_to: expected >= 1, got {max_samples} and {pad_to}")
     resolution = grid.resolution
-    within = MIN_RESOLUTION <= resolution <= MAX_RESOLUTION and 1 <= grid.cascades <= 16
+    within = _MIN_RESOLUTION <= resolution <= MAX_RESOLUTION and 1 <= grid.cascades <= 16
     if not within or resolution & (resolution - 1):
         raise ValueError(
-            f"grid: expected a resolution that is a power of two in [{MIN_RESOLUTION}, {MAX_RESOLUTION}] "
+            f"grid: expected a resolution that is a power of two in [{_MIN_RESOLUTION}, {MAX_RESOLUTION}] "
             f"and 1 to 16 cascades, got {resolution} and {grid.cascades}"
         )
     check_dtype("grid.bits", grid.bits, torch.uint8)
@@ -255,7 +257,8 @@ def march_rays(
     n_rays, device = len(rays_o), rays_o.device
     packed_info = torch.zeros(n_rays, 2, dtype=torch.int32, device=device)
     t = torch.empty(2, n_rays, device=device)  # of the first sample; where the march stopped
-    blocks = grid.bits.contiguous().view(torch.int64)
+    bits = grid.bits.contiguous()
+    blocks = (bits.clone() if bits.storage_offset() % 8 else bits).view(torch.int64)  # a view wants aligned words
     walk = (blocks, grid.cascades, resolution, rule.min_step, rule.max_step, rule.cone_angle)
     count, write = _kernels(rule.growing)
     n_samples = 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .launch import check_dtype, check_shape, launch
 
-MIN_RESOLUTION, MAX_RESOLUTION = 16, 256
+MAX_RESOLUTION = 256
 INVISIBLE = -1.0
 
 _FLOAT1, _FLOAT2 = (ti.types.ndarray(ti.f32, ndim=n) for n in (1, 2))

@@ -59,20 +59,24 @@ class Clusters:
             patches: (n,) integer patch of each sampled pixel.
             correlation: (n_patches, n_patches) uint8.
             min_pixels: a patch with fewer of the pixels is left out, at least 1.
+        Raises:
+            ValueError: `min_pixels` is less than 1.
         """
+        if min_pixels < 1:
+            raise ValueError(f"min_pixels: expected >= 1, got {min_pixels}")
         patches, n_patches = patches.long(), len(correlation)
         counts = torch.zeros(n_patches, dtype=torch.int64, device=patches.device)
         enough = counts.index_add_(0, patches, torch.ones_like(patches)) >= min_pixels
         kept = enough[patches]
         # Places of what is kept come first, in their order; how many there are is cut off when it is known.
         present = enough.int().argsort(descending=True, stable=True)[: len(patches) // min_pixels]
-        correlation = correlation[present][:, present]
-        related = ((correlation > 0) & enough[present]).sum(1) * enough[present]
+        rows = correlation[present]
+        related = ((rows > 0) & enough).sum(1) * enough[present]
         most_related = related.max() if len(related) else kept.sum()
         n_clusters, n_kept, most_related = torch.stack([enough.sum(), kept.sum(), most_related]).tolist()
         chosen = kept.int().argsort(descending=True, stable=True)[:n_kept]
         anchors = (enough.cumsum(0) - 1)[patches[chosen]]
-        return cls(chosen, anchors, correlation[:n_clusters, :n_clusters], most_related)
+        return cls(chosen, anchors, rows[:n_clusters][:, present[:n_clusters]], most_related)
 
 
 def hierarchical_contrastive(features: Tensor, clusters: Clusters, divisor: float, form: Form = "raised") -> Tensor:

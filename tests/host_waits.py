@@ -6,13 +6,17 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_READS = {"aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.bincount", "aten.equal"}
+_READS = {f"aten.{n}" for n in ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "_unique2")}
 _INDEXES = {"aten.index", "aten.index_put", "aten.index_put_", "aten._index_put_impl_"}
 _TO_THE_HOST = {torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy}
 
 
 class HostWaits(TorchDispatchMode):
-    """While this lasts, `found` counts the operators whose result, or the size of it, the host must know."""
+    """While this lasts, `found` counts the operators whose result, or the size of it, the host must know.
+
+    Not seen: what leaves torch by other ways (`numpy.asarray`, `Tensor.to("cpu")`), and what waits within an operator
+    that is none of these (`torch.allclose`, `Tensor.tensor_split` at a tensor).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +36,7 @@ class HostWaits(TorchDispatchMode):
         name = func._schema.name.replace("::", ".")
         masked = name in _INDEXES and any(x is not None and x.dtype == torch.bool for x in args[1])
         repeats = name == "aten.repeat_interleave" and kwargs.get("output_size") is None
-        if name in _READS or name.startswith("aten.unique") or masked or repeats:
+        if name in _READS or masked or repeats:
             self.found[name] += 1
         return func(*args, **kwargs)
 

@@ -37,14 +37,12 @@ class ViewPatches:
     ends: (n_runs,) int32, for each run, how many pixels of the line there are up to its last.
     shifts: (n_runs,) int32, what to add to a place in the line to get to the pixel.
     starts: (n_patches,) int64 place in the line where each patch begins.
-    areas: (n_patches,) int64 pixels of each patch; 0 of one that is in no mask.
     shared: (n_patches, n_patches) uint8, masks that two patches share; or the same, compressed.
     """
 
     ends: Tensor
     shifts: Tensor
     starts: Tensor
-    areas: Tensor
     shared: Tensor | bytes
 
     @classmethod
@@ -61,7 +59,6 @@ class ViewPatches:
             ends=torch.from_numpy(ends.astype(np.int32)),
             shifts=torch.from_numpy((begins[order] + lengths[order] - ends).astype(np.int32)),
             starts=torch.from_numpy(areas.cumsum() - areas),
-            areas=torch.from_numpy(areas),
             shared=torch.from_numpy(hierarchy.correlation),
         )
 
@@ -75,8 +72,8 @@ class ViewPatches:
         """(n_patches, n_patches) uint8, masks that two patches share."""
         if isinstance(self.shared, Tensor):
             return self.shared
-        n, plain = len(self.areas), bytearray(zlib.decompress(self.shared))
-        return torch.frombuffer(plain, dtype=torch.uint8).view(n, n).to(self.areas.device)
+        n, plain = len(self.starts), bytearray(zlib.decompress(self.shared))
+        return torch.frombuffer(plain, dtype=torch.uint8).view(n, n).to(self.starts.device)
 
     def compressed(self) -> ViewPatches:
         """The same, with the correlation in about a fifth of its bytes."""

@@ -196,6 +196,12 @@ def test_properties(counts, density, seed, device):
     more = composite(out.weights, torch.stack([torch.ones_like(middle), middle], 1), info)
     assert_close(more, torch.stack([out.opacity, out.depth], 1), **TOLERANCE[torch.float32])
     assert (volume_render(*ends, sigmas * 2, values, info).opacity >= out.opacity - 1e-5).all()
+    # Rays in another order, with an empty one in front, whose first sample means nothing.
+    order = torch.randperm(len(counts))
+    other = torch.cat([info.new_zeros(1, 2), info[order.to(device)]])
+    permuted = volume_render(*ends, sigmas, values, other)
+    assert torch.equal(permuted.weights, out.weights)
+    assert torch.equal(permuted.values[1:], out.values[order.to(device)])
     # A ray in two pieces: the second gets the light that the first lets through.
     if len(counts) == 1:
         half = counts[0] // 2

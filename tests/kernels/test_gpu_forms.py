@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import TOLERANCE, grad
-from omniseg_kernels import hash_encoding
+from helpers import RAGGED, TOLERANCE, grad, make_rays
+from omniseg_kernels import compositing, hash_encoding
+from omniseg_kernels.compositing import volume_render
 from omniseg_kernels.hash_encoding import HashLayout, hash_encode
+from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import hash_encoding as reference
 
 
@@ -44,3 +46,29 @@ def test_hash_encoding_in_bfloat16(n, device, monkeypatch):
     assert_close(got, want.to(torch.bfloat16), rtol=1e-2, atol=1e-6)
     g = torch.randn_like(got)
     assert_close(grad(got, table, g), grad(want, table, g.float()), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("n_channels", [0, 3])
+@pytest.mark.parametrize("counts", RAGGED, ids=len)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_compositing(dtype, counts, n_channels, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("test_compositing.py tests this form where it is used")
+    monkeypatch.setattr(compositing, "arch", lambda: "cuda")
+    rays = make_rays(counts, dtype, device)
+    sigmas = (10 * torch.rand(rays.n_samples, dtype=dtype)).requires_grad_()
+    values = torch.randn(rays.n_samples, n_channels, dtype=dtype).requires_grad_()
+    args = rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info
+    got, want = volume_render(*args), compositing_reference.volume_render(*args)
+    losses = []
+    for out in (got, want):
+        assert_close(out.weights, want.weights, **TOLERANCE[dtype])
+        assert_close(out.values, want.values, **TOLERANCE[dtype])
+        losses.append(out.values.square().sum() + (out.depth + out.weights.sum()).sum())
+    for leaf in (sigmas, values):
+        found, right = (
+            torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+            for loss in losses
+        )
+        assert_close(found, right, **TOLERANCE[dtype])

@@ -75,6 +75,20 @@ def test_a_leaf_keeps_its_grad(device):
     assert_close(source.grad, torch.ones_like(source))
 
 
+def test_a_leaf_asks_for_no_other_compilation(device):
+    @ti.kernel
+    def double(source: _VECTOR, target: _VECTOR):
+        for n in range(source.shape[0]):
+            target[n] = 2 * source[n]
+
+    target = torch.empty(7, device=device)
+    for needs_grad in (True, False, True):
+        source = torch.ones(7, device=device, requires_grad=needs_grad)
+        launch(double, (source,), (target,))
+        assert source.grad is None
+    assert len(double._primal.compiled_kernels) == 1
+
+
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [

@@ -241,10 +241,12 @@ def test_one_full_ray_among_empty_ones(device):
 
 def test_noncontiguous(device):
     grid, rays = make_grid(2, 16, device), make_rays(65, 2, device)
-    far = replace(grid, bits=noncontiguous(grid.bits))
-    got, want = march_rays(*(noncontiguous(x) for x in rays), far, FINE), march_rays(*rays, grid, FINE)
-    assert torch.equal(got.t_starts, want.t_starts)
-    assert torch.equal(got.packed_info, want.packed_info)
+    unaligned = torch.cat([grid.bits[:1], grid.bits])[1:]
+    want = march_rays(*rays, grid, FINE)
+    for bits in (noncontiguous(grid.bits), unaligned):
+        got = march_rays(*(noncontiguous(x) for x in rays), replace(grid, bits=bits), FINE)
+        assert torch.equal(got.t_starts, want.t_starts)
+        assert torch.equal(got.packed_info, want.packed_info)
 
 
 def test_rays_with_grad_get_none(device):

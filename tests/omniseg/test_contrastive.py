@@ -127,6 +127,8 @@ def test_clusters_are_patches_with_enough_pixels(device):
     for too_many in (4, 8):  # of one patch; of all pixels
         none = Clusters.of(patches, correlation, too_many)
         assert (len(none.kept), none.correlation.shape, none.most_related) == (0, (0, 0), 0)
+    with pytest.raises(ValueError, match="min_pixels: expected >= 1, got 0"):
+        Clusters.of(patches, correlation, 0)
 
 
 def test_most_related_is_of_the_clusters_alone(device):

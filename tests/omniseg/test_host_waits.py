@@ -27,6 +27,7 @@ def test_what_counts_as_a_wait(device):
         lambda: x[x > 1],
         lambda: x.repeat_interleave(x),
         lambda: torch.bincount(x),
+        lambda: x.unique(),
     ):
         assert sum(waits(wait).values()) == 1
     for free in (lambda: x[x], lambda: x.repeat_interleave(x, output_size=3), lambda: x.cumsum(0), lambda: len(x)):
@@ -41,7 +42,7 @@ def test_radiance(device, everything):
         options = {"background": "random", "refine_poses": True, "exposure": True}
         config = replace(config, training=replace(config.training, **losses, **options))
     trainer = RadianceTrainer(config, images)
-    for _ in range(70):  # twice the grid is looked at in between
+    for _ in range(70):  # four times the grid is looked at in between
         assert waits(trainer.step) == {"aten._local_scalar_dense": 1}, "the number of samples"
 
 

@@ -232,6 +232,21 @@ def test_samples_of_a_step_stay_near_the_wanted_number(make):
     assert statistics.mean(settled) == pytest.approx(8192, rel=0.15)
 
 
+def test_the_grid_is_looked_at_more_often_while_it_is_young(make, monkeypatch):
+    trainer, looked = make(steps=1000), []
+    update = trainer.grid.update
+
+    def note(*args):
+        looked.append(trainer.progress.step)
+        update(*args)
+
+    monkeypatch.setattr(trainer.grid, "update", note)
+    for step in (0, 15, 16, 31, 32, 240, 256, 272, 288):
+        trainer.progress.step = step
+        trainer.step()
+    assert looked == [16, 32, 240, 256, 288]
+
+
 def test_depth_supervision_makes_depth_right(make):
     def error(weight: float) -> float:
         trainer = train(make(images=ball_images(depth=True), depth_weight=weight))
