@@ -26,7 +26,8 @@ class KnownField(nn.Module):
 
     def __init__(self, sigma: float, radius: float = math.inf) -> None:
         super().__init__()
-        self.sigma, self.radius, self.asked = nn.Parameter(torch.tensor(float(sigma))), radius, 0
+        self.sigma, self.radius = nn.Parameter(torch.tensor(float(sigma))), radius
+        self.asked = self.coloured = 0
 
     def density(self, positions: Tensor) -> Density:
         self.asked += len(positions)
@@ -34,6 +35,7 @@ class KnownField(nn.Module):
         return Density(torch.where(inside, self.sigma, 0.0), positions)
 
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
+        self.coloured += len(ray_indices)
         return 0.5 + 0.4 * torch.sin(4 * geometry + torch.tensor([0.0, 1.0, 2.0], device=geometry.device))
 
 
@@ -130,6 +132,15 @@ def test_opaque_rays_stop_early(device, monkeypatch):
         asked.append(renderer.field.asked)
     assert asked[0] >= 300 * 195, "the fog is followed to the end"
     assert asked[1] <= 300 * 8
+
+
+def test_what_does_not_count_is_not_coloured(device):
+    renderer, (rays_o, rays_d) = make(device, 50.0, RADIUS), rays(device)
+    look, asked = renderer.render(rays_o, rays_d), renderer.field.asked
+    assert 0 < renderer.field.coloured < asked / 4, "a ball in an empty cube"
+    every = renderer.train(rays_o, rays_d, jitter=torch.zeros(len(rays_o), device=device))
+    assert renderer.field.coloured > asked / 4
+    assert_close(look.rgb, every.rgb.detach(), atol=2e-3, rtol=0)
 
 
 def test_empty_grid_gives_nothing(device):
