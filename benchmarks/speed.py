@@ -150,7 +150,8 @@ def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
     """The capture of the command line, else the sample room, which a first training leaves in scenes/sample."""
     path = options.scene
     if path is None:
-        path = ROOT / ("scenes/benchmark" if options.quick else "scenes/sample")
+        # That of a quick look is no capture: not where quality.py looks for them.
+        path = ROOT / ("build/benchmark" if options.quick else "scenes/sample")
         if not (path / "sam").is_dir():
             few = {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
             make_sample(path, overwrite=True, progress=False, **few)

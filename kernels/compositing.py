@@ -149,7 +149,8 @@ class _VolumeRender(torch.autograd.Function):
     ):
         n_rays, n_channels = len(packed_info), values.shape[1]
         weights = sigmas.new_zeros(len(sigmas))  # for the samples of no ray (padding), which no kernel visits
-        out, opacity, depth = (sigmas.new_empty(n_rays, *channels) for channels in ((n_channels,), (), ()))
+        out = sigmas.new_empty(n_rays, n_channels)
+        opacity, depth = sigmas.new_empty(n_rays), sigmas.new_empty(n_rays)
         ctx.kernels = _render_kernels(sigmas.dtype, n_channels, arch())
         if n_rays:
             inputs = (t_starts, t_ends, sigmas, values, packed_info, light)

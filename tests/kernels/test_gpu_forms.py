@@ -61,14 +61,12 @@ def test_compositing(dtype, counts, n_channels, device, monkeypatch):
     values = torch.randn(rays.n_samples, n_channels, dtype=dtype).requires_grad_()
     args = rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info
     got, want = volume_render(*args), compositing_reference.volume_render(*args)
-    losses = []
+    assert_close(got.weights, want.weights, **TOLERANCE[dtype])
+    assert_close(got.values, want.values, **TOLERANCE[dtype])
+    assert_close(got.depth, want.depth, **TOLERANCE[dtype])
+    gradients = []
     for out in (got, want):
-        assert_close(out.weights, want.weights, **TOLERANCE[dtype])
-        assert_close(out.values, want.values, **TOLERANCE[dtype])
-        losses.append(out.values.square().sum() + (out.depth + out.weights.sum()).sum())
-    for leaf in (sigmas, values):
-        found, right = (
-            torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
-            for loss in losses
-        )
+        loss = out.values.square().sum() + out.depth.sum() + out.weights.square().sum()
+        gradients.append(torch.autograd.grad(loss, (sigmas, values), materialize_grads=True))
+    for found, right in zip(*gradients):
         assert_close(found, right, **TOLERANCE[dtype])
