@@ -16,21 +16,21 @@ from pathlib import Path
 import torch
 
 from _timing import ROOT, Spread, save
-from omniseg import cli
 from omniseg.cameras import Camera, Cameras
-from omniseg.checkpoint import Model, load_model, read_tensors
-from omniseg.data import read_scene
+from omniseg.commands import common, train
+from omniseg.data.formats import read_scene
 from omniseg.data.images import ImageSet, load_images
 from omniseg.data.normalisation import place
 from omniseg.data.splits import split_views
-from omniseg.evaluation import METRICS, photo_and_background
-from omniseg.feature_trainer import FeatureTrainer
-from omniseg.frames import see
-from omniseg.metrics import psnr
-from omniseg.presets import preset
-from omniseg.radiance_trainer import RadianceTrainer
-from omniseg.rendering import Renderer
-from omniseg.sample.capture import make_sample
+from omniseg.evaluation.metrics import psnr
+from omniseg.evaluation.views import photo_and_background
+from omniseg.rendering.renderer import Renderer
+from omniseg.rendering.view import see
+from omniseg.run_folder import METRICS, Model, load_model, read_tensors
+from omniseg.training.features import FeatureTrainer
+from omniseg.training.presets import preset
+from omniseg.training.radiance import RadianceTrainer
+from omniseg_sample_room.capture import make_sample
 from quality import QUICK
 
 RAYS, STEPS, MINUTE = 8192, 20_000, 60.0
@@ -202,15 +202,9 @@ class _Recorder:
 
 def _train(job: Job, *options: object) -> None:
     """What `python apps/train.py` does, in this process, so that its peak memory can be read."""
-    spec = importlib.util.spec_from_file_location("train_command", ROOT / "apps/train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
     before, sys.argv = sys.argv, ["train.py", *map(str, options), "--device", job.device.type]
     try:
-        module.main()
+        train.main()
     finally:
         sys.argv = before
 
@@ -289,10 +283,10 @@ def main() -> None:
     options = parser.parse_args()
     begin, part = time.monotonic(), PARTS[options.part]
     # The other two start the device in a process, or a fixture, of their own.
-    device = torch.device(options.arch) if part in (speed, tests) else cli.start(options.arch)
+    device = torch.device(options.arch) if part in (speed, tests) else common.start(options.arch)
     out = options.folder / f"{options.part}.json"
     part(Job(device, options.folder, options.captures, options.quick, begin, options.limit, out))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -11,7 +11,7 @@ from _steps import Capture
 from _timing import compare
 from omniseg.data.images import ImageSet
 from omniseg.data.rays import RaySampler
-from omniseg.radiance_trainer import RadianceTrainer
+from omniseg.training.radiance import RadianceTrainer
 
 
 def growth(capture: Capture, quick: bool, rounds: int) -> list[dict]:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from _timing import ROOT, Spread, compare
-from omniseg.contrastive import Clusters, Form, hierarchical_contrastive
-from omniseg.data.hierarchy import absorb_covered, build_hierarchy
-from omniseg.data.masks import MaskStack
+from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
+from omniseg.masks.run_length import MaskStack
+from omniseg.training.contrastive import Clusters, Form, hierarchical_contrastive
 
 sys.path.append(str(ROOT / "tests"))  # the definition, which the tests hold the loss against
 looped_contrastive = import_module("looped_contrastive").looped_contrastive

@@ -10,11 +10,11 @@ from torch import Tensor
 
 import _torch_forms as forms
 from _ceilings import Work
-from omniseg_kernels import broadcast, compositing, distortion, hash_encoding, marching, occupancy
+from omniseg_kernels import compositing, distortion, gather, hash_encoding, marching, occupancy
 from omniseg_kernels.ray_aabb import ray_aabb
-from omniseg_kernels.reference import broadcast as broadcast_reference
 from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import distortion as distortion_reference
+from omniseg_kernels.reference import gather as gather_reference
 from omniseg_kernels.reference import hash_encoding as hash_encoding_reference
 from omniseg_kernels.reference import marching as marching_reference
 from omniseg_kernels.reference import occupancy as occupancy_reference
@@ -266,7 +266,7 @@ def occupancy_case(step: StepInputs, cascades: int = 3) -> Case:
     )
 
 
-def broadcast_case(step: StepInputs, channels: int = 16) -> Case:
+def gather_case(step: StepInputs, channels: int = 16) -> Case:
     """Positions of samples, and channels of their rays beside their own, as a colour MLP takes them."""
     samples, device = step.samples, step.positions.device
     rays_o, rays_d, _ = step.rays
@@ -274,7 +274,7 @@ def broadcast_case(step: StepInputs, channels: int = 16) -> Case:
     of_rays = torch.rand(len(rays_o), channels, device=device).bfloat16()
     values = torch.rand(samples.n_samples, channels, device=device).bfloat16().requires_grad_()
 
-    def ours(twin=broadcast) -> tuple[Tensor, ...]:
+    def ours(twin=gather) -> tuple[Tensor, ...]:
         positions = twin.sample_positions(rays_o, rays_d, *ends, ray_indices)
         return positions, twin.append_ray_channels(values, of_rays, ray_indices)
 
@@ -284,11 +284,11 @@ def broadcast_case(step: StepInputs, channels: int = 16) -> Case:
         return torch.addcmul(o, d, middles[:, None]), torch.cat([values, of_rays.index_select(0, ray_indices)], 1)
 
     return Case(
-        name="broadcast",
+        name="gather",
         size=f"positions; {channels} + {channels} channels of bfloat16",
         unit="sample",
         count=samples.n_samples,
-        reference=partial(ours, broadcast_reference),
+        reference=partial(ours, gather_reference),
         forms={OURS: ours, "torch": in_torch},
         work=(Work(12 + 12 + 6 * channels, 7), Work(4 * channels, 0)),
         leaves=(values,),
@@ -317,5 +317,5 @@ def rows(size: Size) -> list[Row]:
         Row("distortion", lambda step, _: distortion_case(step)),
         Row("spherical_harmonics", lambda step, _: spherical_harmonics_case(step)),
         Row("occupancy", lambda step, _: occupancy_case(step)),
-        Row("broadcast", lambda step, _: broadcast_case(step)),
+        Row("gather", lambda step, _: gather_case(step)),
     ]

@@ -17,17 +17,17 @@ import _torch_forms as forms
 from _timing import Spread, compare, wait
 from _torch_step import in_torch
 from omniseg.config import Config
-from omniseg.data import read_scene
+from omniseg.data.formats import read_scene
 from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import place
-from omniseg.data.patches import PatchSet, load_patches
 from omniseg.data.splits import split_views
-from omniseg.evaluation import photo_and_background
-from omniseg.feature_trainer import FeatureTrainer
-from omniseg.metrics import psnr
-from omniseg.presets import preset
-from omniseg.radiance_trainer import RadianceTrainer
-from omniseg.rendering import Renderer
+from omniseg.evaluation.metrics import psnr
+from omniseg.evaluation.views import photo_and_background
+from omniseg.masks.patches import PatchSet, load_patches
+from omniseg.rendering.renderer import Renderer
+from omniseg.training.features import FeatureTrainer
+from omniseg.training.presets import preset
+from omniseg.training.radiance import RadianceTrainer
 
 _SIZES, _QUICK_SIZES = ((200, 150), (800, 800)), ((20, 15),)
 """Pictures that are timed: a preview, and a full frame."""

@@ -48,7 +48,7 @@ def in_torch(encoding: Encoding, layout: HashLayout, device: torch.device, half:
     }
     with (
         patch.multiple("omniseg.fields.radiance", spherical_harmonics=spherical_harmonics, **fields),
-        patch.multiple("omniseg.rendering", **rendering),
+        patch.multiple("omniseg.rendering.renderer", **rendering),
     ):
         yield
 

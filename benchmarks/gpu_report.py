@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from _timing import ROOT, save, surroundings
-from omniseg import cli
+from omniseg.commands import common
 from omniseg.errors import InputError
 
 BUDGET = 480.0
@@ -225,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

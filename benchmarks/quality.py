@@ -20,14 +20,14 @@ from functools import partial
 from pathlib import Path
 
 from _timing import ROOT, save, surroundings
-from omniseg import cli
+from omniseg.commands import common
 from omniseg.config import Config
-from omniseg.data import read_scene
+from omniseg.data.formats import read_scene
 from omniseg.data.images import view_cameras
 from omniseg.data.normalisation import place
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
-from omniseg.evaluation import METRICS
+from omniseg.run_folder import METRICS
 
 SAMPLE = ROOT / "scenes" / "sample"
 PLACES = (ROOT / "scenes", ROOT.parent / "shared" / "data")
@@ -173,7 +173,7 @@ def trained(captures: Sequence[Path], runs: Path, options: Sequence[str]) -> Ite
 def main() -> None:
     """Train and measure every capture; one that fails is told of at the end and costs no other its row."""
     options = parse()
-    device = cli.start(options.device).type
+    device = common.start(options.device).type
     captures = find_captures() if options.captures is None else [path.resolve() for path in options.captures]
     extra = ["--device", device, *(QUICK if options.quick else ())]
     extra += [] if options.seconds is None else ["--seconds", str(options.seconds)]
@@ -198,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -30,9 +30,9 @@ from _operators import OURS, QUICK, Case, Row, Size, StepInputs, rows
 from _plot import plot
 from _steps import Capture, psnr_over_time, steps
 from _timing import ROOT, Spread, compare, save, surroundings
-from omniseg import cli
+from omniseg.commands import common
 from omniseg.errors import InputError
-from omniseg.sample.capture import make_sample
+from omniseg_sample_room.capture import make_sample
 
 PARTS = ("operators", "steps", "growth", "lifting", "psnr")
 _DEFAULT = PARTS[:-1]
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/speed-ARCH.json)")
     options = parser.parse_args()
-    device = cli.start(options.arch)
+    device = common.start(options.arch)
     torch.manual_seed(0)
     whole = not (options.quick or options.only or options.scene)
     out = options.out or (ROOT / f"benchmarks/results/speed-{options.arch}.json" if whole else None)
@@ -242,4 +242,4 @@ def run(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -9,9 +9,9 @@ import os
 # Taichi prints a banner when it is imported; a library has no business on the user's standard output.
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
 
-from .broadcast import append_ray_channels, sample_positions
 from .compositing import VolumeRendering, composite, volume_render
 from .distortion import distortion_loss
+from .gather import append_ray_channels, sample_positions
 from .hash_encoding import HashLayout, hash_encode
 from .launch import Arch, arch, init
 from .marching import RaySamples, StepRule, march_rays

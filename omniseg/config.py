@@ -1,7 +1,7 @@
 """The configuration of a run: frozen dataclasses, one for each thing that takes one.
 
-`omniseg.presets` makes the defaults from the scene and the device; the command line overrides any field by name;
-`config.yaml` in the run folder holds the result. Distances are in scene units (docs/conventions.md).
+`omniseg.training.presets` makes the defaults from the scene and the device; the command line overrides any field by
+name; `config.yaml` in the run folder holds the result. Distances are in scene units (docs/conventions.md).
 """
 
 import math

@@ -1,21 +1,20 @@
 """Commands run inside this process, because starting PyTorch and Taichi again costs seconds."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
 from helpers import ROOT
-from omniseg import cli
+from omniseg.commands import common
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,9 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
-@cache
 def load(name: str) -> ModuleType:
     """A command as a module."""
-    path = next(path for folder in ("apps", "data_tools") if (path := ROOT / folder / f"{name}.py").exists())
-    spec = importlib.util.spec_from_file_location(f"command_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"omniseg.commands.{name}")
 
 
 def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
@@ -62,7 +53,7 @@ def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
     sys.argv = [f"{name}.py", *map(str, arguments), *chosen]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.run(module.main)
+            common.run(module.main)
     except SystemExit as ended:
         status = ended.code
     finally:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from omniseg.cameras import Cameras
-from omniseg.checkpoint import Model, Viewpoints, save_features, save_radiance
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.patches import PatchSet, ViewPatches
-from omniseg.feature_trainer import FeatureTrainer
-from omniseg.radiance_trainer import RadianceTrainer
+from omniseg.masks.patches import PatchSet, ViewPatches
+from omniseg.run_folder import Model, Viewpoints, save_features, save_radiance
+from omniseg.training.features import FeatureTrainer
+from omniseg.training.radiance import RadianceTrainer
 from tiny_scene import SIDE, ball_cameras, ball_config, ball_hierarchy, ball_images, see_ball
 
 NORMALISATION = Normalisation(

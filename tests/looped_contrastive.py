@@ -7,7 +7,7 @@ from torch import Tensor
 def looped_contrastive(
     features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float, form: str = "raised"
 ) -> Tensor:
-    """Sum over pixels; the arguments of `omniseg.contrastive.hierarchical_contrastive`."""
+    """Sum over pixels; the arguments of `omniseg.training.contrastive.hierarchical_contrastive`."""
     total = features.sum() * 0
     clusters = [features[anchors == c] for c in range(len(correlation))]
     centres, temperatures = [], []

@@ -23,7 +23,7 @@ _BETWEEN_DEVICES = ("aten.copy_.default", "aten._to_copy.default")
 _TAKES_CPU_INDICES = ("aten.index.Tensor", "aten.index_put_.default", "aten._index_put_impl_.default")
 _KERNELS = (
     "hash_encoding", "marching", "compositing", "distortion", "spherical_harmonics", "ray_aabb", "occupancy",
-    "visibility", "broadcast",
+    "visibility", "gather",
 )  # fmt: skip
 _tensor, _Generator, _launch = torch.tensor, torch.Generator, launch_module.launch
 
@@ -120,8 +120,11 @@ def _strict_launch(kernel, inputs, outputs) -> None:
 
 
 def install() -> None:
-    """From now on there is a stand-in; `cli.start` chooses it."""
-    from omniseg import checkpoint, cli, everything, trainer
+    """From now on there is a stand-in; `common.start` chooses it."""
+    from omniseg import run_folder as checkpoint
+    from omniseg.commands import common
+    from omniseg.selection import segment_tree as everything
+    from omniseg.training import trainer
 
     launch_module.init("cpu")
     for name in _KERNELS:
@@ -129,7 +132,7 @@ def install() -> None:
         module.launch = _strict_launch
         if hasattr(module, "arch"):
             module.arch = lambda: "cuda"  # the GPU's form of a kernel
-    importlib.import_module("omniseg.fields.occupancy").arch = lambda: DEVICE.type
+    importlib.import_module("omniseg.fields.occupancy_grid").arch = lambda: DEVICE.type
     for name in ("images", "patches"):  # it has no memory of its own to ask for
         importlib.import_module(f"omniseg.data.{name}").fits = lambda *_: True
     read, adam = checkpoint.read_tensors, torch.optim.Adam
@@ -145,7 +148,7 @@ def install() -> None:
     torch.Tensor.new_tensor = lambda self, data, **rest: _tensor(data, dtype=self.dtype, **rest).to(self.device)
     torch.Generator = _StrictGenerator
     torch.optim.Adam = lambda *args, fused, **rest: adam(*args, foreach=False, **rest)
-    cli.start = lambda *_: DEVICE
+    common.start = lambda *_: DEVICE
     _Mode().__enter__()
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Camera, Cameras
-from omniseg.checkpoint import Model, Viewpoints
 from omniseg.config import (
     Config,
     FeatureFieldConfig,
@@ -19,12 +18,13 @@ from omniseg.config import (
     RadianceFieldConfig,
     RadianceTrainingConfig,
 )
-from omniseg.data.hierarchy import MaskHierarchy, build_hierarchy
 from omniseg.data.images import ImageSet
-from omniseg.data.masks import MaskStack
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.patches import PatchSet, ViewPatches
 from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg.masks.hierarchy import MaskHierarchy, build_hierarchy
+from omniseg.masks.patches import PatchSet, ViewPatches
+from omniseg.masks.run_length import MaskStack
+from omniseg.run_folder import Model, Viewpoints
 from omniseg_kernels.hash_encoding import HashLayout
 from scene_files import opengl, orbit
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from omniseg import distributed
-from omniseg.feature_trainer import FeatureTrainer
-from omniseg.radiance_trainer import RadianceTrainer
-from omniseg.rendering import Renderer
-from omniseg.share import Share
-from omniseg.trainer import Trainer
+from omniseg.distributed import Share
+from omniseg.rendering.renderer import Renderer
+from omniseg.training.features import FeatureTrainer
+from omniseg.training.radiance import RadianceTrainer
+from omniseg.training.trainer import Trainer
 from omniseg_kernels import launch
 from tiny_scene import ball_config, ball_images, ball_patches
 

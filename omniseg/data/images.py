@@ -18,11 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import Camera, Cameras, pixel_centres
-from omniseg.data.folders import size_fits
+from omniseg.data.formats.folders import size_fits
+from omniseg.data.image_io import decode, nearest, read_bytes, read_image, same_aspect, shrink
+from omniseg.data.memory import fits, host_array
 from omniseg.data.normalisation import Normalisation
-from omniseg.data.pixels import decode, nearest, read_bytes, read_image, same_aspect, shrink
 from omniseg.data.scene import Scene, View
-from omniseg.data.storage import fits, host_array
 from omniseg.errors import InputError
 
 _LONGEST_SIDE = {"cpu": 400, "cuda": 1600}

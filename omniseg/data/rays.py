@@ -9,7 +9,7 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras, pixel_centres
 from omniseg.data.images import ImageSet
-from omniseg.data.storage import take
+from omniseg.data.memory import take
 
 _TABLE_PIXELS = 2**24
 """Largest table of directions: 200 MB."""

@@ -76,3 +76,28 @@ class Scene:
     points: np.ndarray | None = None
     aabb: np.ndarray | None = None
     extent: float | None = None
+
+
+_FORWARD_DEGREES = 30.0
+_FORWARD_FLATNESS = 0.5
+
+
+def capture_kind(c2w: np.ndarray) -> SceneKind:
+    """Tell "forward" from "unbounded" by the poses (V, 3, 4).
+
+    Forward: nine of ten views look within 30 degrees of the mean direction, and the cameras spread along that
+    direction at most half as far as across it. A single camera is forward.
+    """
+    forward, positions = c2w[:, :, 2], c2w[:, :, 3]
+    mean = forward.mean(0)
+    length = np.linalg.norm(mean)
+    if length < 1e-6:
+        return "unbounded"
+    mean = mean / length
+    if np.quantile(forward @ mean, 0.1) < np.cos(np.radians(_FORWARD_DEGREES)):
+        return "unbounded"
+    offset = positions - positions.mean(0)
+    along = offset @ mean
+    across = np.linalg.norm(offset - along[:, None] * mean, axis=1)
+    flat = np.sqrt((along**2).mean()) <= _FORWARD_FLATNESS * np.sqrt((across**2).mean()) + 1e-9
+    return "forward" if flat else "unbounded"

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from omniseg.config import RadianceFieldConfig
 from omniseg.fields.mlp import MLP, matmul_dtype
-from omniseg_kernels.broadcast import append_ray_channels
+from omniseg_kernels.gather import append_ray_channels
 from omniseg_kernels.hash_encoding import hash_encode
 from omniseg_kernels.spherical_harmonics import spherical_harmonics
 

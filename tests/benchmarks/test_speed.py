@@ -27,7 +27,7 @@ def test_surroundings_and_ceilings(result):
 
 def test_every_operator_is_right_and_timed(result):
     assert {row["operator"] for row in result["rows"]} == {
-        "broadcast",
+        "gather",
         "compositing",
         "distortion",
         "hash_encoding",

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from commands import torchrun
 from helpers import ROOT
 from omniseg import distributed
+from omniseg.distributed import Share
 from omniseg.errors import InputError
-from omniseg.share import Share
 from trained_together import Trained, learned_geometry, train_both
 
 CLOSE = 1e-4
@@ -107,3 +109,15 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r"cannot be reached.*start them with torchrun"):
         distributed.start(Share(0, 0, 2), torch.device("cpu"))
     assert distributed.share() == Share()
+
+
+@given(n=st.integers(0, 100), world_size=st.integers(1, 9))
+def test_parts_cover_everything_once_and_are_alike(n: int, world_size: int):
+    parts = [Share(rank, rank, world_size).part(n) for rank in range(world_size)]
+    assert [k for part in parts for k in range(n)[part]] == list(range(n))
+    sizes = [part.stop - part.start for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_alone_the_part_is_everything():
+    assert Share().part(7) == slice(0, 7)

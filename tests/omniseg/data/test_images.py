@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from omniseg.data import image_io as pixels_module
 from omniseg.data import images as images_module
-from omniseg.data import pixels as pixels_module
-from omniseg.data import read_scene
+from omniseg.data.formats import read_scene
+from omniseg.data.image_io import image_header, read_image, shrink
 from omniseg.data.images import default_downsample, load_images
+from omniseg.data.memory import host_array
 from omniseg.data.normalisation import Normalisation, place
-from omniseg.data.pixels import image_header, read_image, shrink
-from omniseg.data.storage import host_array
 from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniseg.cameras import Camera
-from omniseg.data import read_scene
+from omniseg.cameras.poses import checked_pose, opengl_to_opencv
+from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import Normalisation, place
-from omniseg.data.poses import capture_kind, checked_pose, opengl_to_opencv
-from omniseg.data.scene import Scene, View
+from omniseg.data.scene import Scene, View, capture_kind
 from omniseg.errors import InputError
 from scene_files import look_at, orbit, real_capture, sideways
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from helpers import TOLERANCE
 from omniseg.data import images as images_module
 from omniseg.data import rays as rays_module
-from omniseg.data import read_scene
+from omniseg.data.formats import read_scene
 from omniseg.data.images import load_images
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.rays import RaySampler

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from omniseg.data import read_scene
+from omniseg.data.formats import read_scene
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
 from scene_files import orbit, write_transforms

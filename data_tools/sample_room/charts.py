@@ -1,0 +1,222 @@
+"""Where the sample room keeps its light: charts over the surfaces of all solids.
+
+Each solid carries six charts, one for each side of its local bounding box (an open shell carries six more for
+its inside): a grid of points seen from that side, with the light there. A surface point looks its light up in
+the charts that its normal faces.
+
+"Light" is irradiance / pi: times the colour of the surface it is the radiance that leaves it.
+"""
+
+from dataclasses import dataclass, replace
+
+import taichi as ti
+import torch
+from torch import Tensor
+
+from omniseg_kernels.launch import launch
+from omniseg_sample_room.shapes import (
+    FAR,
+    SHELL,
+    distance,
+    half_extent,
+    hit,
+    normal,
+    parameters,
+    to_world,
+    to_world_direction,
+    vec3,
+)
+from omniseg_sample_room.tracer import (
+    SHELL_SOLIDS,
+    Solids,
+    cell_lists,
+    cell_reals,
+    integer_rows,
+    integers,
+    is_buried,
+    real_rows,
+)
+
+CHARTS = 12
+"""Charts of one solid: six sides, and six for the inside of a shell (empty for the other kinds)."""
+
+LIFT = 2e-3
+"""Metres by which chart points lie above their surface, so that their rays do not hit it."""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Layout of the charts, and where their points lie.
+
+    Attributes:
+        layout: (n_solids * 12, 3) int32: first texel, width, height of each chart.
+        chart_of: (n_texels,) int32, the chart of each texel.
+        places: (n_texels, 6) float32, position just above the surface and normal, room axes, metres.
+        lit: (n_texels,) int32, 0 where the point is covered by another solid, else 1.
+    """
+
+    layout: Tensor
+    chart_of: Tensor
+    places: Tensor
+    lit: Tensor
+
+
+def lay_charts(solids: Solids, texel: float) -> Charts:
+    """Lay the charts over all solids.
+
+    Args:
+        solids: the room.
+        texel: distance of neighbouring points on large surfaces, metres; small solids get finer charts.
+    """
+    device = solids.shapes.device
+    sizes = _chart_sizes(solids, texel)
+    counts = sizes[:, 0] * sizes[:, 1]
+    layout = torch.cat([(counts.cumsum(0) - counts)[:, None], sizes], 1).to(device, torch.int32)
+    chart_of = torch.repeat_interleave(torch.arange(len(sizes)), counts).to(device, torch.int32)
+    places = torch.empty(len(chart_of), 6, device=device)
+    lit = torch.empty(len(chart_of), dtype=torch.int32, device=device)
+    launch(_place, (*solids.tables, layout, chart_of), (places, lit))
+    return Charts(layout, chart_of, places, lit)
+
+
+def _chart_sizes(solids: Solids, texel: float) -> Tensor:
+    """(n_solids * 12, 2) int64 widths and heights of the charts."""
+    edges = 2.0 * solids.shapes[:, 16:19].cpu()
+    step = (edges.amax(1, keepdim=True) / 5.0).clamp(min=texel / 4.0, max=texel)
+    n = torch.ceil(edges / step).long().clamp(3, 512)
+    sides = torch.stack([n[:, [1, 2]], n[:, [2, 0]], n[:, [0, 1]]], 1).repeat_interleave(2, 1)
+    inside = torch.where((solids.info[:, 0].cpu() == SHELL)[:, None, None], sides, 0)
+    for slab in range(SHELL_SOLIDS):  # only their side towards the room is ever seen
+        sides[slab, [side for side in range(6) if side != slab ^ 1]] = 1
+    return torch.cat([sides, inside], 1).reshape(-1, 2)
+
+
+def smooth_light(charts: Charts, light: Tensor, times: int) -> Tensor:
+    """Average (n_texels, 3) light over 3 x 3 neighbours that are not covered, several times."""
+    for _ in range(times):
+        smoothed = torch.empty_like(light)
+        launch(_mean_of_neighbours, (charts.layout, charts.chart_of, charts.lit, light), (smoothed,))
+        light = smoothed
+    return light
+
+
+def fill_light(charts: Charts, light: Tensor) -> Tensor:
+    """Continue (n_texels, 3) light a little under whatever covers a surface: no dark rim shows beside it."""
+    solid = (charts.chart_of // CHARTS).long()
+    lit = charts.lit
+    total = light.new_zeros(len(charts.layout) // CHARTS, 4)
+    total.index_add_(0, solid, torch.cat([light, torch.ones_like(light[:, :1])], 1) * lit[:, None])
+    mean = total[:, :3] / total[:, 3:].clamp(min=1.0)
+    for _ in range(3):
+        smoothed = smooth_light(replace(charts, lit=lit), light, 1)
+        light = torch.where(lit[:, None] > 0, light, smoothed)
+        lit = torch.maximum(lit, (smoothed.sum(1) > 0).to(torch.int32))
+    return torch.where(lit[:, None] > 0, light, mean[solid])
+
+
+@ti.func
+def _on_axis(axis, value):
+    return ti.select(axis == 0, vec3(value, 0, 0), ti.select(axis == 1, vec3(0, value, 0), vec3(0, 0, value)))
+
+
+@ti.kernel
+def _place(
+    shapes: real_rows,
+    info: integer_rows,
+    room: real_rows,
+    cells: cell_lists,
+    items: integers,
+    leap: cell_reals,
+    charts: integer_rows,
+    chart_of: integers,
+    places: real_rows,
+    lit: integers,
+):
+    """Where each chart point lies in the room, its normal, and whether light can reach it at all."""
+    for n in range(chart_of.shape[0]):
+        chart = chart_of[n]
+        solid, side = chart // CHARTS, chart % CHARTS
+        axis, sign = (side % 6) // 2, ti.select(side % 2 == 1, 1.0, -1.0)
+        kind, par, half = info[solid, 0], parameters(shapes, solid), half_extent(shapes, solid)
+        k, width = n - charts[chart, 0], charts[chart, 1]
+        u = 2.0 * (ti.cast(k % width, ti.f32) + 0.5) / ti.cast(width, ti.f32) - 1.0
+        v = 2.0 * (ti.cast(k // width, ti.f32) + 0.5) / ti.cast(charts[chart, 2], ti.f32) - 1.0
+        inward = _on_axis(axis, -sign)
+        p = _on_axis((axis + 1) % 3, u) + _on_axis((axis + 2) % 3, v)
+        if side < 6:  # from outside; the inside of a shell is seen from its axis
+            p -= 1.01 * inward
+        p *= half
+        t = hit(kind, par, half, p, inward, FAR)
+        if t < FAR:
+            p += t * inward
+        up = vec3(0.0)
+        for step in range(4):
+            up = normal(kind, par, p)
+            if t < FAR or step == 3:
+                break
+            p -= distance(kind, par, p) * up  # beyond the outline the nearest point of the surface stands in
+        up = to_world_direction(shapes, solid, up)
+        lifted = to_world(shapes, solid, p) + LIFT * up
+        lit[n] = 0
+        if not is_buried(lifted, solid, shapes, info, room, cells, items):
+            lit[n] = 1
+        for c in ti.static(range(3)):
+            places[n, c] = lifted[c]
+            places[n, 3 + c] = up[c]
+
+
+@ti.kernel
+def _mean_of_neighbours(charts: integer_rows, chart_of: integers, lit: integers, values: real_rows, out: real_rows):
+    """Mean over the 3 x 3 neighbours in the chart that light can reach."""
+    for n in range(chart_of.shape[0]):
+        chart = chart_of[n]
+        first, width, height = charts[chart, 0], charts[chart, 1], charts[chart, 2]
+        i, j = (n - first) % width, (n - first) // width
+        total, count = vec3(0.0), 0.0
+        for k in range(9):
+            x, y = i + k % 3 - 1, j + k // 3 - 1
+            if x >= 0 and x < width and y >= 0 and y < height:
+                m = first + y * width + x
+                if lit[m] == 1:
+                    total += vec3(values[m, 0], values[m, 1], values[m, 2])
+                    count += 1.0
+        for c in ti.static(range(3)):
+            out[n, c] = total[c] / ti.max(count, 1.0)
+
+
+@ti.func
+def light_at(
+    solid,
+    p,
+    n_local,
+    shapes: ti.template(),
+    info: ti.template(),
+    charts: ti.template(),
+    texels: ti.template(),
+):
+    """Light at the local surface point `p` of a solid."""
+    place = 0.5 * p / half_extent(shapes, solid) + 0.5
+    inside = 0
+    if info[solid, 0] == SHELL and n_local.x * p.x + n_local.y * p.y < 0.0:
+        inside = 6
+    value, total = vec3(0.0), 0.0
+    for axis in range(3):
+        facing, s, t = n_local.x, place.y, place.z
+        if axis == 1:
+            facing, s, t = n_local.y, place.z, place.x
+        elif axis == 2:
+            facing, s, t = n_local.z, place.x, place.y
+        weight = facing**4
+        if weight > 0.01:
+            chart = solid * CHARTS + inside + 2 * axis + ti.select(facing > 0.0, 1, 0)
+            first, width, height = charts[chart, 0], charts[chart, 1], charts[chart, 2]
+            x = ti.min(ti.max(s * width - 0.5, 0.0), width - 1.0)
+            y = ti.min(ti.max(t * height - 0.5, 0.0), height - 1.0)
+            i, j = ti.cast(x, ti.i32), ti.cast(y, ti.i32)
+            for k in range(4):
+                a, b = k & 1, k >> 1
+                share = ti.select(a == 1, x - i, 1.0 - x + i) * ti.select(b == 1, y - j, 1.0 - y + j)
+                m = first + ti.min(j + b, height - 1) * width + ti.min(i + a, width - 1)
+                value += weight * share * vec3(texels[m, 0], texels[m, 1], texels[m, 2])
+            total += weight
+    return value / ti.max(total, 1e-6)

@@ -1,0 +1,130 @@
+"""A COLMAP sparse model in memory, and the checks that its binary and its text form share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from omniseg.cameras import Camera, CameraModel
+from omniseg.cameras.poses import checked_pose, quaternion_rotation
+from omniseg.errors import InputError
+
+MODELS = (
+    ("SIMPLE_PINHOLE", "f cx cy"),
+    ("PINHOLE", "fx fy cx cy"),
+    ("SIMPLE_RADIAL", "f cx cy k1"),
+    ("RADIAL", "f cx cy k1 k2"),
+    ("OPENCV", "fx fy cx cy k1 k2 p1 p2"),
+    ("OPENCV_FISHEYE", "fx fy cx cy k1 k2 k3 k4"),
+    ("FULL_OPENCV", "fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6"),
+    ("FOV", "fx fy cx cy omega"),
+    ("SIMPLE_RADIAL_FISHEYE", "f cx cy k1"),
+    ("RADIAL_FISHEYE", "f cx cy k1 k2"),
+    ("THIN_PRISM_FISHEYE", "fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1"),
+)
+"""Name and parameters by COLMAP's model id."""
+
+NEWER_MODELS = (
+    "RAD_TAN_THIN_PRISM_FISHEYE",
+    "SIMPLE_DIVISION",
+    "DIVISION",
+    "SIMPLE_FISHEYE",
+    "FISHEYE",
+    "EUCM",
+    "EQUIRECTANGULAR",
+)
+
+_DISTORTION = {
+    CameraModel.PERSPECTIVE: ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    CameraModel.FISHEYE: ("k1", "k2", "k3", "k4", "p1", "p2", "sx1", "sy1"),
+    CameraModel.FOV: ("omega", *[""] * 7),
+}
+
+_MAX_SIDE = 2**17
+
+
+@dataclass(frozen=True)
+class ColmapImage:
+    """One registered image: its name (path below the image folder), camera id and (3, 4) camera to world."""
+
+    name: str
+    camera_id: int
+    c2w: np.ndarray
+
+
+@dataclass(frozen=True)
+class ColmapPoints:
+    """Positions (n, 3), reprojection errors (n,) in pixels and track lengths (n,) of the sparse points."""
+
+    xyz: np.ndarray
+    error: np.ndarray
+    track: np.ndarray
+
+
+@dataclass(frozen=True)
+class ColmapModel:
+    """A sparse model: cameras by id, registered images in the file's order, points (maybe none)."""
+
+    cameras: dict[int, Camera]
+    images: tuple[ColmapImage, ...]
+    points: ColmapPoints
+
+
+def colmap_camera(model: str, width: int, height: int, values: dict[str, float], where: str) -> Camera:
+    """Make a `Camera` of COLMAP's parameter names (f or fx, fy, cx, cy, then the distortion).
+
+    Raises:
+        InputError: absurd size or numbers, or a model we do not know.
+    """
+    if model not in dict(MODELS):
+        raise InputError(
+            f"{where}: camera model {model} is not supported; run `colmap image_undistorter` and use its output"
+        )
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise InputError(f"{where}: an image size of {width} x {height} cannot be; the file is damaged")
+    kind = CameraModel.PERSPECTIVE
+    if model == "FOV":
+        kind = CameraModel.FOV
+    elif model.endswith("FISHEYE"):
+        kind = CameraModel.FISHEYE
+    fx, fy = (values["f"], values["f"]) if "f" in values else (values["fx"], values["fy"])
+    try:
+        return Camera(
+            width=width,
+            height=height,
+            fx=fx,
+            fy=fy,
+            cx=values["cx"],
+            cy=values["cy"],
+            model=kind,
+            distortion=tuple(values.get(name, 0.0) for name in _DISTORTION[kind]),
+        )
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; the file is damaged or not COLMAP's") from error
+
+
+def colmap_images(path: Path, names: list[str], ids: list[int], poses: list) -> tuple[ColmapImage, ...]:
+    """Make images of names, camera ids and world-to-camera poses qw qx qy qz tx ty tz.
+
+    Raises:
+        InputError: none, a name that is empty, twice or outside of the folder, or a pose that is none.
+    """
+    if not names:
+        raise InputError(f"{path}: holds no registered image; repeat the reconstruction")
+    if "" in names:
+        raise InputError(f"{path}: holds an image without a name; the file is damaged")
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(f"{path}: image {name} leaves the image folder; give a path below it")
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: holds two images of one name; the file is damaged")
+    numbers = np.array(poses, dtype=np.float64)
+    rotation = quaternion_rotation(numbers[:, :4]).transpose(0, 2, 1)
+    position = -rotation @ numbers[:, 4:, None]
+    c2w = np.concatenate([rotation, position], axis=2)
+    return tuple(
+        ColmapImage(name, camera_id, checked_pose(pose, f"{path}: image {name}"))
+        for name, camera_id, pose in zip(names, ids, c2w)
+    )

@@ -1,0 +1,112 @@
+"""Rooms with a box and depth: `transforms_train.json` with `aabb` (OmniSeg3D's Replica, and our sample)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omniseg.data.formats.folders import list_images, read_json
+from omniseg.data.formats.transforms import SPLIT_FILES, Frame, checked_aabb, depth_unit, read_frames, views_of
+from omniseg.data.image_io import read_bytes
+from omniseg.data.scene import Scene, Split
+from omniseg.errors import InputError
+
+LOOKED_FOR = "Replica (transforms_train.json with `aabb`)"
+
+_AXES = {"opencv": True, "opengl": False}
+
+
+def detect(root: Path) -> bool:
+    """Tell whether `root` has a transforms_train.json with a box."""
+    path = root / SPLIT_FILES["train"]
+    # A damaged file is explained by the reader, so it is not parsed here.
+    return path.is_file() and b'"aabb"' in read_bytes(path)
+
+
+def read(root: Path) -> Scene:
+    """Read a room.
+
+    Raises:
+        InputError: a file is damaged, or its images are missing.
+    """
+    path = root / SPLIT_FILES["train"]
+    meta = read_json(path)
+    box = checked_aabb(meta.get("aabb"), path)
+    frames = [f for split, name in SPLIT_FILES.items() for f in _frames(root, root / name, split)]
+    test_given = any(frame.split != "train" for frame in frames)
+    if not test_given:
+        frames = [replace(frame, split=None) for frame in frames]
+    return Scene(root=root, format="replica", kind="replica", views=views_of(root, frames), aabb=box)
+
+
+def _frames(root: Path, path: Path, split: Split) -> list[Frame]:
+    if not path.is_file():
+        return []
+    meta = read_json(path)
+    listed = meta.get("frames")
+    folder = next((root / name for name in ("results/rgb", "rgb") if (root / name).is_dir()), None)
+    if isinstance(listed, list) and listed and folder is not None and not _images_exist(root, listed):
+        return _author_frames(path, meta, folder)
+    frames = read_frames(path, meta, _opencv_axes(meta, listed, path))
+    return [replace(_with_depth(root, frame), split=split) for frame in frames]
+
+
+def _images_exist(root: Path, listed: list[Any]) -> bool:
+    names = [entry.get("file_path") for entry in listed if isinstance(entry, dict)]
+    return any(isinstance(name, str) and (root / name).is_file() for name in names)
+
+
+def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
+    """Whether the file's camera axes are OpenCV's: as `camera_axes` says, else in Replica's own layout."""
+    if "camera_axes" in meta:
+        if meta["camera_axes"] not in _AXES:
+            raise InputError(f"{path}: `camera_axes` is {meta['camera_axes']!r}; expected opencv or opengl")
+        return _AXES[meta["camera_axes"]]
+    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
+    return "depth_path" in first or str(first.get("file_path", "")).startswith("results/")
+
+
+def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Frame]:
+    """OmniSeg3D's own layout: all poses of a path in OpenCV axes, images of some in `results/rgb`.
+
+    An image belongs to the frame whose number its name ends in, or, where names only count the images, to
+    every k-th frame. OmniSeg3D trains on every second image and tests on images 1, 9, 17...; we call the
+    others "val".
+    """
+    images, listed = list_images(folder), meta["frames"]
+    if not images:
+        raise InputError(f"{folder}: holds no images, but {path} holds poses")
+    numbers = [int(match[0]) if (match := re.search(r"\d+(?=\D*$)", name)) else -1 for name in images]
+    # Numbers of frames reach to the end of the path; numbers that only count the images stop early.
+    of_frames = len(set(numbers)) == len(images) and len(listed) // 2 <= max(numbers) < len(listed)
+    if not of_frames:
+        if len(listed) % len(images):
+            raise InputError(
+                f"{folder}: {len(images)} images do not fit the {len(listed)} poses in {path}; "
+                "expected one for each, or for every k-th, or names that end in the number of the pose"
+            )
+        numbers = [i * (len(listed) // len(images)) for i in range(len(images))]
+    entries = []
+    for name, number in zip(images, numbers):
+        entry = listed[number] if isinstance(listed[number], dict) else {}
+        kept = {key: value for key, value in entry.items() if not key.startswith("depth")}
+        entries.append({**kept, "file_path": (folder / name).relative_to(path.parent).as_posix()})
+    axes = "camera_axes" not in meta or _opencv_axes(meta, listed, path)
+    frames = read_frames(path, {**meta, "frames": entries}, opencv_axes=axes)
+    splits: list[Split] = ["test" if i % 8 == 1 else "train" if i % 2 == 0 else "val" for i in range(len(images))]
+    root = path.parent
+    depths = sorted((folder.parent / "depth").glob("*.png"))
+    if len(depths) == len(frames):  # depth0010.png beside frame0010.jpg: names differ, order does not
+        frames = [replace(frame, depth_path=depth, depth_unit=depth_unit(meta)) for frame, depth in zip(frames, depths)]
+    return [replace(_with_depth(root, frame), split=split) for frame, split in zip(frames, splits)]
+
+
+def _with_depth(root: Path, frame: Frame) -> Frame:
+    """Add the depth image of the same name beside the images' folder, where the file names none."""
+    if frame.depth_path is not None or frame.image.parent.name != "rgb":
+        return frame
+    path = frame.image.parent.parent / "depth" / f"{frame.image.stem}.png"
+    return replace(frame, depth_path=path) if path.is_file() else frame

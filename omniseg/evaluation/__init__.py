@@ -1,0 +1,1 @@
+"""Measures of held-out views: image quality and segmentation against labels."""

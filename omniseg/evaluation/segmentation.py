@@ -1,0 +1,260 @@
+"""How well selections of the feature field agree with true labels: click, prompt and recall, level by level.
+
+All three select by a threshold on a score. `best_threshold` is exact: every distinct score is tried.
+
+    click   one click at the pixel of the label farthest from its border, in the view where the label is largest
+    prompt  OmniSeg3D's protocol on Replica: many positive and negative pixels, of the view where the object's own size
+            (sum of squared depths) is largest. The score of a pixel is the 0.95 quantile, over the positive ones, of
+            similarity * exp(-distance / (2 sizes of the object)), less 0.15 times that of the best negative one
+    recall  the share of labels that a click selects well enough in its own view
+
+Segments that nobody clicked for are measured by the one that fits a label best, see `best_matches`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from omniseg.selection.query import similarity
+
+PROMPTS = 64
+"""Most positive, and most negative, pixels of a prompt. OmniSeg3D takes 1024, which costs sixteen times as much."""
+_QUANTILE = 0.95
+_NEGATIVE_SHARE = 0.15
+_DECAY = 0.5
+_RECALLS = (0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """What one view shows, pixel by pixel, rows from the top.
+
+    name: of the view.
+    features: (height * width, dim) float32 of unit length, 0 where nothing is.
+    depth: (height * width,) distance along the ray, scene units.
+    positions: (height * width, 3) what is seen there, scene coordinates.
+    pixel: size of a pixel at distance 1.
+    labels: level -> (height, width) int32 ids, 0 = ignore.
+    """
+
+    name: str
+    features: Tensor
+    depth: Tensor
+    positions: Tensor
+    pixel: float
+    labels: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """One label of one level.
+
+    id: of the label.
+    view: its reference view, where a click was set.
+    pixels: of the label there.
+    clicked: the pixel, row by row from the top left.
+    threshold: of the similarity with it, the best one in that view.
+    click, prompt: IoU averaged over the other views that show the label; None where no other view does.
+    same_view: best IoU of the click in the reference view itself.
+    """
+
+    id: int
+    view: str
+    pixels: int
+    clicked: int
+    threshold: float
+    click: float | None
+    prompt: float | None
+    same_view: float
+
+
+@dataclass(frozen=True)
+class LevelQuality:
+    """One level of labels: means over the labels that could be measured, and each of them.
+
+    everything_miou: of the best match among the segments of everything, where these were measured.
+    """
+
+    click_miou: float
+    prompt_miou: float
+    recall_50: float
+    recall_75: float
+    labels: tuple[LabelQuality, ...]
+    everything_miou: float | None = None
+
+
+def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:
+    """The threshold whose selection `scores >= threshold` has the largest IoU with the truth, and that IoU.
+
+    Args:
+        scores: (n,) float.
+        truth: (n,) bool, with at least one True.
+    """
+    order = scores.argsort(descending=True)
+    ranked = scores[order]
+    hits = truth[order].cumsum(0)
+    iou = hits.double() / (torch.arange(1, len(hits) + 1, device=hits.device) + hits[-1] - hits)
+    last = torch.ones_like(truth)  # of equal scores, all are selected or none
+    last[:-1] = ranked[1:] < ranked[:-1]
+    best = int(torch.where(last, iou, -1.0).argmax())
+    return float(ranked[best]), float(iou[best])
+
+
+def iou(selected: Tensor, truth: Tensor) -> float:
+    """Intersection over union of two bool tensors; 1 where both are empty."""
+    union = int((selected | truth).sum())
+    return int((selected & truth).sum()) / union if union else 1.0
+
+
+def best_matches(labels: np.ndarray, cuts: Sequence[np.ndarray], min_pixels: int) -> dict[int, float]:
+    """IoU of each label of a view with the segment of any cut that fits it best.
+
+    Args:
+        labels: (height, width) integer ids, 0 = ignore.
+        cuts: (height, width) integer ids of the segments of each cut, 0 = none.
+        min_pixels: smaller labels are left out.
+    """
+    areas = dict(zip(*np.unique(labels, return_counts=True)))
+    found = {}
+    for label, area in areas.items():
+        if not label or area < min_pixels:
+            continue
+        inside, best = labels == label, 0.0
+        for ids in cuts:
+            hits, sizes = np.bincount(ids[inside]), np.bincount(ids.reshape(-1))[: ids[inside].max() + 1]
+            best = max(best, float((hits[1:] / (sizes[1:] + area - hits[1:])).max(initial=0.0)))
+        found[int(label)] = best
+    return found
+
+
+def innermost(mask: np.ndarray) -> int:
+    """Index of the pixel of a mask (height, width) bool that is farthest from its border; image borders count."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return int(distance.argmax())
+
+
+def measure_level(
+    views: Sequence[FeatureView],
+    level: str,
+    *,
+    min_pixels: int,
+    prompts: int = PROMPTS,
+    progress: bool = True,
+) -> LevelQuality | None:
+    """Measure every label of one level.
+
+    Args:
+        views: test views; those without this level are passed over.
+        level: name.
+        min_pixels: a label counts in a view where it has at least so many pixels.
+        prompts: most positive, and most negative, pixels of a prompt.
+        progress: show a bar.
+    Returns:
+        None where no label is large enough in any view.
+    """
+    views = [view for view in views if level in view.labels]
+    pixels = {view.name: dict(zip(*np.unique(view.labels[level], return_counts=True))) for view in views}
+    ids = sorted({int(i) for count in pixels.values() for i, n in count.items() if i and n >= min_pixels})
+    found = []
+    for label in tqdm(ids, desc=f"labels of level {level}", unit="label", delay=2, leave=False, disable=not progress):
+        shown = [view for view in views if pixels[view.name].get(label, 0) >= min_pixels]
+        found.append(_measure_label(shown, level, label, prompts))
+    if not found:
+        return None
+    return LevelQuality(
+        click_miou=_mean([q.click for q in found]),
+        prompt_miou=_mean([q.prompt for q in found]),
+        recall_50=float(np.mean([q.same_view >= _RECALLS[0] for q in found])),
+        recall_75=float(np.mean([q.same_view >= _RECALLS[1] for q in found])),
+        labels=tuple(found),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts: int) -> LabelQuality:
+    truths = [torch.from_numpy(view.labels[level].reshape(-1) == label).to(view.depth.device) for view in shown]
+    at = int(np.argmax([int(truth.sum()) for truth in truths]))
+    reference, truth = shown[at], truths[at]
+    clicked = innermost(reference.labels[level] == label)
+    click = reference.features[[clicked]]
+    threshold, same_view = best_threshold(similarity(reference.features, click)[:, 0], truth)
+    ious = [
+        iou(similarity(view.features, click)[:, 0] >= threshold, mask)
+        for n, (view, mask) in enumerate(zip(shown, truths))
+        if n != at
+    ]
+    return LabelQuality(
+        id=label,
+        view=reference.name,
+        pixels=int(truth.sum()),
+        clicked=clicked,
+        threshold=threshold,
+        click=float(np.mean(ious)) if ious else None,
+        prompt=_prompt_iou(shown, truths, prompts),
+        same_view=same_view,
+    )
+
+
+def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts: int) -> float | None:
+    if len(shown) < 2 or not prompts:
+        return None
+    sizes = [view.pixel * float(view.depth[mask].double().norm()) for view, mask in zip(shown, truths)]
+    at = int(np.argmax(sizes))
+    prompt = _Prompt.of(shown[at], truths[at], prompts, _DECAY / max(sizes[at], 1e-9))
+    threshold, _ = best_threshold(prompt.score(shown[at]), truths[at])
+    others = [n for n in range(len(shown)) if n != at]
+    return float(np.mean([iou(prompt.score(shown[n]) >= threshold, truths[n]) for n in others]))
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """Pixels inside and outside of an object in its reference view: features (n, dim) and positions (n, 3) of each,
+    and how fast they lose strength with the distance, 1 / scene unit."""
+
+    inside: tuple[Tensor, Tensor]
+    outside: tuple[Tensor, Tensor]
+    decay: float
+
+    @classmethod
+    def of(cls, view: FeatureView, truth: Tensor, most: int, decay: float) -> _Prompt:
+        def some(mask: Tensor) -> tuple[Tensor, Tensor]:
+            pixels = mask.nonzero()[:, 0]
+            pixels = pixels[:: max(-(-len(pixels) // most), 1)]
+            return view.features[pixels], view.positions[pixels]
+
+        return cls(some(truth), some(~truth), decay)
+
+    def score(self, view: FeatureView) -> Tensor:
+        """Score (n,) of each pixel of a view."""
+        inside = self._strength(view, *self.inside)
+        score = _nth_largest(inside, 1 + int((1 - _QUANTILE) * (len(inside) - 1)))
+        if len(self.outside[0]):
+            score = score - _NEGATIVE_SHARE * self._strength(view, *self.outside).amax(0)
+        return score
+
+    def _strength(self, view: FeatureView, features: Tensor, positions: Tensor) -> Tensor:
+        """Of each prompt at each pixel, (prompts, n)."""
+        squares = positions.square().sum(1)[:, None] + view.positions.square().sum(1)
+        distance = squares.addmm_(positions, view.positions.t(), alpha=-2).clamp_(min=0).sqrt_()
+        return similarity(features, view.features).mul_(distance.mul_(-self.decay).exp_())
+
+
+def _nth_largest(values: Tensor, n: int) -> Tensor:
+    """The n-th largest of each column of (m, k), n small; a running list, since sorting is many times slower."""
+    largest = [torch.full_like(values[0], -torch.inf) for _ in range(n)]
+    for row in values:
+        for place in range(n):
+            largest[place], row = torch.maximum(largest[place], row), torch.minimum(largest[place], row)
+    return largest[-1]

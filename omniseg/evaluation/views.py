@@ -1,0 +1,109 @@
+"""Renders held-out views and says how close they come to the photos."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from omniseg.data.drawing import contact_sheet
+from omniseg.data.image_io import save_image
+from omniseg.data.images import ImageSet
+from omniseg.errors import InputError
+from omniseg.evaluation.metrics import SSIM_WINDOW, psnr, ssim
+from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
+from omniseg.run_folder import Model, update_metrics
+
+_SHOWN = 4
+_VIEWS_FOR_COLOURS, _RAYS_FOR_COLOURS = 8, 1024
+
+
+@dataclass(frozen=True)
+class ViewQuality:
+    """PSNR (dB) and SSIM of one rendered view."""
+
+    name: str
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over the held-out views, and each of them."""
+
+    psnr: float
+    ssim: float
+    views: tuple[ViewQuality, ...]
+
+
+def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
+    """A photo (height, width, 3) in [0, 1], transparent ones over white, and what renderings are shown over."""
+    pixels = images.image(view).to(images.device).float() / 255
+    if pixels.shape[2] == 3:
+        return pixels, 0.0
+    rgb, alpha = pixels[..., :3], pixels[..., 3:]
+    return rgb * alpha + (1 - alpha), 1.0
+
+
+def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
+    """Render every view of `images`, compare it with its photo, and write figures and pictures.
+
+    Writes `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
+    a few views side by side) and the image part of `metrics.json`; other parts of that file stay.
+
+    Raises:
+        InputError: the run folder cannot be written, or the photos are too small to measure.
+    """
+    if int(images.sizes.min()) < SSIM_WINDOW:
+        width, height = images.sizes[int(images.sizes.min(1).values.argmin())].tolist()
+        raise InputError(
+            f"{run}: photos of {width} x {height} pixels cannot be measured; "
+            f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
+        )
+    colours = feature_colours(model) if model.features is not None else None
+    views, rows = [], []
+    shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}
+    for view, name in enumerate(tqdm(images.names, desc="test views", unit="view")):
+        photo, background = photo_and_background(images, view)
+        rendering = model.renderer.render_view(images.cameras, view, features=colours is not None and view in shown)
+        picture = rendering.over(background).clamp(0, 1).view_as(photo)
+        views.append(ViewQuality(name, psnr(picture, photo), ssim(picture, photo)))
+        save_image(run / "renders" / "test" / f"{name}.png", to_uint8(picture))
+        if view in shown:
+            rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])
+            if colours is not None and rendering.features is not None:
+                rows[-1].append(colours.picture(rendering.features, rendering.opacity, photo.shape[1]))
+    save_image(run / "renders" / "test.png", contact_sheet(rows))
+    quality = Quality(
+        psnr=float(np.mean([v.psnr for v in views])),
+        ssim=float(np.mean([v.ssim for v in views])),
+        views=tuple(views),
+    )
+    per_view = {v.name: {"psnr": v.psnr, "ssim": v.ssim} for v in views}
+    update_metrics(
+        run,
+        {
+            "psnr": quality.psnr,
+            "ssim": quality.ssim,
+            "train_seconds": model.train_seconds,
+            "views": per_view,
+        },
+    )
+    return quality
+
+
+def feature_colours(model: Model) -> FeatureColours:
+    """Colours that suit what the photos' viewpoints see, a few thousand pixels of some of them."""
+    cameras = model.viewpoints.cameras
+    found = []
+    for view in np.unique(np.linspace(0, len(cameras) - 1, _VIEWS_FOR_COLOURS).round().astype(int)):
+        rays_o, rays_d = cameras.image_rays(int(view))
+        step = max(len(rays_o) // _RAYS_FOR_COLOURS, 1)
+        out = model.renderer.render(rays_o[::step], rays_d[::step], colour=False, features=True)
+        assert out.features is not None
+        found.append(F.normalize(out.features[out.opacity > 0.5], dim=1))
+    features = torch.cat(found)
+    return FeatureColours(features if len(features) else features.new_zeros(1, features.shape[1]))

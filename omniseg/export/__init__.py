@@ -1,0 +1,1 @@
+"""Files to take away: meshes, points, masks, cut-outs, videos."""

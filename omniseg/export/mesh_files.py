@@ -1,0 +1,146 @@
+"""Meshes and points as files, in the coordinates of the capture, so that they lie on its own points.
+
+Beside NAME.ply or NAME.glb lies NAME.features.npy, float32 (n, dim), the features of its vertices in their order. They
+are not in it because 3D programs know no property of so many channels, and some refuse a file that has one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omniseg.data.normalisation import Normalisation
+from omniseg.errors import InputError
+from omniseg.export.mesh import Mesh
+from omniseg.files import write_atomic
+
+MESH_SUFFIXES = (".ply", ".glb")
+POINT_SUFFIXES = (".ply",)
+
+_PLY_TYPES = {"f": "float", "u": "uchar", "i": "int"}
+_VERTEX = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
+_COLOUR = [(name, "u1") for name in ("red", "green", "blue")]
+_SEGMENT = [("segment", "<i4")]
+_CORNERS = [("count", "u1"), ("vertex_indices", "<i4", (3,))]
+
+
+def save_mesh(
+    path: Path,
+    mesh: Mesh,
+    normalisation: Normalisation,
+    segments: Tensor,
+    colours: Mapping[int, Sequence[int]],
+) -> None:
+    """Write a mesh, and its features beside it.
+
+    Args:
+        path: NAME.glb, or NAME.ply, whose faces also have a `segment` and, where `colours` are given, its colour.
+            The vertices of both have normals and the colours of the scene.
+        mesh: scene coordinates.
+        normalisation: from input to scene coordinates.
+        segments: (m,) number of the segment that each face is in; 0: none.
+        colours: of the segments, red, green, blue in [0, 255].
+    Raises:
+        InputError: a file cannot be written, or trimesh, which GLB needs, is missing.
+    """
+    if path.suffix == ".glb":
+        data = _glb(mesh, normalisation)
+    else:
+        faces = np.zeros(len(mesh.faces), _CORNERS + _SEGMENT + (_COLOUR if colours else []))
+        faces["count"], faces["vertex_indices"], faces["segment"] = 3, mesh.faces.numpy(), segments.numpy()
+        for number, colour in colours.items():
+            for (name, _), value in zip(_COLOUR, colour):
+                faces[name][segments.numpy() == number] = value
+        data = _ply({"vertex": _vertices(mesh, normalisation, []), "face": faces})
+    _save(path, data, mesh)
+
+
+def save_points(path: Path, mesh: Mesh, normalisation: Normalisation, segments: Tensor) -> None:
+    """Write the vertices of a mesh as points x y z nx ny nz red green blue segment, and their features beside them.
+
+    Args:
+        path: NAME.ply.
+        mesh: scene coordinates.
+        normalisation: from input to scene coordinates.
+        segments: (m,) number of the segment that each face is in; 0: none. A vertex is in the last of its faces'.
+    Raises:
+        InputError: a file cannot be written.
+    """
+    points = _vertices(mesh, normalisation, _SEGMENT)
+    of_points = torch.zeros(len(mesh.vertices), dtype=segments.dtype)
+    for corner in mesh.faces.unbind(1):
+        of_points.scatter_reduce_(0, corner, segments, "amax")
+    points["segment"] = of_points.numpy()
+    _save(path, _ply({"vertex": points}), mesh)
+
+
+def require_trimesh() -> Any:
+    """The library trimesh.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module("trimesh")  # takes a second, which PLY files need not wait
+    except ImportError as error:
+        raise InputError("GLB files need trimesh: pip install -e '.[export]', or give a file .ply") from error
+
+
+def _parts(mesh: Mesh, normalisation: Normalisation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions and normals (n, 3), input coordinates, and colours (n, 3) uint8."""
+    positions = normalisation.inverse_points(mesh.vertices.double().numpy())
+    normals = mesh.normals.double().numpy() @ normalisation.rotation
+    return positions, normals, (mesh.colours.clamp(0, 1) * 255).round().byte().numpy()
+
+
+def _vertices(mesh: Mesh, normalisation: Normalisation, more: list[tuple[str, str]]) -> np.ndarray:
+    positions, normals, colours = _parts(mesh, normalisation)
+    vertices = np.zeros(len(positions), _VERTEX + _COLOUR + more)
+    for fields, values in ((_VERTEX[:3], positions), (_VERTEX[3:], normals), (_COLOUR, colours)):
+        for (name, _), column in zip(fields, values.T):
+            vertices[name] = column
+    return vertices
+
+
+def _ply(elements: Mapping[str, np.ndarray]) -> bytes:
+    """A binary PLY file of structured arrays."""
+    lines = ["ply", "format binary_little_endian 1.0"]
+    for element, rows in elements.items():
+        lines.append(f"element {element} {len(rows)}")
+        for name in rows.dtype.names or ():
+            kind = _PLY_TYPES[rows.dtype[name].base.kind]
+            if rows.dtype[name].shape:
+                lines.append(f"property list uchar {kind} {name}")
+            elif name != "count":  # is part of the list after it
+                lines.append(f"property {kind} {name}")
+    header = "\n".join([*lines, "end_header", ""])
+    return header.encode("ascii") + b"".join(rows.tobytes() for rows in elements.values())
+
+
+def _glb(mesh: Mesh, normalisation: Normalisation) -> bytes:
+    positions, normals, colours = _parts(mesh, normalisation)
+    made = require_trimesh().Trimesh(
+        positions, mesh.faces.numpy(), vertex_normals=normals, vertex_colors=colours, process=False
+    )
+    return made.export(file_type="glb", include_normals=True)
+
+
+def _save(path: Path, data: bytes, mesh: Mesh) -> None:
+    features = path.with_suffix(".features.npy")
+    if mesh.features is None:
+        write_atomic(path, lambda temporary: temporary.write_bytes(data))
+        return
+    values = mesh.features.numpy().astype(np.float32)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+        # Inside, so that a full disk leaves both files of an earlier export, and never one of each.
+        write_atomic(features, lambda other: np.save(other, values))
+
+    write_atomic(path, write)

@@ -1,0 +1,1 @@
+"""Masks of photos: run lengths, the hierarchy they form, and its patches."""

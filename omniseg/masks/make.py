@@ -1,0 +1,172 @@
+"""From photos to mask hierarchies on disk, in the layout of OmniSeg3D (arXiv 2311.11666).
+
+sam/NAME.npz      the hierarchy, written last: a photo is finished when this file opens
+masks/NAME.png    all masks over the darkened photo, small ones on top of large ones
+patches/NAME.png  what the masks tell apart, one colour each
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from omniseg.data.image_io import read_image, save_image, shrink
+from omniseg.distributed import Share
+from omniseg.errors import InputError
+from omniseg.masks.hierarchy import MaskHierarchy, absorb_covered, build_hierarchy, load_hierarchy
+from omniseg.masks.photos import HIERARCHIES, MASKS, PATCHES, Photo
+from omniseg.masks.run_length import MaskStack
+from omniseg.masks.segmenters import Segmenter
+
+_log = logging.getLogger("omniseg")
+
+_PHOTO_SHARE = 0.35
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do in this process.
+
+    todo: photos to segment.
+    finished: how many have their hierarchy already.
+    """
+
+    out: Path
+    todo: tuple[Photo, ...]
+    finished: int
+
+
+def plan(photos: Sequence[Photo], segmenter: Segmenter, out: Path, share: Share, *, overwrite: bool = False) -> Plan:
+    """Take this process's share of the photos that have masks and no hierarchy yet: rank, rank + world_size, ...
+
+    One line of warning counts the photos without masks.
+
+    Raises:
+        InputError: there are masks for none of the photos, or pictures of others would be overwritten.
+    """
+    known = [photo for photo in photos if segmenter.knows(photo.name)]
+    if not known:
+        raise InputError(
+            f"there are no masks for any of the {len(photos)} photos; looked for {photos[0].name}.json and "
+            f"{photos[0].name}/*.png in the folder of --masks"
+        )
+    if len(known) < len(photos) and not share.rank:
+        first = next(photo for photo in photos if photo not in known)
+        _log.warning(
+            "skipped %d of %d photos without masks (first: %s)", len(photos) - len(known), len(photos), first.name
+        )
+    if not overwrite:
+        _refuse_foreign_pictures(known, out)
+    # Shared out before the finished ones are left out: processes do not see the same ones finished.
+    mine = known[share.rank :: share.world_size]
+    todo = tuple(photo for photo in mine if overwrite or not _finished(_path(out, HIERARCHIES, photo)))
+    return Plan(out, todo, len(mine) - len(todo))
+
+
+def make_hierarchies(plan: Plan, segmenter: Segmenter, share: Share, *, downsample: float = 1.0) -> None:
+    """Segment the photos of a plan and write what becomes of them; a photo that cannot be done stops no other.
+
+    Raises:
+        InputError: some photos could not be done, or nothing can be written.
+    """
+    failed, empty = [], []
+    if plan.todo:
+        _make_folder(plan.out / HIERARCHIES)
+    for photo in tqdm(plan.todo, desc="photos", unit="img", disable=share.rank > 0):
+        try:
+            image = _read(photo.path, downsample)
+            stack = absorb_covered(segmenter.segment(image, photo.name))
+        except InputError as error:
+            failed.append(photo)
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        if not len(stack):
+            empty.append(photo)
+        hierarchy = build_hierarchy(stack)
+        masks, patches = pictures(image, stack, hierarchy)
+        save_image(_path(plan.out, MASKS, photo), masks)
+        save_image(_path(plan.out, PATCHES, photo), patches)
+        hierarchy.save(_path(plan.out, HIERARCHIES, photo))
+    if empty:
+        _log.warning("no mask was found in %d photos (first: %s)", len(empty), empty[0].name)
+    if failed:
+        names = ", ".join(photo.path.name for photo in failed[:5]) + (", ..." if len(failed) > 5 else "")
+        raise InputError(
+            f"{len(failed)} of {len(plan.todo)} photos could not be done, as said above: {names}; "
+            "mend or remove them and start again: finished ones are kept"
+        )
+
+
+def pictures(image: np.ndarray, stack: MaskStack, hierarchy: MaskHierarchy) -> tuple[np.ndarray, np.ndarray]:
+    """Masks, and patches, in colours over the darkened photo, of the masks' size."""
+    photo = shrink(image, stack.width, stack.height)
+    n = len(hierarchy.correlation)
+    colours = np.random.default_rng(0).integers(64, 256, (max(n, len(stack) + 1), 3)).astype(np.float32)
+    of_patch = np.where((hierarchy.correlation.diagonal() > 0)[hierarchy.indices], hierarchy.indices + 1, 0)
+    return _painted(photo, _smallest_mask(stack) + 1, colours), _painted(photo, of_patch, colours)
+
+
+def _smallest_mask(stack: MaskStack) -> np.ndarray:
+    """(height, width) rank by area, the largest 0, of the smallest mask at each pixel; -1 in none."""
+    n_pixels = stack.width * stack.height
+    starts = np.unique(np.concatenate([np.zeros(1, np.int64), *stack.borders]))
+    starts = starts[starts < n_pixels]
+    # On the runs that no border divides, of which there are far fewer than pixels.
+    smallest = np.full(len(starts), -1, np.int64)
+    for rank, k in enumerate(np.argsort(-stack.areas, kind="stable")):
+        at = np.searchsorted(starts, stack.borders[k])
+        for first, last in zip(at[::2], at[1::2]):
+            smallest[first:last] = rank
+    return np.repeat(smallest, np.diff(starts, append=n_pixels)).reshape(stack.height, stack.width)
+
+
+def _painted(photo: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """The darkened photo with colour k - 1 where the id is k, and none where it is 0."""
+    table = np.concatenate([np.zeros((1, 3)), colours * (1 - _PHOTO_SHARE)]).astype(np.uint8)
+    return (photo * np.float32(_PHOTO_SHARE)).astype(np.uint8) + table[ids]
+
+
+def _path(out: Path, folder: str, photo: Photo) -> Path:
+    # The name may hold dots, so that nothing may be taken for a suffix.
+    return out / folder / f"{photo.name}{'.npz' if folder == HIERARCHIES else '.png'}"
+
+
+def _finished(path: Path) -> bool:
+    try:
+        load_hierarchy(path)
+    except InputError:
+        return False
+    return True
+
+
+def _refuse_foreign_pictures(photos: Sequence[Photo], out: Path) -> None:
+    """Masks of somebody else often lie in `masks`, too; our own never without a folder `sam`."""
+    if (out / HIERARCHIES).is_dir():
+        return
+    for path in (_path(out, folder, photo) for folder in (MASKS, PATCHES) for photo in photos):
+        if path.exists():
+            raise InputError(f"{path}: would be overwritten; write elsewhere with --out, or allow it with --overwrite")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+
+
+def _read(path: Path, downsample: float) -> np.ndarray:
+    """Pixels (height, width, 3) uint8, what is transparent on white."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    image = shrink(image, max(1, round(width / downsample)), max(1, round(height / downsample)))
+    if image.shape[2] == 3:
+        return image
+    alpha = image[..., 3:].astype(np.float32) / 255
+    return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)

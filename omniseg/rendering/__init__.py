@@ -1,0 +1,1 @@
+"""The one renderer, rendered views, and their pictures."""

@@ -1,0 +1,1 @@
+"""The front door: load a trained run, train a capture."""

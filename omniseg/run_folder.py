@@ -1,0 +1,237 @@
+"""Run folders: what a training leaves behind, and how it is opened again.
+
+    config.yaml             the resolved configuration
+    radiance.safetensors    field, occupancy grid and cameras; its metadata hold the normalisation of the scene
+    features.safetensors    feature field, of the geometry beside it
+    resume/STAGE.safetensors    what a stage learns, with optimiser, progress and random state, to go on training
+
+Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a stranger is safe to open.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from omniseg.cameras import Cameras
+from omniseg.config import Config
+from omniseg.data.normalisation import Normalisation
+from omniseg.errors import InputError
+from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
+from omniseg.files import write_atomic
+from omniseg.rendering.renderer import Renderer
+
+CONFIG = "config.yaml"
+RADIANCE = "radiance.safetensors"
+FEATURES = "features.safetensors"
+METRICS = "metrics.json"
+
+_CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """Names and cameras of the photos of a run, in scene coordinates, and which were held out."""
+
+    names: tuple[str, ...]
+    cameras: Cameras
+    held_out: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained run, ready to render without the capture it was learned from.
+
+    Attributes:
+        config: configuration of the run.
+        normalisation: from the capture's coordinates to the scene's.
+        viewpoints: where the photos were taken.
+        field, grid: what stage 1 learned.
+        seconds: time spent training it.
+        features: what stage 2 learned; None before it.
+        feature_seconds: time spent training that.
+    """
+
+    config: Config
+    normalisation: Normalisation
+    viewpoints: Viewpoints
+    field: RadianceField
+    grid: OccupancyGrid
+    seconds: float
+    features: FeatureField | None = None
+    feature_seconds: float = 0.0
+
+    @property
+    def renderer(self) -> Renderer:
+        """Renders the fields through their grid."""
+        return Renderer(self.field, self.grid, self.config.marching, self.features)
+
+    @property
+    def train_seconds(self) -> dict[str, float]:
+        """Time spent training, by stage."""
+        seconds = {"radiance": self.seconds}
+        return seconds if self.features is None else {**seconds, "features": self.feature_seconds}
+
+
+def save_radiance(run: Path, model: Model) -> None:
+    """Write the configuration and the radiance field into a run folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    views = model.viewpoints
+    metadata = {
+        "normalisation": model.normalisation.to_dict(),
+        "seconds": model.seconds,
+        "names": views.names,
+        "held_out": views.held_out,
+    }
+    tensors = {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_TENSORS}
+    for prefix, module in (("field", model.field), ("grid", model.grid)):
+        tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+    _save(run, RADIANCE, model.config, tensors, metadata)
+
+
+def save_features(run: Path, model: Model) -> None:
+    """Write the configuration and the feature field into a run folder that holds the radiance field.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    assert model.features is not None
+    tensors = {f"features.{k}": v for k, v in model.features.state_dict().items()}
+    _save(run, FEATURES, model.config, tensors, {"seconds": model.feature_seconds})
+
+
+def _save(run: Path, name: str, config: Config, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    def save(temporary: Path) -> None:
+        config.save(temporary)
+        # Inside, so that a full disk leaves both files of an earlier run, and never one of each.
+        write_tensors(run / name, tensors, metadata)
+
+    write_atomic(run / CONFIG, save)
+
+
+def load_model(run: Path, device: torch.device) -> Model:
+    """Open a run folder for rendering, with the feature field where it has one.
+
+    Raises:
+        InputError: no run folder, a damaged or foreign file, or a field of another configuration.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder; train one with: python apps/train.py --run {run}")
+    config = Config.load(run / CONFIG)
+    tensors, metadata = read_tensors(run / RADIANCE, device)
+    field = RadianceField(config.radiance, config.marching.bound)
+    grid = OccupancyGrid(config.marching)
+    for prefix, module in (("field.", field), ("grid.", grid)):
+        _restore(run / RADIANCE, tensors, prefix, module)
+    try:
+        normalisation = Normalisation.from_dict(metadata["normalisation"])
+        seconds = float(metadata["seconds"])
+        parts: dict[str, Any] = {name: tensors[f"cameras.{name}"] for name in _CAMERA_TENSORS}
+        cameras = Cameras(**parts)
+        viewpoints = Viewpoints(_names(metadata["names"]), cameras, tuple(map(bool, metadata["held_out"])))
+        if not len(viewpoints.names) == len(viewpoints.held_out) == len(cameras) > 0:
+            raise ValueError("names, held_out, cameras: expected one for each view")
+        if not bool(cameras.c2w.isfinite().all() & cameras.intrinsics.isfinite().all() & (cameras.size > 0).all()):
+            raise ValueError("cameras: expected finite numbers and sizes above 0")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run / RADIANCE}: not a radiance field of this version ({error!r}); train again") from error
+    features, feature_seconds = None, 0.0
+    if (run / FEATURES).exists():
+        tensors, metadata = read_tensors(run / FEATURES, device)
+        features = FeatureField(config.features, config.marching.bound)
+        _restore(run / FEATURES, tensors, "features.", features)
+        features = features.to(device)
+        try:
+            feature_seconds = float(metadata["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{run / FEATURES}: not a feature field of this version; train it again") from error
+    return Model(
+        config, normalisation, viewpoints, field.to(device), grid.to(device), seconds, features, feature_seconds
+    )
+
+
+def fingerprint(run: Path) -> str:
+    """What tells the feature field of a run from every other one.
+
+    Raises:
+        InputError: the run has none.
+    """
+    try:
+        return hashlib.sha256((run / FEATURES).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{run}: has no features yet; add them with: train.py --run {run} --stage features") from error
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names become files below a folder: one that leads elsewhere could overwrite what a stranger likes."""
+    for name in names:
+        path = PurePath(name)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise ValueError(f"names: expected paths below a folder, got {name!r}")
+    return tuple(names)
+
+
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _restore(path: Path, tensors: dict[str, Tensor], prefix: str, module: torch.nn.Module) -> None:
+    """Copy the tensors of a file into a module, or raise InputError."""
+    try:
+        module.load_state_dict(with_prefix(tensors, prefix))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: does not fit the configuration beside it; it belongs to another run or version"
+        ) from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON values as one safetensors file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = {name: json.dumps(value) for name, value in metadata.items()}
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata=text)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_atomic(path, write)
+
+
+def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or foreign.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; this run has not got that far") from error
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged or not a checkpoint ({error}); copy it again, or train again") from error
+
+
+def update_metrics(run: Path, figures: dict[str, Any]) -> None:
+    """Replace these figures in the `metrics.json` of a run folder and keep the others."""
+    path = run / METRICS
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    text = json.dumps({**(known if isinstance(known, dict) else {}), **figures}, indent=2) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))

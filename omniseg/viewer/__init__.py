@@ -1,0 +1,1 @@
+"""The controller of the interactive viewer, and the windows on top of it."""

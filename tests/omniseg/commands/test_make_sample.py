@@ -1,0 +1,40 @@
+"""make_sample.py as a command; what it draws is tested with omniseg.data.sample."""
+
+from pathlib import Path
+
+import pytest
+
+from commands import Run, content
+from omniseg.data.formats import read_scene
+
+TINY = ("--views", "2", "--test-views", "1", "--width", "16", "--height", "12")
+
+
+def test_makes_a_scene_and_asks_before_it_replaces_it(command: Run):
+    done = command("make_sample", "my room", *TINY)
+    assert done.status == 0, done.err
+    assert "2 train and 1 test views in my room" in done.out
+    assert [view.split for view in read_scene("my room").views].count("test") == 1
+    before = content(Path("my room"))
+    command("make_sample", "my room", *TINY).refused("my room", "--overwrite")
+    assert content(Path("my room")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("out", "--views", "0"), ("views", "at least 1")),
+        (("out", "--width", "-5"), ("width", "at least")),
+        (("out", "--seed", "-1"), ("seed", "at least 0")),
+        (("mine", *TINY), ("mine", "exists and is not a sample scene")),
+        (("mine/file", *TINY), ("mine/file", "exists and is not a sample scene")),
+        (("mine/file/out", *TINY), ("mine/file/out", "cannot be written")),
+        ((), ("OUT",)),
+    ],
+)
+def test_bad_options(command: Run, arguments: tuple, words: tuple):
+    Path("mine").mkdir()
+    Path("mine/file").write_text("")
+    before = content(Path())
+    command("make_sample", *arguments).refused(*words)
+    assert content(Path()) == before

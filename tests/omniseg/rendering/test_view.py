@@ -1,0 +1,58 @@
+"""A frame is what its camera sees; progressive ones end as the whole one does."""
+
+import torch
+
+from learned_ball import learned_ball
+from omniseg.rendering.view import ProgressiveFrames, see
+from tiny_scene import RADIUS, SIDE
+
+
+def test_a_frame_lies_on_the_ball(device):
+    model = learned_ball(device)
+    frame = see(model.renderer, model.viewpoints.cameras, 2)
+    assert (frame.width, frame.height) == (SIDE, SIDE)
+    assert frame.solid.view(SIDE, SIDE)[SIDE // 2, SIDE // 2]
+    assert not frame.solid[0]
+    radii = frame.positions[frame.solid].norm(dim=1)
+    assert abs(float(radii.median()) - RADIUS) < 0.05
+    norms = frame.features[frame.solid].norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_progressive_frames_get_finer_and_end_whole(device):
+    model = learned_ball(device)
+    cameras = model.viewpoints.cameras[[1]].resized(96)
+    progressive = ProgressiveFrames(model.renderer, budget=1e-4)
+    progressive._rays_a_second = 1e6
+    assert progressive.advance() is None
+    progressive.look(cameras)
+    frames, calls = [], 0
+    while not frames or frames[-1].width < 96:
+        frame, calls = progressive.advance(), calls + 1
+        frames += [] if frame is None else [frame]
+    assert [frame.width for frame in frames] == [12, 24, 48, 96]
+    assert calls > len(frames)  # the window lives on in between
+    assert progressive.advance() is None
+    whole = see(model.renderer, cameras)
+    torch.testing.assert_close(frames[-1].rendering.rgb, whole.rendering.rgb, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(frames[-1].positions[whole.solid], whole.positions[whole.solid], rtol=1e-3, atol=1e-3)
+
+
+def test_a_fast_device_begins_with_the_whole_picture(device):
+    model = learned_ball(device)
+    progressive = ProgressiveFrames(model.renderer, budget=10.0)
+    progressive.look(model.viewpoints.cameras[[0]])
+    frame = progressive.advance()
+    assert frame is not None
+    assert frame.width == SIDE
+
+
+def test_looking_elsewhere_begins_anew(device):
+    model = learned_ball(device)
+    progressive = ProgressiveFrames(model.renderer, budget=1e-4)
+    progressive.look(model.viewpoints.cameras[[0]].resized(64))
+    progressive.advance()
+    progressive.look(model.viewpoints.cameras[[3]].resized(64))
+    while (frame := progressive.advance()) is None:
+        pass
+    assert torch.equal(frame.cameras.c2w, model.viewpoints.cameras.c2w[[3]])

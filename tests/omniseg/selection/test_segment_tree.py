@@ -1,0 +1,134 @@
+"""The tree of segments on clouds whose parts are known, and on the learned ball."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from learned_ball import learned_ball, quarter_labels, write_run
+from omniseg.errors import InputError
+from omniseg.evaluation.segmentation import best_matches
+from omniseg.rendering.view import see
+from omniseg.selection import segment_tree as everything
+from omniseg.selection.segment_tree import LEVELS, build_tree, segment_everything, surface_points
+from tiny_scene import RADIUS, SIDE
+
+N = 60
+
+
+def clouds(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Two objects far from each other, each of two parts; features tell parts a little, objects much apart."""
+    generator = torch.Generator().manual_seed(5)
+    part = torch.arange(4).repeat_interleave(N)
+    features = torch.eye(8)[part // 2] + 0.4 * torch.eye(8)[4 + part]
+    features = F.normalize(features + 0.02 * torch.randn(4 * N, 8, generator=generator), dim=1)
+    middles = torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [1.0, 1, 0], [1.2, 1, 0]])
+    positions = middles[part] + 0.05 * torch.randn(4 * N, 3, generator=generator)
+    return features.to(device), positions.to(device), part
+
+
+def agree(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two labellings are the same but for the names."""
+    pairs = {(int(x), int(y)) for x, y in zip(a, b)}
+    return len(pairs) == len({x for x, _ in pairs}) == len({y for _, y in pairs})
+
+
+def test_cuts_are_parts_then_objects_and_nest(device):
+    features, positions, part = clouds(device)
+    tree = build_tree(features, positions)
+    cuts = [tree.cut(level / 4).ids.cpu() for level in range(4 * LEVELS)]
+    assert any(agree(cut, part) for cut in cuts)
+    assert any(agree(cut, part // 2) for cut in cuts)
+    for finer, coarser in pairwise(cuts):
+        assert int(finer.max()) >= int(coarser.max())
+        assert len({(int(a), int(b)) for a, b in zip(finer, coarser)}) == int(finer.max())  # within one coarser each
+
+
+def test_ids_begin_at_one_with_the_largest(device):
+    features, positions, _ = clouds(device)
+    tree = build_tree(features[: 3 * N + 20], positions[: 3 * N + 20])
+    for level in (0, 2.5, LEVELS - 1):
+        ids = tree.cut(level).ids
+        counts = torch.bincount(ids)[1:]
+        assert int(ids.min()) == 1
+        assert counts.tolist() == sorted(counts.tolist(), reverse=True)
+        assert len(tree.cut(level)) == len(counts)
+
+
+def test_other_points_get_the_segment_of_what_is_like_them(device):
+    features, positions, _ = clouds(device)
+    segments = build_tree(features, positions).cut(LEVELS / 2)
+    found = segments.of(features.flip(0), positions.flip(0))
+    assert agree(found.cpu(), segments.ids.flip(0).cpu())
+    # between two parts the feature decides
+    between = positions[:1] * 0 + torch.tensor([0.1, 0, 0], device=device)
+    for k in (0, N):
+        assert int(segments.of(features[[k]], between)) == int(segments.ids[k])
+
+
+def test_few_points(device):
+    features, positions, _ = clouds(device)
+    assert build_tree(features[:2], positions[:2]).cut(0).ids.tolist() == [1, 1]
+    with pytest.raises(InputError, match="no surface"):
+        build_tree(features[:1], positions[:1])
+
+
+def test_surface_points_lie_on_the_ball(device):
+    features, positions = surface_points(learned_ball(device))
+    assert len(features) == len(positions) > 50
+    assert abs(float(positions.norm(dim=1).median()) - RADIUS) < 0.05
+    assert float((features.norm(dim=1) - 1).abs().max()) < 1e-4
+
+
+def test_parts_of_the_ball_are_found_in_every_view(device, tmp_path: Path):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    tree = segment_everything(run, model)
+    cuts = [tree.cut(level / 2) for level in range(2 * LEVELS)]
+    for view in (0, 3):
+        frame = see(model.renderer, model.viewpoints.cameras, view)
+        ids = [cut.of_frame(frame).view(SIDE, SIDE).cpu().numpy() for cut in cuts]
+        assert not any(found[0, 0] for found in ids)
+        labels = quarter_labels(model.viewpoints.cameras.to("cpu"))[view]
+        matches = best_matches(labels["part"], ids, min_pixels=20)
+        assert len(matches) > 1
+        assert min(matches.values()) > 0.6
+
+
+def test_they_are_kept_in_the_run(device, tmp_path: Path, monkeypatch):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    first = segment_everything(run, model)
+    monkeypatch.setattr(everything, "build_tree", lambda *_: pytest.fail("made again"))
+    again = segment_everything(run, model)
+    assert torch.equal(first.children, again.children)
+    assert torch.equal(first.cut(3).ids, again.cut(3).ids)
+
+
+def test_those_of_older_features_are_made_again(device, tmp_path: Path):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    segment_everything(run, model)
+    before = (run / everything.SEGMENTS).read_bytes()
+    path = run / "features.safetensors"
+    path.write_bytes(path.read_bytes() + b"\0")  # another field, as far as the fingerprint knows
+    segment_everything(run, model)
+    assert (run / everything.SEGMENTS).read_bytes() != before
+
+
+def test_a_damaged_file_is_told(device, tmp_path: Path):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    (run / everything.SEGMENTS).write_bytes(b"nothing")
+    with pytest.raises(InputError, match="segments"):
+        segment_everything(run, model)
+
+
+def test_best_matches_by_hand():
+    labels = np.array([[1, 1, 2, 0]])
+    cuts = [np.array([[1, 1, 1, 2]]), np.array([[3, 1, 1, 0]])]
+    assert best_matches(labels, cuts, 1) == pytest.approx({1: 2 / 3, 2: 1 / 2})
+    assert best_matches(labels, cuts, 2) == pytest.approx({1: 2 / 3})

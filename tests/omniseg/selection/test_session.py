@@ -1,0 +1,295 @@
+"""The session on a learned ball, whose halves are objects of two parts each."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from learned_ball import learned_ball, quarter_labels
+from omniseg.errors import InputError
+from omniseg.evaluation.segmentation import iou
+from omniseg.selection.session import Refusal, SegmentationSession
+from tiny_scene import SIDE, ball_cameras
+
+VIEW = 2
+BESIDE = (1.5, 1.5)
+LABELS = quarter_labels(ball_cameras())
+
+
+@pytest.fixture
+def session(device) -> SegmentationSession:
+    model = learned_ball(device)
+    session = SegmentationSession(model, "fingerprint")
+    session.look(model.viewpoints.cameras, VIEW)
+    return session
+
+
+def half(view: int, side: int) -> torch.Tensor:
+    """(SIDE * SIDE,) bool, one true half of the ball."""
+    return torch.from_numpy(LABELS[view]["object"].reshape(-1) == side)
+
+
+def middle(mask: torch.Tensor) -> tuple[float, float]:
+    """A point well within a mask."""
+    y, x = mask.view(SIDE, SIDE).nonzero().double().mean(0).tolist()
+    return x + 0.5, y + 0.5
+
+
+def selected(session: SegmentationSession) -> torch.Tensor:
+    return session.mask().cpu()
+
+
+def best_level(session: SegmentationSession, wanted: torch.Tensor) -> float:
+    """IoU with what the level selects that fits best: which one a session begins with is a matter of taste."""
+    ious = []
+    for level in range(len(session.levels())):
+        session.set_level(level)
+        ious.append(iou(selected(session), wanted))
+    return max(ious)
+
+
+def test_levels_lead_from_part_to_object_in_every_view(session):
+    part = torch.from_numpy(LABELS[VIEW]["part"].reshape(-1) == 1)
+    told = session.click(*middle(part))
+    assert "pixels" in told
+    reached = {}
+    session.set_level(0)
+    while True:
+        for level in ("part", "object"):
+            ious = []
+            for view in (VIEW, 1, 3):
+                session.look(session.model.viewpoints.cameras, view)
+                ious.append(iou(selected(session), torch.from_numpy(LABELS[view][level].reshape(-1) == 1)))
+            reached[level] = max(reached.get(level, 0), min(ious))
+        session.look(session.model.viewpoints.cameras, VIEW)
+        if isinstance(session.step_level(+1), Refusal):
+            break
+    assert reached["part"] > 0.55
+    assert reached["object"] > 0.5
+
+
+def test_steps_go_there_and_back(session):
+    session.click(*middle(half(VIEW, 1)))
+    counts = [plateau.count for plateau in session.levels()]
+    assert len(counts) > 1
+    for level, count in enumerate(counts):
+        session.set_level(level)
+        assert int(selected(session).sum()) == count
+    while not isinstance(session.step_level(-1), Refusal):
+        assert int(selected(session).sum()) < counts[-1]
+    assert int(selected(session).sum()) == counts[0]
+
+
+def test_single_mode_replaces_and_multi_mode_adds(session):
+    left, right = middle(half(VIEW, 1)), middle(half(VIEW, 2))
+    session.click(*left)
+    session.click(*right)
+    assert len(session.current.clicks) == 1
+    session.mode = "multi"
+    session.click(*left)
+    assert len(session.current.clicks) == 2
+    assert best_level(session, half(VIEW, 1) | half(VIEW, 2)) > 0.8
+
+
+def test_a_rejected_click_takes_its_half_away(session):
+    session.click(*middle(half(VIEW, 1)))
+    session.set_threshold(0.05)
+    both = selected(session)
+    assert iou(both, half(VIEW, 1) | half(VIEW, 2)) > 0.85
+    session.click(*middle(half(VIEW, 2)), accept=False)
+    assert len(session.current.clicks) == 2
+    assert iou(selected(session), half(VIEW, 1)) > 0.75
+
+
+def test_a_rejected_click_alone_says_so(session):
+    assert "click on something" in session.click(*middle(half(VIEW, 2)), accept=False)
+    assert not selected(session).any()
+
+
+def test_spatial_weight_keeps_what_is_near(session):
+    x, y = middle(half(VIEW, 1))
+    session.click(x, y)
+    session.set_threshold(0.6)
+    everywhere = selected(session)
+    session.set_spatial_weight(3.0)
+    near = selected(session)
+    assert 0 < near.sum() < everywhere.sum()
+    assert near.view(SIDE, SIDE)[int(y), int(x)]
+    assert not (near & ~everywhere).any()
+
+
+def test_a_box_selects_what_fills_it(session):
+    wanted = half(VIEW, 1)
+    y, x = wanted.view(SIDE, SIDE).nonzero().unbind(1)
+    told = session.box(float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1))
+    assert not isinstance(told, Refusal)
+    assert iou(selected(session), wanted) > 0.7
+
+
+def test_a_scribble_clicks_along_the_line(session):
+    (ax, ay), (bx, by) = middle(half(VIEW, 1)), middle(half(VIEW, 2))
+    session.scribble([(ax, ay), (bx, by)])
+    assert len(session.current.clicks) > 1
+    assert best_level(session, half(VIEW, 1) | half(VIEW, 2)) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda s: s.click(-3, 5), "outside the picture"),
+        (lambda s: s.click(5, SIDE + 1), "outside the picture"),
+        (lambda s: s.click(*BESIDE), "nothing is there"),
+        (lambda s: s.scribble([BESIDE, (3, 1.5)]), "nothing is there"),
+        (lambda s: s.scribble([]), "outside the picture"),
+        (lambda s: s.box(0, 0, 3, 3), "nothing is there"),
+        (lambda s: s.box(5, 5, 5.5, 9), "smaller than"),
+        (lambda s: s.box(-9, -9, -2, -2), "outside"),
+        (lambda s: s.step_level(1), "click on something"),
+        (lambda s: s.set_level(1), "click on something"),
+        (lambda s: s.undo(), "nothing to undo"),
+        (lambda s: s.redo(), "nothing to redo"),
+        (lambda s: s.activate(4), "no selection 5"),
+        (lambda s: s.rename("  "), "empty or taken"),
+    ],
+)
+def test_what_cannot_be_done_changes_nothing(session, act: Callable, words: str):
+    before = session.selections
+    told = act(session)
+    assert isinstance(told, Refusal)
+    assert words in told
+    assert session.selections is before
+    assert isinstance(session.undo(), Refusal)
+
+
+def test_undo_and_redo(session):
+    x, y = middle(half(VIEW, 1))
+    session.click(x, y)
+    after_click = session.selections
+    for threshold in (0.5, 0.6, 0.7):  # one slide of a slider
+        session.set_threshold(threshold)
+    session.clear()
+    session.undo()
+    assert session.current.threshold == 0.7
+    session.undo()
+    assert session.selections == after_click
+    session.undo()
+    assert session.current.clicks == ()
+    for _ in range(3):
+        session.redo()
+    assert session.current.clicks == ()
+    assert isinstance(session.redo(), Refusal)
+    session.undo()
+    session.click(x, y)
+    assert isinstance(session.redo(), Refusal)  # another future
+
+
+def test_several_selections_have_names_and_colours_of_their_own(session):
+    session.click(*middle(half(VIEW, 1)))
+    session.new_selection()
+    session.click(*middle(half(VIEW, 2)))
+    session.rename("right half")
+    first, second = session.selections.every
+    assert (first.name, second.name) == ("selection 1", "right half")
+    assert first.colour != second.colour
+    labels = session.labels().cpu()
+    for number in (1, 2):
+        found = labels == number
+        assert found.sum() > 20
+        assert (found & half(VIEW, number)).sum() > 0.85 * found.sum()
+    assert isinstance(session.rename("selection 1"), Refusal)
+    session.activate(0)
+    assert session.current is first
+    session.remove()
+    assert session.selections.every == (second,)
+    session.remove()
+    assert session.current.clicks == ()
+
+
+def test_marks_show_where_clicks_landed(session):
+    x, y = middle(half(VIEW, 1))
+    session.mode = "multi"
+    session.click(x, y)
+    session.click(*middle(half(VIEW, 2)), accept=False)
+    first, second = session.marks()
+    assert (first.x, first.y) == pytest.approx((x, y), abs=0.6)
+    assert (first.accept, second.accept) == (True, False)
+    cameras = session.model.viewpoints.cameras
+    behind = (VIEW + len(cameras) // 2) % len(cameras)
+    session.look(cameras, behind)
+    assert len(session.marks()) < 2
+
+
+def test_a_file_replays_the_same_result(session, device, tmp_path: Path):
+    session.mode = "multi"
+    session.click(*middle(half(VIEW, 1)))
+    session.click(*middle(half(VIEW, 2)), accept=False)
+    session.set_spatial_weight(0.5)
+    session.new_selection("other")
+    session.click(*middle(half(VIEW, 2)))
+    session.save(tmp_path / "s.json")
+    labels, score = session.labels(), session.score()
+    other = SegmentationSession(learned_ball(device), "fingerprint")
+    other.load(tmp_path / "s.json")
+    other.look(other.model.viewpoints.cameras, VIEW)
+    assert other.selections == session.selections
+    assert torch.equal(other.score(), score)
+    assert torch.equal(other.labels(), labels)
+    other.undo()
+    assert other.current.clicks == ()
+
+
+def test_a_file_of_another_run_is_refused(session, device, tmp_path: Path):
+    session.click(*middle(half(VIEW, 1)))
+    session.save(tmp_path / "s.json")
+    other = SegmentationSession(learned_ball(device), "another")
+    before = other.selections
+    with pytest.raises(InputError, match="another feature field"):
+        other.load(tmp_path / "s.json")
+    assert other.selections is before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(format=9), "format"),
+        (lambda c: c.update(active=1), "active"),
+        (lambda c: c.update(active=True), "active"),
+        (lambda c: c.update(selections=[]), "active"),
+        (lambda c: c["selections"][0].pop("threshold"), "threshold"),
+        (lambda c: c["selections"][0].update(threshold=2), "threshold"),
+        (lambda c: c["selections"][0].update(spatial_weight=float("nan")), "spatial_weight"),
+        (lambda c: c["selections"][0].update(colour=[1, 2]), "expected 3"),
+        (lambda c: c["selections"][0].update(colour=[1, 2, 999]), "colour"),
+        (lambda c: c["selections"][0].update(name=""), "name"),
+        (lambda c: c["selections"].append(c["selections"][0]), "name"),
+        (lambda c: c["selections"][0]["clicks"][0].update(accept=1), "accept"),
+        (lambda c: c["selections"][0]["clicks"][0].update(position=[0, 0]), "expected 3"),
+        (lambda c: c["selections"][0]["clicks"][0]["feature"].pop(), "feature"),
+        (lambda c: c["selections"][0]["clicks"][0]["feature"].__setitem__(0, float("inf")), "finite"),
+    ],
+)
+def test_a_damaged_file_is_refused(session, tmp_path: Path, change: Callable, words: str):
+    path = tmp_path / "s.json"
+    session.click(*middle(half(VIEW, 1)))
+    session.save(path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=words) as refused:
+        session.load(path)
+    assert str(path) in str(refused.value)
+
+
+def test_no_json_and_no_file(session, tmp_path: Path):
+    (tmp_path / "s.json").write_bytes(b"\x89PNG")
+    for name, words in (("s.json", "not a selection file"), ("none.json", "cannot be read")):
+        with pytest.raises(InputError, match=words):
+            session.load(tmp_path / name)
+
+
+def test_a_model_without_features_is_refused(device):
+    with pytest.raises(ValueError, match="feature field"):
+        SegmentationSession(replace(learned_ball(device), features=None), "x")

@@ -1,0 +1,82 @@
+"""Losses of the radiance stage by hand, and their gradients."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from helpers import TOLERANCE, make_rays
+from omniseg.rendering.renderer import TrainingRendering
+from omniseg.training.losses import depth_error, distortion, opacity_entropy
+from omniseg_kernels.marching import RaySamples
+
+
+def rendering(device, counts=(3, 0, 5), weights=None) -> TrainingRendering:
+    rays = make_rays(counts, torch.float32, device)
+    n = len(counts)
+    samples = RaySamples(
+        t_starts=rays.t_starts,
+        t_ends=rays.t_ends,
+        ray_indices=rays.ray_indices,
+        packed_info=rays.packed_info,
+        n_samples=rays.n_samples,
+        t_next=torch.zeros(n, device=device),
+    )
+    weights = torch.rand(rays.n_samples, device=device) if weights is None else weights
+    zeros = torch.zeros(n, device=device)
+    return TrainingRendering(torch.zeros(n, 3, device=device), zeros, zeros, samples=samples, weights=weights)
+
+
+def test_opacity_entropy_by_hand(device):
+    opacity = torch.tensor([1.0, 1 / math.e, 0.5], device=device)
+    want = (0 + 1 / math.e + 0.5 * math.log(2)) / 3
+    assert float(opacity_entropy(opacity)) == pytest.approx(want, rel=1e-6)
+
+
+def test_opacity_entropy_is_least_at_its_ends(device):
+    opacity = torch.tensor([0.0, 1e-9, 0.3, 1.0, 1.0 + 1e-6], device=device, requires_grad=True)
+    loss = opacity_entropy(opacity)
+    loss.backward()
+    assert bool(opacity.grad.isfinite().all())
+    assert float(opacity_entropy(torch.tensor([0.0, 1.0], device=device))) == pytest.approx(0, abs=2e-5)
+
+
+def test_distortion_matches_the_double_sum(device):
+    out = rendering(device)
+    want = 0.0
+    for first, count in out.samples.packed_info.tolist():
+        a = out.samples.t_starts[first : first + count].double()
+        b = out.samples.t_ends[first : first + count].double()
+        w = out.weights[first : first + count].double()
+        a, b = a / (1 + a), b / (1 + b)
+        middle = (a + b) / 2
+        apart = (middle[:, None] - middle).abs()
+        want += float((w[:, None] * w * apart).sum() + (w.square() * (b - a)).sum() / 3)
+    assert float(distortion(out)) == pytest.approx(want / 3, rel=1e-4)
+
+
+def test_distortion_pulls_weights_together(device):
+    weights = torch.full((4,), 0.25, device=device, requires_grad=True)
+    out = rendering(device, (4,), weights)
+    distortion(out).backward()
+    assert weights.grad[0] > weights.grad[1]
+    assert weights.grad[3] > weights.grad[2]
+
+
+def test_depth_error_counts_known_depths_and_the_spread_around_them(device):
+    weights = torch.tensor([0.5, 0.5, 1.0, 0.25], device=device, requires_grad=True)
+    out = rendering(device, (2, 1, 1), weights)
+    middles = 0.5 * (out.samples.t_starts + out.samples.t_ends)
+    depth = torch.stack([middles[:2].mean(), torch.zeros_like(middles[0]), middles[3] + 0.5])
+    loss = depth_error(out, depth)
+    loss.backward()
+    spread = 0.25 * float(middles[1] - middles[0]) ** 2  # although the mean is right
+    assert float(loss.detach()) == pytest.approx((spread + 0.25 * 0.25) / 2)
+    want = torch.tensor([spread, spread, 0.0, 0.25], device=device) / 2
+    assert_close(weights.grad, want, **TOLERANCE[torch.float32])
+
+
+def test_depth_error_of_no_known_depth_is_zero(device):
+    out = rendering(device, (1, 1))
+    assert float(depth_error(out, torch.zeros(2, device=device))) == 0

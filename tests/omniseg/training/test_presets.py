@@ -1,0 +1,89 @@
+"""Defaults follow the scene, its photos and the device."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from omniseg.data.formats import read_scene
+from omniseg.data.normalisation import place
+from omniseg.data.scene import Scene
+from omniseg.training.presets import preset
+from scene_files import orbit, write_colmap, write_transforms
+from tiny_scene import write_ball
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    write_colmap(tmp_path, orbit(10), points=0.3 * orbit(12)[:, :, 3])
+    return read_scene(tmp_path)
+
+
+def larger(scene: Scene, factor: int) -> Scene:
+    """The scene as if its photos had this many times the pixels a side."""
+    views = []
+    for view in scene.views:
+        c = view.camera
+        camera = replace(c, width=c.width * factor, height=c.height * factor, fx=c.fx * factor, fy=c.fy * factor)
+        views.append(replace(view, camera=camera))
+    return replace(scene, views=tuple(views))
+
+
+def test_placement_is_taken_over(scene: Scene):
+    placement = place(scene)
+    marching = preset(scene, placement, CPU).marching
+    assert (marching.near, marching.cascades, marching.box) == (
+        placement.near,
+        placement.cascades,
+        placement.box,
+    )
+
+
+def test_table_follows_the_number_of_pixels(scene: Scene):
+    sizes = [preset(larger(scene, k), place(scene), GPU).radiance.encoding for k in (1, 16, 256)]
+    tables = [size.log2_table for size in sizes]
+    assert tables == sorted(tables)
+    assert tables[0] < tables[-1]
+    assert [size.finest_resolution for size in sizes] == sorted(size.finest_resolution for size in sizes)
+
+
+def test_downsampling_counts(scene: Scene):
+    big = larger(scene, 64)
+    full, small = (preset(big, place(scene), GPU, downsample=k) for k in (1.0, 8.0))
+    assert small.downsample == 8.0
+    assert small.radiance.encoding.log2_table < full.radiance.encoding.log2_table
+    assert preset(big, place(scene), CPU).downsample > preset(big, place(scene), GPU).downsample >= 1
+
+
+def test_a_cpu_gets_less_to_do(scene: Scene):
+    cpu, gpu = (preset(scene, place(scene), device) for device in (CPU, GPU))
+    assert cpu.marching.resolution <= gpu.marching.resolution
+    assert cpu.marching.step > gpu.marching.step
+    assert cpu.training.steps < gpu.training.steps
+    assert cpu.training.samples_per_step < gpu.training.samples_per_step
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_far_steps_grow_only_where_there_is_a_far(scene: Scene, device: torch.device, tmp_path: Path):
+    assert scene.kind in ("unbounded", "forward")
+    assert preset(scene, place(scene), device).marching.cone_angle > 0
+    assert preset(scene, place(scene), device, kind="replica").marching.cone_angle == 0
+    ball = read_scene(write_ball(tmp_path / "ball"))
+    assert ball.kind == "synthetic"
+    assert preset(ball, place(ball), device).marching.cone_angle == 0
+
+
+def test_held_out_views_are_kept(scene: Scene):
+    assert preset(scene, place(scene), CPU, test_every=3).test_every == 3
+    assert preset(scene, place(scene), CPU).test_every is None
+
+
+def test_transforms_json(tmp_path: Path):
+    write_transforms(tmp_path, orbit(6))
+    scene = read_scene(tmp_path)
+    config = preset(scene, place(scene), CPU)
+    assert config.downsample == 1.0
+    assert config.marching.near > 0

@@ -1,0 +1,327 @@
+"""Stage 1 learns, stops in time, is reproducible, and goes on where it stopped."""
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from omniseg.cameras import Cameras
+from omniseg.config import Config
+from omniseg.errors import InputError
+from omniseg.evaluation.metrics import psnr
+from omniseg.training import trainer as trainer_module
+from omniseg.training.losses import distortion
+from omniseg.training.radiance import RadianceTrainer
+from tiny_scene import ball_cameras, ball_config, ball_images, moved, see_ball
+
+
+@pytest.fixture
+def make(device) -> Callable[..., RadianceTrainer]:
+    """A trainer of the ball; options of the training by name."""
+
+    def build(config: Config | None = None, images=None, **training) -> RadianceTrainer:
+        images = ball_images() if images is None else images
+        return RadianceTrainer(config or ball_config(**training), images.to(device))
+
+    return build
+
+
+def train(trainer: RadianceTrainer, steps: int | None = None) -> RadianceTrainer:
+    for _ in range(steps or trainer.config.training.steps):
+        trainer.step()
+    return trainer
+
+
+def test_psnr(trainer: RadianceTrainer) -> tuple[float, float]:
+    """PSNR over white of an unseen view, and that of the best single colour."""
+    cameras = ball_cameras(5, height=0.5).to(trainer.device)[[1]]
+    rays = cameras.image_rays(0)
+    colour, opacity, _ = see_ball(*(r.cpu() for r in rays))
+    photo = torch.where(opacity[:, None] > 0, colour, 1.0)
+    rendering = trainer.renderer.render(*rays)
+    return psnr(rendering.over(1.0).cpu(), photo), psnr(photo.mean(0).expand_as(photo), photo)
+
+
+test_psnr.__test__ = False
+
+
+def tensors(trainer: RadianceTrainer) -> dict[str, torch.Tensor]:
+    models = {"field": trainer.field, "grid": trainer.grid, "corrections": trainer.corrections}
+    return {f"{name}.{k}": v.clone() for name, m in models.items() for k, v in m.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def on_cpu(device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("on a GPU atomic additions come in any order, so bits differ")
+
+
+def test_learns_an_unseen_view(make):
+    trainer = train(make(steps=80, background="random"))
+    got, single_colour = test_psnr(trainer)
+    assert got > single_colour + 4
+    assert trainer.grid.bits.count_nonzero() < trainer.grid.bits.numel(), "no space was found empty"
+
+
+def test_same_seed_same_tensors(make, device):
+    on_cpu(device)
+    first, again = (tensors(train(make(), 20)) for _ in range(2))
+    assert same(first, again)
+
+
+def test_other_seed_other_tensors(make):
+    config = ball_config()
+    first, other = (tensors(train(make(replace(config, seed=seed)), 2)) for seed in (0, 1))
+    assert not torch.equal(first["field.table"], other["field.table"])
+
+
+@pytest.mark.parametrize("stop", [5, 16, 33])
+def test_resume_goes_on_bit_for_bit(make, device, tmp_path: Path, stop: int):
+    on_cpu(device)
+    everything = {"refine_poses": True, "exposure": True, "background": "random", "distortion_weight": 1e-3}
+    images = ball_images(depth=True)
+    straight = train(make(images=images, **everything), 40)
+
+    begun = train(make(images=images, **everything), stop)
+    begun.save_resume(tmp_path)
+    resumed = make(images=images, **everything)
+    resumed.resume(tmp_path)
+    assert resumed.progress == begun.progress
+    train(resumed, 40 - stop)
+
+    assert same(tensors(straight), tensors(resumed))
+    assert straight.progress.n_rays == resumed.progress.n_rays
+
+
+def test_resume_before_the_first_step(make, device, tmp_path: Path):
+    on_cpu(device)
+    make().save_resume(tmp_path)
+    resumed = make()
+    resumed.resume(tmp_path)
+    assert same(tensors(train(make(), 3)), tensors(train(resumed, 3)))
+
+
+def test_resume_may_be_longer_and_from_elsewhere(make, tmp_path: Path):
+    config = ball_config()
+    train(make(config), 2).save_resume(tmp_path)
+    longer = replace(config, scene="/moved", seconds=3.0, training=replace(config.training, steps=99))
+    trainer = make(longer)
+    trainer.resume(tmp_path)
+    assert trainer.progress.step == 2
+
+
+def test_resume_refuses_another_configuration(make, tmp_path: Path):
+    train(make(), 1).save_resume(tmp_path)
+    with pytest.raises(InputError, match=r"resume.radiance\.safetensors.*other values of training\.lr"):
+        make(lr=0.5).resume(tmp_path)
+
+
+def test_resume_refuses_other_views(make, tmp_path: Path):
+    train(make(refine_poses=True), 1).save_resume(tmp_path)
+    with pytest.raises(InputError, match="not a checkpoint"):
+        make(images=ball_images(5), refine_poses=True).resume(tmp_path)
+
+
+def test_interrupt_in_the_middle_of_a_step(make, device, tmp_path: Path, monkeypatch):
+    trainer = make()
+    calls = []
+    sample = trainer.sampler.sample
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return sample(*args)
+
+    monkeypatch.setattr(trainer.sampler, "sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(save=lambda: trainer.save_resume(tmp_path), quiet=True)
+    resumed = make()
+    resumed.resume(tmp_path)
+    assert resumed.progress.step == 5
+    assert same(tensors(resumed), tensors(trainer))
+    resumed.run(save=lambda: None, quiet=True)
+    if device.type == "cpu":
+        assert same(tensors(resumed), tensors(train(make())))
+
+
+class Clock:
+    """Stands still except for a tenth of a second at every look."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def test_seconds_end_the_training(make, monkeypatch):
+    monkeypatch.setattr(trainer_module.time, "perf_counter", Clock())
+    trainer = make(replace(ball_config(), seconds=2.0))
+    saved = []
+    trainer.run(save=lambda: saved.append(trainer.progress.step), quiet=True)
+    assert trainer.done == 1
+    assert 2.0 <= trainer.progress.seconds < 2.2
+    assert 5 < trainer.progress.step <= 20
+    assert saved == [trainer.progress.step], "saved once, at the end"
+
+
+def test_saves_now_and_then_and_reports(make, monkeypatch):
+    monkeypatch.setattr(trainer_module.time, "perf_counter", Clock())
+    trainer = make(steps=30)
+    saved, reports = [], []
+    trainer.run(
+        save=lambda: saved.append(trainer.progress.step),
+        save_every=1.0,
+        report=lambda step, figures: reports.append((step, figures)),
+        quiet=True,
+    )
+    assert len(saved) > 2
+    assert saved[-1] == 30
+    assert saved == sorted(saved)
+    assert reports[-1][0] == 30
+    assert reports[-1][1].keys() >= {"psnr", "loss", "rays_per_second", "n_rays", "n_samples"}
+    assert all(math.isfinite(v) for _, figures in reports for v in figures.values())
+
+
+def test_writing_is_not_training(make, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(trainer_module.time, "perf_counter", clock)
+
+    def slow_disk() -> None:
+        clock.now += 50.0
+
+    trainer = make(steps=30)
+    trainer.run(save=slow_disk, save_every=1.0, quiet=True)
+    assert trainer.progress.seconds < 10
+
+
+def test_a_finished_training_only_saves(make):
+    trainer = train(make(steps=2))
+    saved = []
+    trainer.run(save=lambda: saved.append(1), quiet=True)
+    assert (trainer.progress.step, len(saved)) == (2, 1)
+
+
+def test_learning_rate_falls_to_a_thirtieth(make):
+    trainer = make(steps=10, lr=0.03)
+    rates = []
+    for _ in range(10):
+        trainer.step()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(0.03)
+    assert rates == sorted(rates, reverse=True)
+    trainer.progress.step = 10
+    trainer.step()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def test_samples_of_a_step_stay_near_the_wanted_number(make):
+    trainer = make()
+    counts = [trainer.step().n_samples for _ in range(60)]
+    settled = counts[25:]  # a grid that was just updated takes one step to get used to
+    assert statistics.median(settled) == pytest.approx(8192, rel=0.05)
+    assert statistics.mean(settled) == pytest.approx(8192, rel=0.15)
+
+
+def test_the_grid_is_looked_at_more_often_while_it_is_young(make, monkeypatch):
+    trainer, looked = make(steps=1000), []
+    update = trainer.grid.update
+
+    def note(*args):
+        looked.append(trainer.progress.step)
+        update(*args)
+
+    monkeypatch.setattr(trainer.grid, "update", note)
+    for step in (0, 15, 16, 31, 32, 240, 256, 272, 288):
+        trainer.progress.step = step
+        trainer.step()
+    assert looked == [16, 32, 240, 256, 288]
+
+
+def test_depth_supervision_makes_depth_right(make):
+    def error(weight: float) -> float:
+        trainer = train(make(images=ball_images(depth=True), depth_weight=weight))
+        rays = ball_cameras().to(trainer.device)[[3]].image_rays(0)
+        _, _, distance = see_ball(*(r.cpu() for r in rays))
+        known = distance > 0
+        found = trainer.renderer.render(*rays).depth.cpu()
+        return float((found - distance)[known].square().mean())
+
+    assert error(0.3) < 0.5 * error(0.0)
+
+
+@pytest.mark.parametrize("background", ["random", "white", "black"])
+@pytest.mark.parametrize("alpha", [True, False])
+def test_every_background_learns(make, background, alpha):
+    trainer = make(images=ball_images(alpha=alpha), background=background)
+    errors = [float(trainer.step().error) for _ in range(60)]
+    assert sum(errors[-5:]) < 0.7 * sum(errors[:5])
+
+
+def test_random_background_tells_what_is_transparent(make):
+    trainer = train(make(background="random", steps=80))
+    rays = ball_cameras().to(trainer.device)[[0]].image_rays(0)
+    _, inside, _ = see_ball(*(r.cpu() for r in rays))
+    opacity = trainer.renderer.render(*rays).opacity.cpu()
+    assert opacity[inside > 0].mean() > 0.8
+    assert opacity[inside == 0].mean() < 0.2
+
+
+def angle(a: Cameras, b: Cameras) -> float:
+    """Mean angle in degrees between the cameras, after the turn that all of them share is taken out."""
+    between = (a.c2w[:, :, :3] @ b.c2w[:, :, :3].mT).double()
+    u, _, v = torch.linalg.svd(between.mean(0))
+    between = between @ (u @ v).mT
+    trace = between.diagonal(dim1=1, dim2=2).sum(1)
+    return float(((trace - 1) / 2).clamp(-1, 1).acos().mean().rad2deg())
+
+
+def test_pose_refinement_turns_cameras_back(make, device):
+    truth = ball_cameras(10)
+    believed = moved(truth, degrees=2.5)
+    trainer = train(make(images=ball_images(10, believed=believed), refine_poses=True))
+    with torch.no_grad():
+        found = trainer.corrections.cameras(believed.to(device)).to("cpu")
+    assert angle(found, truth) < 0.85 * angle(believed, truth)
+
+
+def test_poses_stay_unless_asked(make):
+    assert not list(make().corrections.parameters())
+
+
+def test_exposure_finds_the_gains(make):
+    # Each place twice, once dark: colours that depend on the direction cannot explain that.
+    images, n = ball_images(6, alpha=False), 6
+    images = replace(
+        images,
+        pixels=torch.cat([(images.pixels.float() * 0.7).round().byte(), images.pixels]),
+        offsets=torch.cat([images.offsets[:-1], images.offsets + len(images.pixels)]),
+        sizes=images.sizes.repeat(2, 1),
+        cameras=images.cameras[[*range(n), *range(n)]],
+        names=tuple(map(str, range(2 * n))),
+    )
+    plain, exposed = (train(make(images=images, background="random", exposure=on)) for on in (False, True))
+    grey = torch.full((2 * n, 3), 0.5, device=exposed.device)
+    seen = exposed.corrections.colour(grey, torch.arange(2 * n, device=exposed.device)).detach()
+    assert float((seen[:n] / seen[n:]).mean()) == pytest.approx(0.7, abs=0.15)
+    errors = [sum(float(t.step().error) for _ in range(5)) for t in (plain, exposed)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_distortion_loss_makes_weights_compact(make):
+    def compactness(weight: float) -> float:
+        trainer = train(make(distortion_weight=weight))
+        rays = ball_cameras().to(trainer.device).image_rays(0)
+        jitter = torch.rand(len(rays[0]), generator=trainer.generator, device=trainer.device)
+        return float(distortion(trainer.renderer.train(*rays, jitter=jitter)).detach())
+
+    assert compactness(0.5) < 0.8 * compactness(0.0)
