@@ -25,7 +25,7 @@ from omniseg.data.splits import split_views
 from omniseg.evaluation.metrics import psnr
 from omniseg.evaluation.views import photo_and_background
 from omniseg.rendering.renderer import Renderer
-from omniseg.rendering.view import see
+from omniseg.rendering.view import render_view
 from omniseg.run_folder import METRICS, Model, load_model, read_tensors
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.presets import preset
@@ -231,16 +231,16 @@ def _psnr(renderer: Renderer, images: ImageSet) -> float:
     values = []
     for view in range(len(images)):
         photo, background = photo_and_background(images, view)
-        values.append(psnr(renderer.render_view(images.cameras, view).over(background).view_as(photo), photo))
+        values.append(psnr(renderer.render_image(images.cameras, view).over(background).view_as(photo), photo))
     return math.fsum(values) / len(values)
 
 
 def _rates(job: Job, model: Model, side: int, count: int) -> dict[str, dict[str, float]]:
     """Frames a second in colour and, where there are features, as the viewer needs them."""
     cameras, renderer = _cameras(model, side, count), model.renderer
-    found = {"colour": _rate(job, lambda view: renderer.render_view(cameras, view), count)}
+    found = {"colour": _rate(job, lambda view: renderer.render_image(cameras, view), count)}
     if model.features is not None:
-        found["colour_and_features"] = _rate(job, lambda view: see(renderer, cameras, view), count)
+        found["colour_and_features"] = _rate(job, lambda view: render_view(renderer, cameras, view), count)
     return found
 
 

@@ -284,4 +284,4 @@ def _train_until(trainer: RadianceTrainer, seconds: float) -> None:
 
 def _psnr(renderer: Renderer, images: ImageSet, view: int) -> float:
     photo, background = photo_and_background(images, view)
-    return psnr(renderer.render_view(images.cameras, view).over(background).clamp(0, 1).view_as(photo), photo)
+    return psnr(renderer.render_image(images.cameras, view).over(background).clamp(0, 1).view_as(photo), photo)

@@ -1,7 +1,7 @@
 """One training in several processes, on a GPU each: every process does its part of every step.
 
 A step is the same as in one process. All processes draw the same random numbers for the whole batch of rays, and each
-renders its part of them (`Share.part`). What a process computes alone is scaled so that the whole is the sum over the
+renders its part of them (`Process.rank_slice`). What it computes alone is scaled so that the whole is the sum over the
 processes: losses, and therefore gradients. The optimiser then moves the parameters of all processes alike. So
 rays and samples of a step are those of all processes together, their number changes the time and not the result, and a
 run may go on with another number of them. Results agree up to rounding: sums are taken in another order.
@@ -32,7 +32,7 @@ _ENVIRONMENT = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_
 
 
 @dataclass(frozen=True)
-class Share:
+class Process:
     """One of several processes, as `torchrun` numbers them; by default the only one.
 
     rank, world_size: number of this process, and how many there are.
@@ -45,7 +45,7 @@ class Share:
     local_world_size: int = 1
 
     @classmethod
-    def from_environment(cls) -> "Share":
+    def from_environment(cls) -> "Process":
         """Read RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; without them, all is done here.
 
         Raises:
@@ -54,53 +54,53 @@ class Share:
         values = {name: os.environ.get(name, default) for name, default in _ENVIRONMENT.items()}
         if not all(value.isdecimal() for value in values.values()):
             raise InputError(f"environment: expected numbers, got {values}; torchrun sets them, or none is set")
-        share = cls(*(int(value) for value in values.values()))
-        if share.rank >= share.world_size:
-            raise InputError(f"environment: RANK {share.rank} must be less than WORLD_SIZE {share.world_size}")
-        return share
+        process = cls(*(int(value) for value in values.values()))
+        if process.rank >= process.world_size:
+            raise InputError(f"environment: RANK {process.rank} must be less than WORLD_SIZE {process.world_size}")
+        return process
 
-    def part(self, n: int) -> slice:
+    def rank_slice(self, n: int) -> slice:
         """This process's part of n things: one after another by rank, none larger by more than one."""
         each, more = divmod(n, self.world_size)
         begin = self.rank * each + min(self.rank, more)
         return slice(begin, begin + each + (self.rank < more))
 
 
-_share = Share()
+_process = Process()
 
 
-def start(share: Share, device: torch.device) -> None:
+def start(process: Process, device: torch.device) -> None:
     """Join the processes that torchrun started together, each with its own GPU or all of them on CPUs.
 
     Raises:
         InputError: they are too many or cannot be reached.
     """
-    global _share
-    if share.world_size == 1:
+    global _process
+    if process.world_size == 1:
         return
-    if share.world_size > MOST_PROCESSES:
-        raise InputError(f"{share.world_size} processes are too many; start no more than {MOST_PROCESSES}")
+    if process.world_size > MOST_PROCESSES:
+        raise InputError(f"{process.world_size} processes are too many; start no more than {MOST_PROCESSES}")
     # What the host wants to know, it is told without waiting for its GPU: by gloo, also where tensors go by NCCL.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, rank=share.rank, world_size=share.world_size)
+        dist.init_process_group(backend, rank=process.rank, world_size=process.world_size)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"the other processes cannot be reached ({reason}); start them with torchrun") from error
-    _share = share
+    _process = process
 
 
 def stop() -> None:
     """Leave the others; this process may go on alone."""
-    global _share
-    if _share.world_size > 1:
+    global _process
+    if _process.world_size > 1:
         dist.destroy_process_group()
-    _share = Share()
+    _process = Process()
 
 
-def share() -> Share:
+def process() -> Process:
     """This process among those that train together; the only one outside of `start` and `stop`."""
-    return _share
+    return _process
 
 
 def wait() -> None:
@@ -110,12 +110,12 @@ def wait() -> None:
 
 def count(n: int) -> int:
     """Sum of a number over the processes."""
-    return n if _share.world_size == 1 else int(_total(torch.tensor(n)))
+    return n if _process.world_size == 1 else int(_total(torch.tensor(n)))
 
 
 def agreed(value: float) -> float:
     """The value that the first process has."""
-    if _share.world_size == 1:
+    if _process.world_size == 1:
         return value
     theirs = torch.tensor(value, dtype=torch.float64)
     with _together():
@@ -125,7 +125,7 @@ def agreed(value: float) -> float:
 
 def totals(*values: Tensor) -> tuple[Tensor, ...]:
     """Sums of scalars over the processes, without gradient."""
-    return values if _share.world_size == 1 else _total(torch.stack(values).detach()).unbind()
+    return values if _process.world_size == 1 else _total(torch.stack(values).detach()).unbind()
 
 
 def gather(mine: Tensor, n: int) -> Tensor:
@@ -134,12 +134,12 @@ def gather(mine: Tensor, n: int) -> Tensor:
     Differentiable: every process must make the same loss of all rows, and gets the gradient of its own.
 
     Args:
-        mine: (part of n, ...) rows `share().part(n)`.
+        mine: (part of n, ...) rows `process().rank_slice(n)`.
         n: rows of all processes.
     Returns:
         (n, ...)
     """
-    return mine if _share.world_size == 1 else _Gather.apply(mine, _share.part(n), n)
+    return mine if _process.world_size == 1 else _Gather.apply(mine, _process.rank_slice(n), n)
 
 
 class _Gather(torch.autograd.Function):
@@ -157,7 +157,7 @@ class _Gather(torch.autograd.Function):
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace the gradient of each parameter by its sum over the processes."""
-    if _share.world_size == 1:
+    if _process.world_size == 1:
         return
     parameters = list(parameters)
     # A process whose rays meet nothing may have no gradient where others have one.
@@ -169,7 +169,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 def copy_from_first(modules: Iterable[torch.nn.Module]) -> None:
     """Give modules the parameters and buffers that they have in the first process."""
-    if _share.world_size == 1:
+    if _process.world_size == 1:
         return
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from omniseg import distributed
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.rendering.renderer import Renderer
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.radiance import RadianceTrainer
@@ -83,20 +83,20 @@ def steps_of_a_budget(rank: int) -> int:
 def main(out: Path) -> None:
     """Train as one of several processes, and write what came of it."""
     torch.set_num_threads(1)
-    share = Share.from_environment()
+    process = Process.from_environment()
     launch.init("cpu", threads=1)
     geometry = learned_geometry()
-    distributed.start(share, torch.device("cpu"))
-    torch.manual_seed(share.rank)
+    distributed.start(process, torch.device("cpu"))
+    torch.manual_seed(process.rank)
     copied = nn.BatchNorm1d(3)
     nn.init.normal_(copied.weight)
     nn.init.normal_(copied.running_mean)
     distributed.copy_from_first([copied])
     trained = train_both(geometry)
     torch.save(
-        {"tensors": trained.tensors, "steps": trained.steps, "copied": copied.state_dict()}, out / f"{share.rank}.pt"
+        {"tensors": trained.tensors, "steps": trained.steps, "copied": copied.state_dict()}, out / f"{process.rank}.pt"
     )
-    (out / f"{share.rank}.json").write_text(json.dumps(steps_of_a_budget(share.rank)))
+    (out / f"{process.rank}.json").write_text(json.dumps(steps_of_a_budget(process.rank)))
     distributed.stop()
 
 

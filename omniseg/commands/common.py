@@ -1,4 +1,4 @@
-"""What all commands share: the choice of the device and the way errors reach a person."""
+"""What all commands process: the choice of the device and the way errors reach a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,36 +31,36 @@ _silenced: TextIO | None = None
 """What stderr was before `leave_the_word`."""
 
 
-def start(device: Device, share: Share | None = None) -> torch.device:
+def start(device: Device, process: Process | None = None) -> torch.device:
     """Choose the device, "auto" being a GPU where there is one, and start the kernels on it.
 
     Args:
         device: what the command line asks for.
-        share: this process among those that `torchrun` started to train together; joins them.
+        process: this process among those that `torchrun` started to train together; joins them.
     Raises:
         InputError: a GPU was asked for and there is none, or the other processes cannot be reached.
     """
-    share = share or Share()
-    chosen = choose(device, share)
+    process = process or Process()
+    chosen = choose(device, process)
 
     from omniseg import distributed
     from omniseg_kernels.launch import init
 
-    cores = None if share.local_world_size == 1 else max((os.cpu_count() or 1) // share.local_world_size, 1)
+    cores = None if process.local_world_size == 1 else max((os.cpu_count() or 1) // process.local_world_size, 1)
     try:
         init("cuda" if chosen.type == "cuda" else "cpu", threads=cores)
     except RuntimeError as error:
         raise InputError(f"--device {chosen.type}: {error}") from error
     if chosen.type == "cpu":
         _keep_freed_memory()
-    if share.world_size > 1:
+    if process.world_size > 1:
         signal.signal(signal.SIGINT, _interrupt_once)
         signal.signal(signal.SIGTERM, _interrupt_once)
-    distributed.start(share, chosen)
+    distributed.start(process, chosen)
     return chosen
 
 
-def choose(device: Device, share: Share) -> torch.device:
+def choose(device: Device, process: Process) -> torch.device:
     """The device by its name on the command line, "auto" being a GPU where there is one.
 
     Of several processes on a machine each gets a GPU to itself, which from then on is the only one it sees: Taichi
@@ -71,18 +71,18 @@ def choose(device: Device, share: Share) -> torch.device:
     """
     import torch  # takes seconds, in which this module already answers Ctrl-C
 
-    if share.world_size > 1 and device != "cpu":
+    if process.world_size > 1 and device != "cpu":
         # Not is_available, which starts CUDA: from then on a process sees what it saw at that time.
         count = torch.cuda.device_count()
-        if count and share.local_rank >= count:
+        if count and process.local_rank >= count:
             raise InputError(
-                f"process {share.local_rank} of this machine has no GPU of its own: "
+                f"process {process.local_rank} of this machine has no GPU of its own: "
                 f"start no more than {count} (--nproc-per-node)"
             )
         if count:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             names = visible.split(",") if visible else list(map(str, range(count)))
-            os.environ["CUDA_VISIBLE_DEVICES"] = names[share.local_rank].strip()
+            os.environ["CUDA_VISIBLE_DEVICES"] = names[process.local_rank].strip()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -128,10 +128,10 @@ def run(command: Callable[[], None]) -> None:
         _fail("out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1)
 
 
-def leave_the_word(share: Share) -> None:
+def leave_the_word(process: Process) -> None:
     """Let the first of several processes alone print; the others only what ends them and did not end the first."""
     global _silenced
-    if share.rank:
+    if process.rank:
         _silenced = sys.stderr
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 

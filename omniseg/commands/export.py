@@ -20,7 +20,7 @@ from omniseg.export import mesh_files
 from omniseg.export.masks import folder_names
 from omniseg.export.mesh import extract_mesh
 from omniseg.rendering.renderer import Rendering
-from omniseg.rendering.view import Frame, see
+from omniseg.rendering.view import RenderedView, render_view
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Model, fingerprint, load_model
 from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
@@ -162,10 +162,10 @@ def _export_pictures(model: Model, selections: Mapping[int, Selection], argument
     for view, name in enumerate(tqdm(names, desc="rendering", unit="picture")):
         width, height = cameras.size[view].tolist()
         if selections:
-            frame = see(model.renderer, cameras, view, colour=arguments.what == "rgba")
+            frame = render_view(model.renderer, cameras, view, colour=arguments.what == "rgba")
             rendering, masks = frame.rendering, _masks(frame, selections)
         else:
-            rendering = model.renderer.render_view(cameras, view, colour=arguments.what == "rgba")
+            rendering = model.renderer.render_image(cameras, view, colour=arguments.what == "rgba")
             masks = {"": rendering.opacity > 0.5}
         for folder, mask in masks.items():
             path = arguments.out / folder / f"{name}.png"
@@ -177,7 +177,7 @@ def _export_pictures(model: Model, selections: Mapping[int, Selection], argument
     print(f"{len(names)} pictures in {arguments.out}, {shown} of them not empty")
 
 
-def _masks(frame: Frame, selections: Mapping[int, Selection]) -> dict[str, Tensor]:
+def _masks(frame: RenderedView, selections: Mapping[int, Selection]) -> dict[str, Tensor]:
     """Mask (height * width,) of each selection, by the name of its folder."""
     folders = folder_names([selection.name for selection in selections.values()])
     return dict(zip(folders, [selection.mask(frame) for selection in selections.values()]))

@@ -16,7 +16,7 @@ from omniseg.errors import InputError
 from omniseg.evaluation.views import feature_colours
 from omniseg.export import camera_paths as paths
 from omniseg.export.video import save_frames
-from omniseg.rendering.view import see
+from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, load_model
 from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
@@ -80,11 +80,11 @@ def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np
     for view in range(len(cameras)):
         width, height = cameras.size[view].tolist()
         if segments is not None:
-            frame = see(renderer, cameras, view)
+            frame = render_view(renderer, cameras, view)
             picture = to_uint8(frame.rendering.over(background).view(height, width, 3))
             yield paint_ids(picture, segments.of_frame(frame).view(height, width).cpu().numpy(), palette)
             continue
-        rendering = renderer.render_view(cameras, view, colour=show == "rgb", features=colours is not None)
+        rendering = renderer.render_image(cameras, view, colour=show == "rgb", features=colours is not None)
         if colours is not None and rendering.features is not None:
             yield colours.picture(rendering.features, rendering.opacity, width)
         elif show == "depth":

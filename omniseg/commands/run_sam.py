@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from omniseg.commands import common
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.masks.make import make_hierarchies, plan
 from omniseg.masks.photos import find_photos
 from omniseg.masks.segmenters import Segmenter
@@ -65,25 +65,25 @@ class Arguments:
 def main() -> None:
     """Parse the command line, find the photos, segment them."""
     arguments = tyro.cli(Arguments)
-    share = Share.from_environment()
-    say = print if share.rank == 0 else lambda *_: None
+    process = Process.from_environment()
+    say = print if process.rank == 0 else lambda *_: None
     found = find_photos(arguments.images)
     out = arguments.out or found.root
-    segmenter = _segmenter(arguments, share)
-    todo = plan(found.photos, segmenter, out, share, overwrite=arguments.overwrite)
+    segmenter = _segmenter(arguments, process)
+    todo = plan(found.photos, segmenter, out, process, overwrite=arguments.overwrite)
     if not (arguments.checkpoint or arguments.masks or arguments.segmenter):
         say("no --checkpoint and no --masks: segmenting by colour (felzenszwalb); segment-anything does it better")
     others = f" ({found.left_out} other images are no views of this capture)" if found.left_out else ""
     say(f"{arguments.images}: {len(found.photos)} photos{others}")
-    if share.world_size > 1:
-        say(f"{share.world_size} processes; this one does {len(todo.todo) + todo.finished}")
+    if process.world_size > 1:
+        say(f"{process.world_size} processes; this one does {len(todo.todo) + todo.finished}")
     if todo.finished:
         say(f"{todo.finished} are finished already; --overwrite does them again")
-    make_hierarchies(todo, segmenter, share, downsample=arguments.downsample)
+    make_hierarchies(todo, segmenter, process, downsample=arguments.downsample)
     say(f"{len(todo.todo)} mask hierarchies made, in {out / 'sam'}; look at them in {out / 'patches'}")
 
 
-def _segmenter(arguments: Arguments, share: Share) -> Segmenter:
+def _segmenter(arguments: Arguments, process: Process) -> Segmenter:
     if arguments.masks is not None:
         return FolderSegmenter(arguments.masks)
     if arguments.checkpoint is None:
@@ -91,7 +91,7 @@ def _segmenter(arguments: Arguments, share: Share) -> Segmenter:
     return SamSegmenter(
         arguments.checkpoint,
         model=arguments.model,
-        device=common.choose(arguments.device, share),  # without the kernels
+        device=common.choose(arguments.device, process),  # without the kernels
         config=arguments.sam,
         memory=arguments.memory,
     )

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from omniseg.commands import common
 from omniseg.data.drawing import distinct_colours
 from omniseg.errors import InputError
-from omniseg.export.masks import Photos, capture_of, write_segments, write_selections
-from omniseg.rendering.view import Frame, see
+from omniseg.export.masks import SourcePhotos, capture_of, write_segments, write_selections
+from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import Model, fingerprint, load_model
 from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
 from omniseg.selection.selections import SELECTIONS
@@ -70,7 +70,7 @@ def main() -> None:
     _check(arguments)
     model = load_model(arguments.run, common.start(arguments.device))
     of = fingerprint(arguments.run)
-    photos = Photos(capture_of(model.config.scene, arguments.scene))
+    photos = SourcePhotos(capture_of(model.config.scene, arguments.scene))
     if arguments.everything:
         _segment_everything(model, photos, arguments)
         return
@@ -112,12 +112,12 @@ def _check(arguments: Arguments) -> None:
         raise InputError(f"--width: expected at least 1, got {arguments.width}")
 
 
-def _frames(model: Model, width: int | None) -> Iterator[tuple[str, Frame]]:
+def _frames(model: Model, width: int | None) -> Iterator[tuple[str, RenderedView]]:
     """Every view of the run, by name."""
     views = model.viewpoints
     cameras = views.cameras if width is None else views.cameras.resized(width)
     for view, name in enumerate(tqdm(views.names, desc="views", unit="view")):
-        yield name, see(model.renderer, cameras, view)
+        yield name, render_view(model.renderer, cameras, view)
 
 
 def _click(session: SegmentationSession, arguments: Arguments) -> None:
@@ -145,14 +145,14 @@ def _click(session: SegmentationSession, arguments: Arguments) -> None:
         print(session.set_level(round(arguments.level)))
 
 
-def _done(told: str, what: str, frame: Frame) -> None:
+def _done(told: str, what: str, frame: RenderedView) -> None:
     """Pass on what the session says to a prompt, an error where it hit nothing."""
     if isinstance(told, Refusal):
         raise InputError(f"{what}: {told} (the view is {frame.width} x {frame.height} pixels)")
     print(f"{what}: {told}")
 
 
-def _segment_everything(model: Model, photos: Photos, arguments: Arguments) -> None:
+def _segment_everything(model: Model, photos: SourcePhotos, arguments: Arguments) -> None:
     tree = segment_everything(arguments.run, model)
     segments = tree.cut(DEFAULT_LEVEL if arguments.level is None else arguments.level)
     colours = distinct_colours(len(segments))

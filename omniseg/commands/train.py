@@ -23,7 +23,7 @@ from omniseg.config import (
 from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import place
 from omniseg.data.splits import split_views
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS
@@ -87,13 +87,13 @@ class Arguments:
 
 def main() -> None:
     """Parse the command line, train, evaluate."""
-    share = Share.from_environment()
-    common.leave_the_word(share)
+    process = Process.from_environment()
+    common.leave_the_word(process)
     arguments = tyro.cli(Arguments)
-    device = common.start(arguments.device, share)
+    device = common.start(arguments.device, process)
     run = arguments.run or Path("runs") / _name(arguments.scene or SAMPLE_SCENE)
     # The first process alone looks: it may be writing when another does.
-    replaces = share.rank == 0 and _replaces(run, arguments)
+    replaces = process.rank == 0 and _replaces(run, arguments)
     if arguments.resume or arguments.stage == "features":
         base = Config.load(run / CONFIG)
         path = arguments.scene or Path(base.scene)
@@ -122,7 +122,7 @@ def main() -> None:
     if patches is not None:
         model = train_features(job, model, patches)
     distributed.stop()
-    if share.rank:
+    if process.rank:
         return
     if held_out is None:
         print("no view is held out: no test figures (--test-every 8 holds some out)")
@@ -141,7 +141,7 @@ def _name(scene: Path) -> str:
 
 
 def _sample_scene() -> Path:
-    if distributed.share().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
+    if distributed.process().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
         print(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # of an earlier version, which had no masks
     distributed.wait()

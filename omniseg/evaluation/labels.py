@@ -18,7 +18,7 @@ from omniseg.data.scene import View
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import FeatureView, LabelQuality, LevelQuality, best_matches, measure_level
 from omniseg.evaluation.views import photo_and_background
-from omniseg.rendering.view import see
+from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Model, update_metrics
 from omniseg.selection.query import similarity
@@ -51,7 +51,7 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
 
 def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: Mapping[str, np.ndarray]) -> FeatureView:
     """Render the features and the depth of one view."""
-    frame = see(model.renderer, cameras, view, colour=False)
+    frame = render_view(model.renderer, cameras, view, colour=False)
     return FeatureView(
         name=name,
         features=frame.features,

@@ -68,7 +68,7 @@ def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
     shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}
     for view, name in enumerate(tqdm(images.names, desc="test views", unit="view")):
         photo, background = photo_and_background(images, view)
-        rendering = model.renderer.render_view(images.cameras, view, features=colours is not None and view in shown)
+        rendering = model.renderer.render_image(images.cameras, view, features=colours is not None and view in shown)
         picture = rendering.over(background).clamp(0, 1).view_as(photo)
         views.append(ViewQuality(name, psnr(picture, photo), ssim(picture, photo)))
         save_image(run / "renders" / "test" / f"{name}.png", to_uint8(picture))

@@ -12,12 +12,12 @@ from omniseg.data.drawing import paint_ids
 from omniseg.data.formats import read_scene
 from omniseg.data.image_io import read_image, same_aspect, save_image, shrink
 from omniseg.errors import InputError
-from omniseg.rendering.view import Frame
+from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import to_uint8
 from omniseg.selection.selections import Selections
 
 
-class Photos:
+class SourcePhotos:
     """The photos of a run's capture, as far as they are still where they were.
 
     Args:
@@ -31,7 +31,7 @@ class Photos:
         if scene is not None:
             self._paths = {view.name: view.image_path for view in read_scene(scene).views}
 
-    def picture(self, name: str, frame: Frame) -> np.ndarray:
+    def picture(self, name: str, frame: RenderedView) -> np.ndarray:
         """Photo (height, width, 3) uint8 of a view at the size of a frame; without one, what the frame shows.
 
         Raises:
@@ -45,7 +45,9 @@ class Photos:
         return to_uint8(frame.rendering.over(1.0).view(frame.height, frame.width, 3))
 
 
-def write_selections(out: Path, name: str, picture: np.ndarray, frame: Frame, selections: Selections) -> list[int]:
+def write_selections(
+    out: Path, name: str, picture: np.ndarray, frame: RenderedView, selections: Selections
+) -> list[int]:
     """Write what selections select in a view: masks, cut-outs where there is anything, and one overlay.
 
     Args:

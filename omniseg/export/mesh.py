@@ -192,7 +192,7 @@ def _seen(model: Model, vertices: Tensor, normals: Tensor, tolerance: float, pro
     vertices, normals = vertices.to(cameras.c2w), normals.to(cameras.c2w)
     total = torch.zeros_like(vertices)
     for view in tqdm(range(len(cameras)), desc="visibility", unit="view", delay=2, disable=not progress):
-        rendering = model.renderer.render_view(cameras, view, colour=False)
+        rendering = model.renderer.render_image(cameras, view, colour=False)
         depth = torch.where(rendering.opacity < 0.5, torch.inf, rendering.distance)
         camera, (width, height) = cameras[[view]], cameras.size[view].tolist()
         for begin in range(0, len(vertices), _VERTICES_AT_ONCE):

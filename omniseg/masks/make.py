@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from omniseg.data.image_io import read_image, save_image, shrink
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import MaskHierarchy, absorb_covered, build_hierarchy, load_hierarchy
 from omniseg.masks.photos import HIERARCHIES, MASKS, PATCHES, Photo
@@ -42,7 +42,9 @@ class Plan:
     finished: int
 
 
-def plan(photos: Sequence[Photo], segmenter: Segmenter, out: Path, share: Share, *, overwrite: bool = False) -> Plan:
+def plan(
+    photos: Sequence[Photo], segmenter: Segmenter, out: Path, process: Process, *, overwrite: bool = False
+) -> Plan:
     """Take this process's share of the photos that have masks and no hierarchy yet: rank, rank + world_size, ...
 
     One line of warning counts the photos without masks.
@@ -56,7 +58,7 @@ def plan(photos: Sequence[Photo], segmenter: Segmenter, out: Path, share: Share,
             f"there are no masks for any of the {len(photos)} photos; looked for {photos[0].name}.json and "
             f"{photos[0].name}/*.png in the folder of --masks"
         )
-    if len(known) < len(photos) and not share.rank:
+    if len(known) < len(photos) and not process.rank:
         first = next(photo for photo in photos if photo not in known)
         _log.warning(
             "skipped %d of %d photos without masks (first: %s)", len(photos) - len(known), len(photos), first.name
@@ -64,12 +66,12 @@ def plan(photos: Sequence[Photo], segmenter: Segmenter, out: Path, share: Share,
     if not overwrite:
         _refuse_foreign_pictures(known, out)
     # Shared out before the finished ones are left out: processes do not see the same ones finished.
-    mine = known[share.rank :: share.world_size]
+    mine = known[process.rank :: process.world_size]
     todo = tuple(photo for photo in mine if overwrite or not _finished(_path(out, HIERARCHIES, photo)))
     return Plan(out, todo, len(mine) - len(todo))
 
 
-def make_hierarchies(plan: Plan, segmenter: Segmenter, share: Share, *, downsample: float = 1.0) -> None:
+def make_hierarchies(plan: Plan, segmenter: Segmenter, process: Process, *, downsample: float = 1.0) -> None:
     """Segment the photos of a plan and write what becomes of them; a photo that cannot be done stops no other.
 
     Raises:
@@ -78,7 +80,7 @@ def make_hierarchies(plan: Plan, segmenter: Segmenter, share: Share, *, downsamp
     failed, empty = [], []
     if plan.todo:
         _make_folder(plan.out / HIERARCHIES)
-    for photo in tqdm(plan.todo, desc="photos", unit="img", disable=share.rank > 0):
+    for photo in tqdm(plan.todo, desc="photos", unit="img", disable=process.rank > 0):
         try:
             image = _read(photo.path, downsample)
             stack = absorb_covered(segmenter.segment(image, photo.name))

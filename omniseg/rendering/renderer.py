@@ -253,7 +253,7 @@ class Renderer:
         return composite(visible.weights, self.features(visible.positions), visible.packed_info)
 
     @torch.no_grad()
-    def render_view(self, cameras: Cameras, view: int, *, colour: bool = True, features: bool = False) -> Rendering:
+    def render_image(self, cameras: Cameras, view: int, *, colour: bool = True, features: bool = False) -> Rendering:
         """Render all pixels of one view, row by row from the top left."""
         return self.render(*cameras.image_rays(view), colour=colour, features=features)
 

@@ -17,7 +17,7 @@ _FEWEST_RAYS = 256
 
 
 @dataclass(frozen=True)
-class Frame:
+class RenderedView:
     """A rendered view, pixel by pixel, rows from the top.
 
     Attributes:
@@ -33,7 +33,7 @@ class Frame:
     positions: Tensor
 
     @classmethod
-    def of(cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering) -> Frame:
+    def of(cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering) -> RenderedView:
         """Of a camera, its rays and what they see, features among it."""
         assert rendering.features is not None
         positions = rays_o + rendering.distance[:, None] * rays_d
@@ -55,11 +55,11 @@ class Frame:
         return self.rendering.opacity > 0.5
 
 
-def see(renderer: Renderer, cameras: Cameras, view: int = 0, *, colour: bool = True) -> Frame:
+def render_view(renderer: Renderer, cameras: Cameras, view: int = 0, *, colour: bool = True) -> RenderedView:
     """Render one of these cameras, colour or not, with features."""
     rays_o, rays_d = cameras.image_rays(view)
     rendering = renderer.render(rays_o, rays_d, colour=colour, features=True)
-    return Frame.of(cameras[[view]], rays_o, rays_d, rendering)
+    return RenderedView.of(cameras[[view]], rays_o, rays_d, rendering)
 
 
 class ProgressiveFrames:
@@ -74,17 +74,17 @@ class ProgressiveFrames:
     def __init__(self, renderer: Renderer, budget: float = 0.06, coarsest: int = _COARSEST) -> None:
         self.renderer, self.budget, self.coarsest = renderer, budget, coarsest
         self._rays_a_second = 2e4
-        self._steps: Iterator[Frame | None] = iter(())
+        self._steps: Iterator[RenderedView | None] = iter(())
 
     def look(self, cameras: Cameras) -> None:
         """Begin anew with this one camera."""
         self._steps = self._refine(cameras)
 
-    def advance(self) -> Frame | None:
+    def advance(self) -> RenderedView | None:
         """Work for about the budget. Returns a frame when one is complete, each finer than the one before."""
         return next(self._steps, None)
 
-    def _refine(self, cameras: Cameras) -> Iterator[Frame | None]:
+    def _refine(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         width, height = cameras.size[0].tolist()
         shrink = self.coarsest
         while shrink > 1 and width * height / shrink**2 < self._rays_a_second * self.budget / 4:
@@ -94,7 +94,7 @@ class ProgressiveFrames:
             yield from self._render(small)
             shrink //= 2
 
-    def _render(self, cameras: Cameras) -> Iterator[Frame | None]:
+    def _render(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         rays_o, rays_d = cameras.image_rays(0)
         parts, done = [], 0
         while done < len(rays_o):
@@ -107,4 +107,4 @@ class ProgressiveFrames:
             done += count
             if done < len(rays_o):
                 yield None
-        yield Frame.of(cameras, rays_o, rays_d, Rendering.cat(parts))
+        yield RenderedView.of(cameras, rays_o, rays_d, Rendering.cat(parts))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras
 from omniseg.rendering.renderer import Renderer
-from omniseg.rendering.view import Frame
+from omniseg.rendering.view import RenderedView
 from omniseg.selection.query import Click, score
 
 _GRID = 8
@@ -28,7 +28,7 @@ def seen_at(
     """
     xy = cameras.c2w.new_tensor(points).reshape(-1, 2)
     rays_o, rays_d = cameras.rays(torch.zeros(len(xy), dtype=torch.int64, device=xy.device), xy)
-    seen = Frame.of(cameras, rays_o, rays_d, renderer.render(rays_o, rays_d, colour=False, features=True))
+    seen = RenderedView.of(cameras, rays_o, rays_d, renderer.render(rays_o, rays_d, colour=False, features=True))
     solid = seen.solid.nonzero()[:, 0]
     return tuple(
         Click(accept, (x, y, z), tuple(feature))
@@ -58,7 +58,7 @@ def grid_points(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float,
 
 
 def fill_box(
-    frame: Frame, clicks: Sequence[Click], box: tuple[float, float, float, float], spatial_weight: float
+    frame: RenderedView, clicks: Sequence[Click], box: tuple[float, float, float, float], spatial_weight: float
 ) -> tuple[Click, float]:
     """The click, and the threshold, whose selection suits a box best.
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from omniseg.errors import InputError
-from omniseg.rendering.view import Frame
+from omniseg.rendering.view import RenderedView
 from omniseg.run_folder import Model, fingerprint, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Segments:
         """
         return self.ids[self.tree.nearest(features, positions)]
 
-    def of_frame(self, frame: Frame) -> Tensor:
+    def of_frame(self, frame: RenderedView) -> Tensor:
         """Segment (height * width,) int64 of each pixel of a frame; 0 where nothing is."""
         found = torch.zeros(len(frame.features), dtype=torch.int64, device=frame.features.device)
         solid = frame.solid.nonzero()[:, 0]
@@ -175,7 +175,7 @@ def surface_points(model: Model) -> tuple[Tensor, Tensor]:
     for view in tqdm(views, desc="surface", unit="view", delay=2, leave=False):
         rays_o, rays_d = (rays[int(view) % step :: step] for rays in cameras.image_rays(int(view)))
         rendering = model.renderer.render(rays_o, rays_d, colour=False, features=True)
-        frame = Frame.of(cameras[[int(view)]], rays_o, rays_d, rendering)
+        frame = RenderedView.of(cameras[[int(view)]], rays_o, rays_d, rendering)
         features.append(frame.features[frame.solid])
         positions.append(frame.positions[frame.solid])
     seen = torch.cat(features), torch.cat(positions)

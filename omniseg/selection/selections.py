@@ -21,7 +21,7 @@ from torch import Tensor
 
 from omniseg.errors import InputError
 from omniseg.files import write_atomic
-from omniseg.rendering.view import Frame
+from omniseg.rendering.view import RenderedView
 from omniseg.selection.query import Click, score
 
 SELECTIONS = "selections.json"
@@ -67,7 +67,7 @@ class Selection:
         found = self.score(features, positions)
         return (found >= self.threshold) & (found > 0)
 
-    def mask(self, frame: Frame) -> Tensor:
+    def mask(self, frame: RenderedView) -> Tensor:
         """(height * width,) bool, which pixels of a frame are selected."""
         return self.select(frame.features, frame.positions) & frame.solid
 

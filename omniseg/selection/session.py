@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Cameras
-from omniseg.rendering.view import Frame, see
+from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import Model
 from omniseg.selection.prompts import along, fill_box, grid_points, seen_at
 from omniseg.selection.query import Click, Plateau, main_plateau, plateaus
@@ -60,21 +60,21 @@ class SegmentationSession:
         self.model, self.fingerprint = model, fingerprint
         self.renderer = model.renderer
         self.mode: Mode = "single"
-        self.frame: Frame | None = None
+        self.frame: RenderedView | None = None
         self._edited = Selections((fresh(()),))
         self._undo: list[Selections] = []
         self._redo: list[Selections] = []
         self._sliding: str | None = None
-        self._scored: tuple[Frame, Selection, Tensor] | None = None
+        self._scored: tuple[RenderedView, Selection, Tensor] | None = None
 
     # What is seen
 
-    def look(self, cameras: Cameras, view: int = 0) -> Frame:
+    def look(self, cameras: Cameras, view: int = 0) -> RenderedView:
         """Render one of these cameras in full and work in it from now on."""
-        self.frame = see(self.renderer, cameras, view)
+        self.frame = render_view(self.renderer, cameras, view)
         return self.frame
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: RenderedView) -> None:
         """Work in this frame, rendered elsewhere, from now on."""
         self.frame = frame
 
@@ -267,7 +267,7 @@ class SegmentationSession:
 
     # Inside
 
-    def _frame(self) -> Frame:
+    def _frame(self) -> RenderedView:
         if self.frame is None:
             raise RuntimeError("look() at something first")
         return self.frame

@@ -58,7 +58,7 @@ class FeatureTrainer(Trainer):
         clusters = Clusters.of(batch.patches, batch.correlation, training.min_pixels)
         # Clusters are of the pixels of all processes: each renders its part, and all make the same loss of the whole.
         pixels = batch.pixels[clusters.kept]
-        visible = self._visible(batch.view, pixels[distributed.share().part(len(pixels))])
+        visible = self._visible(batch.view, pixels[distributed.process().rank_slice(len(pixels))])
         features = distributed.gather(self.renderer.composite_features(visible), len(pixels))
         contrastive = hierarchical_contrastive(features, clusters, training.level_divisor, training.form)
         loss = training.loss_weight * contrastive + training.norm_weight * norm_penalty(features)

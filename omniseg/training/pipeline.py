@@ -81,7 +81,7 @@ def train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
 
     begun = trainer.progress.step
     _run(trainer, save, job.run / "log", before=lambda: _remove_results(job.run) if replaces else None)
-    if trainer.progress.step > begun and distributed.share().rank == 0:
+    if trainer.progress.step > begun and distributed.process().rank == 0:
         _remove_features(job.run)  # of a geometry that is no more
     distributed.wait()  # before another process looks for them
     print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / RADIANCE}")
@@ -113,7 +113,7 @@ def train_features(job: Job, radiance: Model, patches: PatchSet) -> Model:
 def _run(trainer: Trainer, save: Callable[[], None], log: Path, before: Callable[[], None] = lambda: None) -> None:
     """Train; `before` is done after the first save."""
     distributed.wait()  # for every process to have read what will be written over
-    if distributed.share().rank:
+    if distributed.process().rank:
         trainer.run(save=lambda: None, quiet=True)
         return
     save()  # now, so that a folder that cannot be written is not found out after the training

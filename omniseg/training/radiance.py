@@ -76,7 +76,7 @@ class RadianceTrainer(Trainer):
         # Of all processes, so that they draw the same numbers as one; then this one's rays.
         batch = self.sampler.sample(n_rays, self.corrections.cameras(self.cameras))
         jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
-        part = distributed.share().part(n_rays)
+        part = distributed.process().rank_slice(n_rays)
         rendering = self.renderer.train(
             batch.rays_o[part], batch.rays_d[part], jitter=jitter[part], coarseness=_COARSENESS ** (1 - ramp)
         )
@@ -104,7 +104,7 @@ class RadianceTrainer(Trainer):
 
     def _densities(self, positions: Tensor) -> Tensor:
         """Densities (n,) at positions (n, 3), scene coordinates, a part by each process."""
-        mine = positions[distributed.share().part(len(positions))]
+        mine = positions[distributed.process().rank_slice(len(positions))]
         return distributed.gather(self.field.density(mine).sigmas, len(positions))
 
     def _loss(self, whole: RayBatch, part: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:

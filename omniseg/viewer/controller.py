@@ -16,7 +16,7 @@ from torch import Tensor
 from omniseg.data.image_io import save_image
 from omniseg.errors import InputError
 from omniseg.export.masks import write_selections
-from omniseg.rendering.view import Frame, ProgressiveFrames
+from omniseg.rendering.view import ProgressiveFrames, RenderedView
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Viewpoints
 from omniseg.selection.segment_tree import LEVELS, Segments, SegmentTree, segment_everything
@@ -66,7 +66,7 @@ class _Gesture:
 class _Drawn:
     """All that a picture depends on."""
 
-    frame: Frame
+    frame: RenderedView
     selections: Selections
     others: tuple[object, ...]
 
@@ -117,7 +117,7 @@ class Workbench:
         self._gesture: _Gesture | None = None
         self._drawn: _Drawn | None = None
         self._picture = np.zeros((1, 1, 3), np.uint8)
-        self._segments: tuple[Frame, int, Tensor] | None = None
+        self._segments: tuple[RenderedView, int, Tensor] | None = None
         self._cut: tuple[int, Segments] | None = None
         self._saved = self._warned = session.selections
 
@@ -382,7 +382,7 @@ class Workbench:
         x0, y0, width, height = self._cell(*gesture.start)
         return min(max((x - x0) / width, 0.0), 1.0), min(max((y - y0) / height, 0.0), 1.0)
 
-    def _automatic(self, frame: Frame) -> Tensor | None:
+    def _automatic(self, frame: RenderedView) -> Tensor | None:
         if self.tree is None:
             return None
         if self._cut is None or self._cut[0] != self.segment_level:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from omniseg.data.drawing import distinct_colours, paint_ids
-from omniseg.rendering.view import Frame
+from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.query import UNRELATED
 from omniseg.selection.session import SegmentationSession
@@ -51,7 +51,7 @@ class Panels:
 
     def __init__(self, session: SegmentationSession, colours: FeatureColours) -> None:
         self.session, self.colours = session, colours
-        self._frame: Frame | None = None
+        self._frame: RenderedView | None = None
         self._kept: dict[str, np.ndarray] = {}
 
     def picture(
@@ -104,7 +104,7 @@ class Panels:
             rows.append(np.concatenate(parts, axis=1))
         return np.concatenate(rows, axis=0)
 
-    def _current(self) -> Frame:
+    def _current(self) -> RenderedView:
         frame = self.session.frame
         if frame is None:
             raise RuntimeError("the session has to look at something first")
@@ -112,7 +112,7 @@ class Panels:
             self._frame, self._kept = frame, {}
         return frame
 
-    def _content(self, kind: Kind, frame: Frame, binary: bool, segments: Tensor | None) -> np.ndarray:
+    def _content(self, kind: Kind, frame: RenderedView, binary: bool, segments: Tensor | None) -> np.ndarray:
         if kind == "colour":
             return self._selected(self._colour(frame)) if binary else self._heat(frame, self._colour(frame))
         if kind == "depth":
@@ -133,11 +133,11 @@ class Panels:
             self._kept[name] = make()
         return self._kept[name]
 
-    def _colour(self, frame: Frame) -> np.ndarray:
+    def _colour(self, frame: RenderedView) -> np.ndarray:
         shape = frame.height, frame.width, 3
         return self._keep("colour", lambda: to_uint8(frame.rendering.over(_BACKGROUND).view(shape)))
 
-    def _features(self, frame: Frame) -> np.ndarray:
+    def _features(self, frame: RenderedView) -> np.ndarray:
         return self.colours.picture(frame.features, frame.rendering.opacity, frame.width)
 
     def _selected(self, picture: np.ndarray) -> np.ndarray:
@@ -147,25 +147,25 @@ class Panels:
         ids = self.session.labels().cpu().numpy().reshape(picture.shape[:2])
         return paint_ids(picture, ids, np.array([selection.colour for selection in every], np.uint8))
 
-    def _level(self, frame: Frame) -> np.ndarray:
+    def _level(self, frame: RenderedView) -> np.ndarray:
         """Score (height, width) with what is unrelated at 0 and what was clicked at 1."""
         score = self.session.score().cpu().numpy().reshape(frame.height, frame.width)
         return np.clip((score - UNRELATED) / (1 - UNRELATED), 0, 1)
 
-    def _heat(self, frame: Frame, picture: np.ndarray) -> np.ndarray:
+    def _heat(self, frame: RenderedView, picture: np.ndarray) -> np.ndarray:
         if not self.session.current.clicks:
             return picture
         level = self._level(frame)
         share = 0.85 * np.sqrt(level)[..., None]
         return (_grey(picture) * (1 - share) + _inferno(level) * share).round().astype(np.uint8)
 
-    def _score(self, frame: Frame) -> np.ndarray:
+    def _score(self, frame: RenderedView) -> np.ndarray:
         """The score in colours, what the threshold selects outlined."""
         picture = _inferno(self._level(frame))
         mask = self.session.mask().cpu().numpy().reshape(frame.height, frame.width)
         return paint_ids(picture, mask.astype(np.uint8), np.array([[255, 255, 255]], np.uint8), strength=0.0)
 
-    def _draw_marks(self, picture: np.ndarray, frame: Frame) -> None:
+    def _draw_marks(self, picture: np.ndarray, frame: RenderedView) -> None:
         height, width = picture.shape[:2]
         radius = max(round(min(width, height) / 70), 4)
         for mark in self.session.marks():

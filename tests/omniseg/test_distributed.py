@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from commands import torchrun
 from helpers import ROOT
 from omniseg import distributed
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 from trained_together import Trained, learned_geometry, train_both
 
@@ -91,10 +91,10 @@ def test_alone_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
 
     for name in ("init_process_group", "all_reduce", "broadcast", "destroy_process_group"):
         monkeypatch.setattr(distributed.dist, name, refuse)
-    distributed.start(Share(), torch.device("cpu"))
+    distributed.start(Process(), torch.device("cpu"))
     rows = torch.rand(3, 2)
     assert distributed.gather(rows, 3) is rows
-    assert (distributed.count(3), distributed.agreed(0.5), distributed.share()) == (3, 0.5, Share())
+    assert (distributed.count(3), distributed.agreed(0.5), distributed.process()) == (3, 0.5, Process())
     distributed.copy_from_first([torch.nn.Linear(1, 1)])
     distributed.sum_gradients([torch.nn.Parameter(rows)])
     distributed.wait()
@@ -103,21 +103,21 @@ def test_alone_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="65 processes are too many; start no more than 64"):
-        distributed.start(Share(64, 0, 65), torch.device("cpu"))
+        distributed.start(Process(64, 0, 65), torch.device("cpu"))
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match=r"cannot be reached.*start them with torchrun"):
-        distributed.start(Share(0, 0, 2), torch.device("cpu"))
-    assert distributed.share() == Share()
+        distributed.start(Process(0, 0, 2), torch.device("cpu"))
+    assert distributed.process() == Process()
 
 
 @given(n=st.integers(0, 100), world_size=st.integers(1, 9))
 def test_parts_cover_everything_once_and_are_alike(n: int, world_size: int):
-    parts = [Share(rank, rank, world_size).part(n) for rank in range(world_size)]
+    parts = [Process(rank, rank, world_size).part(n) for rank in range(world_size)]
     assert [k for part in parts for k in range(n)[part]] == list(range(n))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_alone_the_part_is_everything():
-    assert Share().part(7) == slice(0, 7)
+    assert Process().part(7) == slice(0, 7)

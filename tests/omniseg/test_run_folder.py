@@ -39,7 +39,7 @@ def test_a_model_survives(run: Path, device):
     assert loaded.seconds == 12.5
     for name in ("c2w", "intrinsics", "distortion", "model", "size"):
         assert torch.equal(getattr(loaded.viewpoints.cameras, name), getattr(saved.viewpoints.cameras, name))
-    looks = [model.renderer.render_view(model.viewpoints.cameras, 0) for model in (saved, loaded)]
+    looks = [model.renderer.render_image(model.viewpoints.cameras, 0) for model in (saved, loaded)]
     assert_close(looks[0].rgb, looks[1].rgb)
     assert looks[0].opacity.max() > 0.01
 

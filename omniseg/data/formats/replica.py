@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omniseg.data.formats.folders import list_images, read_json
-from omniseg.data.formats.transforms import SPLIT_FILES, Frame, checked_aabb, depth_unit, read_frames, views_of
+from omniseg.data.formats.transforms import SPLIT_FILES, ListedFrame, checked_aabb, depth_unit, read_frames, views_of
 from omniseg.data.image_io import read_bytes
 from omniseg.data.scene import Scene, Split
 from omniseg.errors import InputError
@@ -42,7 +42,7 @@ def read(root: Path) -> Scene:
     return Scene(root=root, format="replica", kind="replica", views=views_of(root, frames), aabb=box)
 
 
-def _frames(root: Path, path: Path, split: Split) -> list[Frame]:
+def _frames(root: Path, path: Path, split: Split) -> list[ListedFrame]:
     if not path.is_file():
         return []
     meta = read_json(path)
@@ -69,7 +69,7 @@ def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
     return "depth_path" in first or str(first.get("file_path", "")).startswith("results/")
 
 
-def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Frame]:
+def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[ListedFrame]:
     """OmniSeg3D's own layout: all poses of a path in OpenCV axes, images of some in `results/rgb`.
 
     An image belongs to the frame whose number its name ends in, or, where names only count the images, to
@@ -104,7 +104,7 @@ def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Fr
     return [replace(_with_depth(root, frame), split=split) for frame, split in zip(frames, splits)]
 
 
-def _with_depth(root: Path, frame: Frame) -> Frame:
+def _with_depth(root: Path, frame: ListedFrame) -> ListedFrame:
     """Add the depth image of the same name beside the images' folder, where the file names none."""
     if frame.depth_path is not None or frame.image.parent.name != "rgb":
         return frame

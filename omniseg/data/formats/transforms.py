@@ -124,7 +124,7 @@ def read_path(path: Path) -> tuple[list[Camera], np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ListedFrame:
     """One frame of a JSON file whose image exists."""
 
     listed: str
@@ -136,7 +136,7 @@ class Frame:
     split: Split | None = None
 
 
-def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) -> list[Frame]:
+def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) -> list[ListedFrame]:
     """Read the frames whose images exist; one line of warning counts the others.
 
     Args:
@@ -163,7 +163,7 @@ def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) 
         values = {**meta, **entry}
         depth = values.get("depth_file_path") or values.get("depth_path")
         frames.append(
-            Frame(
+            ListedFrame(
                 listed=name,
                 image=image,
                 camera=_camera(values, image, where),
@@ -184,7 +184,7 @@ def depth_unit(values: Mapping[str, Any]) -> float:
     return 1e-3
 
 
-def views_of(root: Path, frames: list[Frame]) -> tuple[View, ...]:
+def views_of(root: Path, frames: list[ListedFrame]) -> tuple[View, ...]:
     """Name the frames by their paths below the deepest folder they share, and find their smaller images.
 
     An image that is listed twice counts once: as train before test before val.
@@ -288,7 +288,7 @@ def _focal(side: int, angle: float) -> float:
     return 0.5 * side / math.tan(0.5 * angle) if 0 < angle < math.pi else 0.0
 
 
-def _with_splits(frames: list[Frame], meta: Mapping[str, Any]) -> list[Frame]:
+def _with_splits(frames: list[ListedFrame], meta: Mapping[str, Any]) -> list[ListedFrame]:
     """Apply nerfstudio's `train_filenames`, `val_filenames`, `test_filenames`."""
     splits: dict[str, Split] = {}
     for split in SPLIT_FILES:

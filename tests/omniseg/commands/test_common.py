@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omniseg.commands import common
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 
 
@@ -84,11 +84,11 @@ def test_each_process_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, vi
     monkeypatch.setattr(
         torch.cuda, "is_available", lambda: bool(seen.append(os.environ["CUDA_VISIBLE_DEVICES"])) or True
     )
-    assert common.choose("auto", Share(5, 1, 8, 4)) == torch.device("cuda")
+    assert common.choose("auto", Process(5, 1, 8, 4)) == torch.device("cuda")
     assert set(seen) == {own}, "CUDA was started before"
     with pytest.raises(InputError, match=r"process 3 .*no GPU of its own.* no more than 3"):
-        common.choose("auto", Share(3, 3, 4))
-    assert common.choose("cpu", Share(3, 3, 4)) == torch.device("cpu")
+        common.choose("auto", Process(3, 3, 4))
+    assert common.choose("cpu", Process(3, 3, 4)) == torch.device("cpu")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr(common, "_silenced", None)
     said = io.StringIO()
     with redirect_stdout(io.StringIO()), redirect_stderr(said):
-        common.leave_the_word(Share(1, 1, 2))
+        common.leave_the_word(Process(1, 1, 2))
         yield said
 
 
@@ -125,5 +125,5 @@ def test_what_goes_wrong_in_another_alone_it_says(second: io.StringIO, monkeypat
 
 def test_the_first_speaks():
     before = sys.stdout, sys.stderr
-    common.leave_the_word(Share(0, 0, 2))
+    common.leave_the_word(Process(0, 0, 2))
     assert (sys.stdout, sys.stderr) == before

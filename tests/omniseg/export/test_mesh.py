@@ -11,7 +11,7 @@ from learned_ball import learned_ball
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_threshold
 from omniseg.export.mesh import Mesh, connected_parts, extract_mesh, face_areas, vertex_normals
-from omniseg.rendering.view import see
+from omniseg.rendering.view import render_view
 from omniseg.run_folder import Model
 from omniseg.selection.query import Click
 from omniseg.selection.selections import Selection
@@ -36,7 +36,7 @@ def middles(mesh: Mesh) -> Tensor:
 
 def half(model: Model, right: bool) -> Selection:
     """One half of the ball: a click, and the best threshold for it in that view."""
-    frame = see(model.renderer, model.viewpoints.cameras, 2)
+    frame = render_view(model.renderer, model.viewpoints.cameras, 2)
     side = (frame.positions[:, 0] > 0) == right
     at = torch.where(frame.solid & side, frame.positions[:, 0].abs(), torch.inf).sub(0.3).abs().argmin()
     found = Click(True, tuple(frame.positions[at].tolist()), tuple(frame.features[at].tolist()))
@@ -76,7 +76,7 @@ def test_colours_are_near_the_true_ones(mesh: Mesh):
 
 def test_features_are_those_of_the_rendering(model: Model, mesh: Mesh):
     assert mesh.features is not None
-    frame = see(model.renderer, model.viewpoints.cameras, 1)
+    frame = render_view(model.renderer, model.viewpoints.cameras, 1)
     seen, positions = frame.features[frame.solid].cpu(), frame.positions[frame.solid].cpu()
     nearest = torch.cdist(positions, mesh.vertices).argmin(1)
     assert float((mesh.features[nearest] * seen).sum(1).median()) > 0.9

@@ -11,7 +11,7 @@ import pytest
 from commands import content
 from omniseg.data.formats.folders import hierarchy_path
 from omniseg.data.image_io import read_image
-from omniseg.distributed import Share
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.masks import make as driver
 from omniseg.masks.hierarchy import MaskHierarchy, build_hierarchy, load_hierarchy
@@ -20,7 +20,7 @@ from omniseg.masks.photos import Photo, find_photos
 from omniseg.masks.run_length import MaskStack
 from scene_files import HEIGHT, WIDTH, write_image, write_images
 
-ALONE = Share()
+ALONE = Process()
 
 
 class Halves:
@@ -49,9 +49,9 @@ def photos(tmp_path: Path) -> tuple[Photo, ...]:
     return find_photos(tmp_path / "images").photos
 
 
-def make(photos: Sequence[Photo], segmenter: Halves, out: Path, share: Share = ALONE, overwrite: bool = False):
-    todo = plan(photos, segmenter, out, share, overwrite=overwrite)
-    make_hierarchies(todo, segmenter, share)
+def make(photos: Sequence[Photo], segmenter: Halves, out: Path, process: Process = ALONE, overwrite: bool = False):
+    todo = plan(photos, segmenter, out, process, overwrite=overwrite)
+    make_hierarchies(todo, segmenter, process)
     return todo
 
 
@@ -158,11 +158,11 @@ def test_photos_in_which_nothing_was_found_are_counted(photos, tmp_path: Path, c
 
 
 def test_shares_are_disjoint_and_complete_whatever_is_finished_meanwhile(photos, tmp_path: Path):
-    shares = [Share(rank, rank, 3) for rank in range(3)]
+    processes = [Process(rank, rank, 3) for rank in range(3)]
     seen = []
-    for share in shares:  # one after the other, so that the later ones see what the earlier ones finished
+    for process in processes:  # one after the other, so that the later ones see what the earlier ones finished
         segmenter = Halves()
-        make(photos, segmenter, tmp_path, share)
+        make(photos, segmenter, tmp_path, process)
         seen.append(set(segmenter.seen))
     assert [len(names) for names in seen] == [2, 2, 1]
     assert set().union(*seen) == {photo.name for photo in photos}
@@ -179,15 +179,15 @@ def test_shares_are_disjoint_and_complete_whatever_is_finished_meanwhile(photos,
 def test_the_share_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, values: dict, words: str):
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert Share.from_environment() == Share(0, 0, 1)
+    assert Process.from_environment() == Process(0, 0, 1)
     for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():
         monkeypatch.setenv(name, value)
-    assert Share.from_environment() == Share(5, 1, 8)
+    assert Process.from_environment() == Process(5, 1, 8)
     monkeypatch.delenv("WORLD_SIZE")
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=words):
-        Share.from_environment()
+        Process.from_environment()
 
 
 @pytest.mark.parametrize("folder", ["masks", "patches"])

@@ -210,7 +210,7 @@ def test_looking_keeps_no_gradient(device):
 
 def test_a_view_is_its_rays_row_by_row(device):
     renderer, cameras = make(device, 3.0, RADIUS), ball_cameras().to(device)
-    for a, b in zip(tensors(renderer.render_view(cameras, 2)), tensors(renderer.render(*rays(device, 2)))):
+    for a, b in zip(tensors(renderer.render_image(cameras, 2)), tensors(renderer.render(*rays(device, 2)))):
         assert_close(a, b)
 
 

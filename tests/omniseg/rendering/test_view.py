@@ -3,13 +3,13 @@
 import torch
 
 from learned_ball import learned_ball
-from omniseg.rendering.view import ProgressiveFrames, see
+from omniseg.rendering.view import ProgressiveFrames, render_view
 from tiny_scene import RADIUS, SIDE
 
 
 def test_a_frame_lies_on_the_ball(device):
     model = learned_ball(device)
-    frame = see(model.renderer, model.viewpoints.cameras, 2)
+    frame = render_view(model.renderer, model.viewpoints.cameras, 2)
     assert (frame.width, frame.height) == (SIDE, SIDE)
     assert frame.solid.view(SIDE, SIDE)[SIDE // 2, SIDE // 2]
     assert not frame.solid[0]
@@ -33,7 +33,7 @@ def test_progressive_frames_get_finer_and_end_whole(device):
     assert [frame.width for frame in frames] == [12, 24, 48, 96]
     assert calls > len(frames)  # the window lives on in between
     assert progressive.advance() is None
-    whole = see(model.renderer, cameras)
+    whole = render_view(model.renderer, cameras)
     torch.testing.assert_close(frames[-1].rendering.rgb, whole.rendering.rgb, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(frames[-1].positions[whole.solid], whole.positions[whole.solid], rtol=1e-3, atol=1e-3)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from learned_ball import learned_ball, quarter_labels, write_run
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_matches
-from omniseg.rendering.view import see
+from omniseg.rendering.view import render_view
 from omniseg.selection import segment_tree as everything
 from omniseg.selection.segment_tree import LEVELS, build_tree, segment_everything, surface_points
 from tiny_scene import RADIUS, SIDE
@@ -89,7 +89,7 @@ def test_parts_of_the_ball_are_found_in_every_view(device, tmp_path: Path):
     tree = segment_everything(run, model)
     cuts = [tree.cut(level / 2) for level in range(2 * LEVELS)]
     for view in (0, 3):
-        frame = see(model.renderer, model.viewpoints.cameras, view)
+        frame = render_view(model.renderer, model.viewpoints.cameras, view)
         ids = [cut.of_frame(frame).view(SIDE, SIDE).cpu().numpy() for cut in cuts]
         assert not any(found[0, 0] for found in ids)
         labels = quarter_labels(model.viewpoints.cameras.to("cpu"))[view]

@@ -49,7 +49,7 @@ def train(trainer: FeatureTrainer, steps: int) -> FeatureTrainer:
 
 
 def features(trainer: FeatureTrainer, view: int = 2) -> torch.Tensor:
-    out = trainer.renderer.render_view(trainer.sampler.patches.cameras, view, colour=False, features=True)
+    out = trainer.renderer.render_image(trainer.sampler.patches.cameras, view, colour=False, features=True)
     assert out.features is not None
     return F.normalize(out.features, dim=1).cpu()
 
@@ -76,7 +76,7 @@ def test_halves_are_told_apart(make, form, divisor):
 def test_rendered_features_come_to_unit_length(make):
     def deviation(weight: float) -> float:
         trainer = train(make(norm_weight=weight, loss_weight=1e-3), 80)
-        out = trainer.renderer.render_view(trainer.sampler.patches.cameras, 2, colour=False, features=True)
+        out = trainer.renderer.render_image(trainer.sampler.patches.cameras, 2, colour=False, features=True)
         assert out.features is not None
         return float((out.features.norm(dim=1)[out.opacity > 0.9] - 1).abs().mean())
 
@@ -87,13 +87,13 @@ def test_geometry_and_colour_stay_bit_for_bit(make, renderer):
     modules = {"field": renderer.field, "grid": renderer.grid}
     before = {f"{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}
     cameras = ball_patches(1).cameras.to(next(renderer.field.parameters()).device)
-    picture = renderer.render_view(cameras, 0).rgb
+    picture = renderer.render_image(cameras, 0).rgb
     renderer.field.zero_grad(set_to_none=True)
     train(make(), 5)
     after = {f"{n}.{k}": v for n, m in modules.items() for k, v in m.state_dict().items()}
     assert same(before, after)
     assert all(parameter.grad is None for parameter in renderer.field.parameters()), "nothing was even asked of it"
-    assert torch.equal(renderer.render_view(cameras, 0).rgb, picture)
+    assert torch.equal(renderer.render_image(cameras, 0).rgb, picture)
 
 
 def test_same_seed_same_tensors(make, device):
