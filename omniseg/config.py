@@ -7,8 +7,9 @@ name; `config.yaml` in the run folder holds the result. Distances are in scene u
 import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import tyro
 import yaml
 
 from omniseg.errors import InputError
@@ -161,13 +162,13 @@ class FeatureTrainingConfig:
 class Config:
     """Everything that decides the result of a run."""
 
-    scene: str = ""
+    scene: Annotated[str, tyro.conf.Suppress] = ""
     """Folder or file of the capture."""
     seed: int = 0
     """Seed of all random numbers; on a CPU the same seed gives the same result."""
-    downsample: float = 1.0
+    downsample: Annotated[float, tyro.conf.Suppress] = 1.0
     """Photos are shrunk by this factor from the camera's full resolution."""
-    test_every: int | None = None
+    test_every: Annotated[int | None, tyro.conf.Suppress] = None
     """Hold out every Nth view, by name, for testing; 0: none. Unset: the split that the format gives, else 8."""
     seconds: float = 0.0
     """A budget of training time for each stage instead of steps; the schedules follow it. 0: steps count."""

@@ -76,7 +76,7 @@ def start(process: Process, device: torch.device) -> None:
         InputError: they are too many or cannot be reached.
     """
     global _process
-    if process.world_size == 1:
+    if process in (Process(), _process):
         return
     if process.world_size > MOST_PROCESSES:
         raise InputError(f"{process.world_size} processes are too many; start no more than {MOST_PROCESSES}")

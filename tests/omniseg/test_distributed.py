@@ -113,11 +113,11 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch):
 
 @given(n=st.integers(0, 100), world_size=st.integers(1, 9))
 def test_parts_cover_everything_once_and_are_alike(n: int, world_size: int):
-    parts = [Process(rank, rank, world_size).part(n) for rank in range(world_size)]
+    parts = [Process(rank, rank, world_size).rank_slice(n) for rank in range(world_size)]
     assert [k for part in parts for k in range(n)[part]] == list(range(n))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_alone_the_part_is_everything():
-    assert Process().part(7) == slice(0, 7)
+    assert Process().rank_slice(7) == slice(0, 7)
