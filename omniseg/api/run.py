@@ -6,8 +6,8 @@
     mask = sofa.mask(run.view("0030"))
     run.export_mesh("sofa.glb", selection=sofa)
 
-A point (x, y) is a pixel: column and row from 0, so that (120, 88) is `view.rgb[88, 120]`; fractions lie between pixels.
-Levels count from 0, the finest. Paths are strings or `Path`s. Whatever cannot be done raises `InputError`.
+A point (x, y) is a pixel, column and row from 0: (120, 88) is `view.rgb[88, 120]`. Levels count from 0, the finest.
+Paths are strings or `Path`s. What cannot be done raises `InputError`.
 """
 
 from __future__ import annotations
@@ -359,10 +359,11 @@ class Run:
         progress: bool,
     ) -> ExportedSurface:
         surface.check_surface(Path(path), kind, resolution, reach)
+        numbered = selection if isinstance(selection, Mapping) else dict(enumerate(_several(selection), 1))
+        labels = None if segments is None else segments.segments
         return surface.export_surface(
             Path(path), self.model, kind,
-            selections=selection if isinstance(selection, Mapping) else dict(enumerate(_several(selection), 1)),
-            segments=None if segments is None else segments.segments, resolution=resolution, reach=reach, progress=progress,
+            selections=numbered, segments=labels, resolution=resolution, reach=reach, progress=progress,
         )  # fmt: skip
 
     def export_masks(

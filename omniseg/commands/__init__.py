@@ -20,8 +20,8 @@ COMMANDS = {
 """Names of the commands and what each does."""
 
 _SPIN_COUNT = {"gui": "0"}
-"""Value of GOMP_SPINCOUNT where it is not 20000. Waiting threads of torch spin and take the cores of the kernels; in the
-window they also take those that draw."""
+"""Values of GOMP_SPINCOUNT other than 20000. Waiting threads of torch spin and take cores from the kernels, and in the
+window also from the drawing."""
 
 
 def run(name: str) -> None:

@@ -30,8 +30,8 @@ class Arguments:
     seed: int = 0
     """Seed of colours and arrangement; the floor plan stays."""
     severity: float = DEFAULT_SEVERITY
-    """Severity of the errors in the masks, 0 to 3: masks missing, at another granularity in each view, split, merged with
-    neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
+    """Severity of the errors in the masks, 0 to 3: masks missing, at another granularity in each view, split, merged
+    with neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace an earlier sample in OUT."""
     device: Device = "auto"
