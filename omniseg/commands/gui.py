@@ -25,9 +25,9 @@ from omniseg.commands import common
 from omniseg.errors import InputError
 from omniseg.evaluation.views import feature_colours
 from omniseg.run_folder import fingerprint, load_model
-from omniseg.selection.segment_tree import LEVELS, SEGMENTS, segment_everything
-from omniseg.selection.session import Refusal, SegmentationSession
-from omniseg.viewer.controller import HELD_KEYS, SHOWN, Button, Workbench
+from omniseg.selection.session import SegmentationSession
+from omniseg.selection.tree_building import SEGMENTS, segment_everything
+from omniseg.viewer.controller import HELD_KEYS, SHOWN, Button, Refusal, Workbench
 from omniseg.viewer.display import check_desktop
 from omniseg.viewer.keymap import BINARY, BOX, EDITS, FILES, HELP, KEYS, MULTI, STROKE, Control
 from omniseg.viewer.panels import Panels
@@ -286,7 +286,7 @@ class Screen:
             if abs(weight - current.spatial_weight) > 1e-6 * _FARTHEST_WEIGHT:
                 bench.act(lambda bench: bench.session.set_spatial_weight(weight))
             if bench.tree is not None:
-                level = self._gui.slider_int("segments", bench.segment_level, 0, LEVELS - 1)
+                level = self._gui.slider_int("segments", bench.segment_level, 0, bench.tree.config.levels - 1)
                 if level != bench.segment_level:
                     bench.act(lambda bench: bench.set_segment_level(level))
         return y + tile.height
@@ -301,7 +301,7 @@ class Screen:
     def _draw_selections(self, y: int) -> None:
         selections = self.bench.session.selections
         with self._tile("selections", 0, y, _COLUMN, self._shape[1]):
-            for number, selection in enumerate(selections.every):
+            for number, selection in enumerate(selections.all):
                 red, green, blue = (channel / 255 for channel in selection.colour)
                 ticked = number == selections.active
                 if self._gui.checkbox(f"{selection.name}##{number}", ticked) and not ticked:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
 from omniseg.data.image_io import save_image
 from omniseg.errors import InputError
@@ -19,9 +18,10 @@ from omniseg.export.masks import write_selections
 from omniseg.rendering.view import ProgressiveFrames, RenderedView
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Viewpoints
-from omniseg.selection.segment_tree import LEVELS, Segments, SegmentTree, segment_everything
+from omniseg.selection.segment_tree import Segments, SegmentTree
 from omniseg.selection.selections import SELECTIONS, Selections
-from omniseg.selection.session import Refusal, SegmentationSession
+from omniseg.selection.session import Edit, SegmentationSession
+from omniseg.selection.tree_building import segment_everything
 from omniseg.viewer.orbit_camera import Navigation
 from omniseg.viewer.panels import Kind, Panels, Sketch
 
@@ -79,6 +79,12 @@ class _Drawn:
         )
 
 
+class Refusal(str):
+    """Why an edit could not be done, in words; nothing was changed."""
+
+    __slots__ = ()
+
+
 class Workbench:
     """What a window shows of a session and can be told; every edit and key is answered in `message`.
 
@@ -108,7 +114,7 @@ class Workbench:
         self.shown: Shown = "colour"
         self.tool: Tool = "click"
         self.selects, self.binary, self.helps, self.leaves = True, True, False, False
-        self.segment_level = LEVELS // 2
+        self.segment_level = round(session.model.config.segment_tree.default_level)
         self.message = "click on something to select it"
         self.written: list[Path] = []
         self._frames = ProgressiveFrames(session.renderer, budget=0.03, coarsest=16)
@@ -117,7 +123,7 @@ class Workbench:
         self._gesture: _Gesture | None = None
         self._drawn: _Drawn | None = None
         self._picture = np.zeros((1, 1, 3), np.uint8)
-        self._segments: tuple[RenderedView, int, Tensor] | None = None
+        self._segments: tuple[RenderedView, int, np.ndarray] | None = None
         self._cut: tuple[int, Segments] | None = None
         self._saved = self._warned = session.selections
 
@@ -135,7 +141,7 @@ class Workbench:
         if frame is not None:
             self.session.show(frame)
             self._showed = True
-        shown = self.session.frame
+        shown = self.session.view
         more = wanted != self._looked or not self._showed or shown is None or shown.width != width
         if self._exports and not more:
             self._exports = False
@@ -144,7 +150,7 @@ class Workbench:
 
     def picture(self) -> tuple[np.ndarray, bool]:
         """What to show (height, width, 3) uint8, and whether it has changed since the last call."""
-        frame = self.session.frame
+        frame = self.session.view
         if frame is None:
             return self._picture, False
         others = self.size, self.shown, self.binary, self.sketch, self.segment_level
@@ -199,7 +205,7 @@ class Workbench:
         gesture, self._gesture = self._gesture, None
         if gesture is None or gesture.button == "middle" or (gesture.moved and not gesture.drawn):
             return
-        frame = self.session.frame
+        frame = self.session.view
         if frame is None:
             self.message = Refusal("the first picture is not there yet")
         elif not self.selects:
@@ -208,11 +214,11 @@ class Workbench:
             shares = gesture.drawn or [self._share(gesture, *gesture.start)]
             points = [(u * frame.width, v * frame.height) for u, v in shares]
             if not gesture.drawn:
-                self.message = self.session.click(*points[0], accept=gesture.accept)
+                self.act(lambda bench: bench.session.click(*points[0], accept=gesture.accept))
             elif self.tool == "box":
-                self.message = self.session.box(*points[0], *points[-1])
+                self.act(lambda bench: bench.session.box(*points[0], *points[-1]))
             else:
-                self.message = self.session.scribble(points, accept=gesture.accept)
+                self.act(lambda bench: bench.session.scribble(points, accept=gesture.accept))
 
     # Keys and buttons
 
@@ -225,10 +231,11 @@ class Workbench:
             self._focus()
             self.navigation = self.navigation.zoom(_HELD_STEPS * seconds * steps)
 
-    def act(self, do: Callable[[Workbench], str]) -> None:
+    def act(self, do: Callable[[Workbench], str | Edit]) -> None:
         """Do one of the actions below, or anything else that answers in words."""
         try:
-            self.message = do(self)
+            answer = do(self)
+            self.message = answer if isinstance(answer, str) else str(answer)
         except InputError as error:
             self.message = Refusal(error)
 
@@ -271,7 +278,7 @@ class Workbench:
     def next_selection(self) -> str:
         """Let clicks go to the next selection."""
         selections = self.session.selections
-        return self.session.activate((selections.active + 1) % len(selections.every))
+        return str(self.session.activate((selections.active + 1) % len(selections.all)))
 
     def step_photo(self, by: int) -> str:
         """Stand where the next (+1) or the previous (-1) photo was taken."""
@@ -293,13 +300,13 @@ class Workbench:
 
     def save(self) -> str:
         """Write all selections to the run folder."""
-        said = self.session.save(self.folder / SELECTIONS)
+        self.session.save(self.folder / SELECTIONS)
         self._saved = self.session.selections
-        return self._short(said, self.folder / SELECTIONS)
+        return self._short(f"saved {self.folder / SELECTIONS}", self.folder / SELECTIONS)
 
     def load(self) -> str:
         """Take all selections from the run folder."""
-        said = self.session.load(self.folder / SELECTIONS)
+        said = str(self.session.load(self.folder / SELECTIONS))
         self._saved = self.session.selections
         return self._short(said)
 
@@ -311,7 +318,7 @@ class Workbench:
 
     def export(self) -> str:
         """Write masks and cut-outs of what is selected in this view, and the selections, when the picture is sharp."""
-        if not any(selection.clicks for selection in self.session.selections.every):
+        if not any(selection.clicks for selection in self.session.selections.all):
             return Refusal("nothing is selected: click on something first")
         self._exports = True
         return "exports as soon as the picture is sharp"
@@ -319,7 +326,7 @@ class Workbench:
     def leave(self) -> str:
         """Close the window; where selections would be lost, only when asked again."""
         unsaved = self.session.selections
-        lost = unsaved is not self._saved and any(selection.clicks for selection in unsaved.every)
+        lost = unsaved is not self._saved and any(selection.clicks for selection in unsaved.all)
         self.leaves = not lost or unsaved is self._warned
         self._warned = unsaved
         return Refusal("selections are not saved (Ctrl+S): Escape again leaves without them")
@@ -327,7 +334,7 @@ class Workbench:
     # Inside
 
     def _export(self) -> str:
-        frame = self.session.frame
+        frame = self.session.view
         assert frame is not None
         out = _numbered(self.folder / "exports")
         picture = to_uint8(frame.rendering.straight_rgb.view(frame.height, frame.width, 3))
@@ -358,7 +365,7 @@ class Workbench:
 
     def _focus(self) -> None:
         """Turn around, and go nearer to, what is seen in the middle of the picture."""
-        frame = self.session.frame
+        frame = self.session.view
         if frame is None or self._looked is None or self._looked[0] != self.navigation or not self._showed:
             return
         middle = (frame.height // 2) * frame.width + frame.width // 2
@@ -382,13 +389,13 @@ class Workbench:
         x0, y0, width, height = self._cell(*gesture.start)
         return min(max((x - x0) / width, 0.0), 1.0), min(max((y - y0) / height, 0.0), 1.0)
 
-    def _automatic(self, frame: RenderedView) -> Tensor | None:
+    def _automatic(self, frame: RenderedView) -> np.ndarray | None:
         if self.tree is None:
             return None
         if self._cut is None or self._cut[0] != self.segment_level:
             self._cut = self.segment_level, self.tree.cut(self.segment_level)
         if self._segments is None or self._segments[0] is not frame or self._segments[1] != self.segment_level:
-            self._segments = frame, self.segment_level, self._cut[1].of_frame(frame)
+            self._segments = frame, self.segment_level, self._cut[1].ids_in(frame)
         return self._segments[2]
 
 

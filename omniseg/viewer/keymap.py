@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from omniseg.selection.session import Edit
 from omniseg.viewer.controller import Workbench
 
 
@@ -20,7 +21,7 @@ class Control:
 
     label: str
     key: str
-    do: Callable[[Workbench], str]
+    do: Callable[[Workbench], str | Edit]
 
 
 EDITS = (

@@ -8,12 +8,10 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
-from omniseg.selection.query import UNRELATED
 from omniseg.selection.session import SegmentationSession
 
 Kind = Literal["colour", "depth", "features", "score", "segments"]
@@ -62,7 +60,7 @@ class Panels:
         *,
         binary: bool = True,
         sketch: Sketch | None = None,
-        segments: Tensor | None = None,
+        segments: np.ndarray | None = None,
     ) -> np.ndarray:
         """One kind of picture, with the clicks and what is being drawn.
 
@@ -71,7 +69,7 @@ class Panels:
             width, height: of the picture.
             binary: in colour, tint what is selected; else show the score as heat.
             sketch: what is being drawn.
-            segments: (pixels of the frame,) int64 automatic segments, 0: none; shown instead of the selections.
+            segments: (height, width) int64 automatic segments of the frame, 0: none; shown instead of the selections.
         """
         frame = self._current()
         picture = self._content(kind, frame, binary, segments)
@@ -89,7 +87,7 @@ class Panels:
         *,
         binary: bool = True,
         sketch: Sketch | None = None,
-        segments: Tensor | None = None,
+        segments: np.ndarray | None = None,
     ) -> np.ndarray:
         """Colour, depth, features and, unless there are automatic segments, the score, each half as large."""
         rows = []
@@ -105,27 +103,26 @@ class Panels:
         return np.concatenate(rows, axis=0)
 
     def _current(self) -> RenderedView:
-        frame = self.session.frame
+        frame = self.session.view
         if frame is None:
             raise RuntimeError("the session has to look at something first")
         if frame is not self._frame:
             self._frame, self._kept = frame, {}
         return frame
 
-    def _content(self, kind: Kind, frame: RenderedView, binary: bool, segments: Tensor | None) -> np.ndarray:
+    def _content(self, kind: Kind, frame: RenderedView, binary: bool, segments: np.ndarray | None) -> np.ndarray:
         if kind == "colour":
-            return self._selected(self._colour(frame)) if binary else self._heat(frame, self._colour(frame))
+            return self._selected(self._colour(frame)) if binary else self._heat(self._colour(frame))
         if kind == "depth":
             return self._keep("depth", lambda: depth_picture(frame.rendering, frame.width))
         if kind == "features":
             return self._keep("features", lambda: self._features(frame))
         if kind == "score":
-            return self._score(frame)
+            return self._score()
         grey = self._keep("grey", lambda: _grey(self._colour(frame)))
         if segments is None:
             return self._selected(grey)
-        ids = segments.cpu().numpy().reshape(frame.height, frame.width)
-        ids = np.where(ids > 0, (ids - 1) % _COLOURS + 1, 0)
+        ids = np.where(segments > 0, (segments - 1) % _COLOURS + 1, 0)
         return paint_ids(grey, ids, distinct_colours(_COLOURS))
 
     def _keep(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -138,31 +135,31 @@ class Panels:
         return self._keep("colour", lambda: to_uint8(frame.rendering.over(_BACKGROUND).view(shape)))
 
     def _features(self, frame: RenderedView) -> np.ndarray:
-        return self.colours.picture(frame.features, frame.rendering.opacity, frame.width)
+        return self.colours.picture(frame.unit_features, frame.solid, frame.width)
 
     def _selected(self, picture: np.ndarray) -> np.ndarray:
-        every = self.session.selections.every
+        every = self.session.selections.all
         if not any(selection.clicks for selection in every):
             return picture
-        ids = self.session.labels().cpu().numpy().reshape(picture.shape[:2])
+        ids = self.session.labels()
         return paint_ids(picture, ids, np.array([selection.colour for selection in every], np.uint8))
 
-    def _level(self, frame: RenderedView) -> np.ndarray:
+    def _level(self) -> np.ndarray:
         """Score (height, width) with what is unrelated at 0 and what was clicked at 1."""
-        score = self.session.score().cpu().numpy().reshape(frame.height, frame.width)
-        return np.clip((score - UNRELATED) / (1 - UNRELATED), 0, 1)
+        unrelated = self.session.model.config.levels.unrelated
+        return np.clip((self.session.score() - unrelated) / (1 - unrelated), 0, 1)
 
-    def _heat(self, frame: RenderedView, picture: np.ndarray) -> np.ndarray:
+    def _heat(self, picture: np.ndarray) -> np.ndarray:
         if not self.session.current.clicks:
             return picture
-        level = self._level(frame)
+        level = self._level()
         share = 0.85 * np.sqrt(level)[..., None]
         return (_grey(picture) * (1 - share) + _inferno(level) * share).round().astype(np.uint8)
 
-    def _score(self, frame: RenderedView) -> np.ndarray:
+    def _score(self) -> np.ndarray:
         """The score in colours, what the threshold selects outlined."""
-        picture = _inferno(self._level(frame))
-        mask = self.session.mask().cpu().numpy().reshape(frame.height, frame.width)
+        picture = _inferno(self._level())
+        mask = self.session.mask()
         return paint_ids(picture, mask.astype(np.uint8), np.array([[255, 255, 255]], np.uint8), strength=0.0)
 
     def _draw_marks(self, picture: np.ndarray, frame: RenderedView) -> None:

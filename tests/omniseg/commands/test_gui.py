@@ -138,7 +138,7 @@ def test_a_window_from_its_first_picture_to_its_end(hand: Hand, ball_run: Path, 
     direct = SegmentationSession(model, fingerprint(ball_run))
     navigation = Navigation.from_viewpoint(model.viewpoints.cameras)
     direct.look(navigation.cameras(152, round(152 * HEIGHT / (WIDTH - COLUMN))))
-    frame = direct.frame
+    frame = direct.view
     assert frame is not None
     direct.click(CLICK[0] * frame.width / (WIDTH - COLUMN), CLICK[1] * frame.height / HEIGHT)
     (wanted,) = direct.current.clicks
@@ -152,7 +152,7 @@ def test_a_window_from_its_first_picture_to_its_end(hand: Hand, ball_run: Path, 
     assert click.position == pytest.approx(wanted.position, abs=1e-3)
     assert click.feature == pytest.approx(wanted.feature, abs=1e-3)
     # The threshold is that of the frame of the moment, which may not have been the finest yet.
-    same, either = (op(selection.mask(frame), direct.mask()).sum() for op in (torch.logical_and, torch.logical_or))
+    same, either = (op(selection.mask(frame), direct.mask()).sum() for op in (np.logical_and, np.logical_or))
     assert same > 0.9 * either
     marked = hand.screenshot()
     rows, columns = (marked != first).any(2).nonzero(as_tuple=True)

@@ -58,8 +58,8 @@ def direct(bench: Workbench) -> SegmentationSession:
 
 
 def same_edits(a: SegmentationSession, b: SegmentationSession) -> bool:
-    return [s.clicks for s in a.selections.every] == [s.clicks for s in b.selections.every] and all(
-        x.threshold == pytest.approx(y.threshold, abs=1e-6) for x, y in zip(a.selections.every, b.selections.every)
+    return [s.clicks for s in a.selections.all] == [s.clicks for s in b.selections.all] and all(
+        x.threshold == pytest.approx(y.threshold, abs=1e-6) for x, y in zip(a.selections.all, b.selections.all)
     )
 
 
@@ -103,7 +103,7 @@ def test_a_drag_moves_the_camera_and_selects_nothing(bench: Workbench, button, m
 
 
 def test_what_is_dragged_stays_under_the_mouse(bench: Workbench):
-    frame = bench.session.frame
+    frame = bench.session.view
     assert frame is not None
     middle = frame.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]  # half a pixel beside the middle of the picture
     drag(bench, BALL, (52.0, 24.0), button="middle")
@@ -112,7 +112,7 @@ def test_what_is_dragged_stays_under_the_mouse(bench: Workbench):
 
 
 def test_it_turns_around_what_is_in_the_middle(bench: Workbench):
-    frame = bench.session.frame
+    frame = bench.session.view
     assert frame is not None
     drag(bench, BALL, (50.0, 30.0))
     position = frame.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]
@@ -192,18 +192,18 @@ def test_a_moving_camera_is_seen_moving_and_then_sharp(bench: Workbench):
     for _ in range(40):
         bench.hold({"d"}, 0.01)
         bench.work()
-        shown.add(bench.session.frame)
+        shown.add(bench.session.view)
     assert len(shown) > 5
     bench.size, bench._frames.budget = (WIDTH, HEIGHT), 0.04
     settle(bench)
-    frame = bench.session.frame
+    frame = bench.session.view
     assert frame is not None
     assert (frame.width, frame.height) == (WIDTH, HEIGHT)
     assert frame.cameras.c2w.equal(bench.navigation.cameras(WIDTH, HEIGHT).c2w)
     bench.finest = 20
     bench.hold({"d"}, 0.01)
     settle(bench)
-    assert bench.session.frame.width == 20
+    assert bench.session.view.width == 20
     assert bench.picture()[0].shape == (HEIGHT, WIDTH, 3)
 
 
@@ -240,7 +240,7 @@ def test_edits_by_key(bench: Workbench):
     drag(bench, BALL)
     one = bench.session.selections
     bench.act(KEYS["n"])
-    assert len(bench.session.selections.every) == 2
+    assert len(bench.session.selections.all) == 2
     bench.act(KEYS["tab"])
     assert bench.session.selections.active == 0
     bench.act(KEYS["c"])
@@ -249,7 +249,7 @@ def test_edits_by_key(bench: Workbench):
         bench.act(KEYS["ctrl+z"])
     assert bench.session.selections == one
     bench.act(KEYS["ctrl+y"])
-    assert len(bench.session.selections.every) == 2
+    assert len(bench.session.selections.all) == 2
     bench.act(KEYS["m"])
     assert bench.session.mode == "multi"
 
@@ -287,7 +287,7 @@ def test_export(bench: Workbench):
     assert bench.message.endswith("run/exports/0000")
     mask = cv2.imread(str(out / "masks" / "selection 1" / "view.png"), cv2.IMREAD_UNCHANGED)
     cut = cv2.imread(str(out / "cutouts" / "selection 1" / "view.png"), cv2.IMREAD_UNCHANGED)
-    assert (mask > 0).reshape(-1).tolist() == bench.session.mask().tolist()
+    assert (mask > 0).tolist() == bench.session.mask().tolist()
     assert cut.shape == (HEIGHT, WIDTH, 4)
     assert (cut[..., 3] == mask).all()
     assert json.loads((out / "selections.json").read_text())["features"] == "f"

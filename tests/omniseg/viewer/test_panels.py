@@ -53,13 +53,13 @@ def inside(mask: torch.Tensor) -> np.ndarray:
 
 
 def test_without_clicks_colour_depth_and_features_are_the_frames(session: SegmentationSession, panels: Panels, colours):
-    frame = session.frame
+    frame = session.view
     assert frame is not None
     shown = {kind: panels.picture(kind, SIZE, SIZE) for kind in KINDS}
     plain = to_uint8(frame.rendering.over(0.12).view(SIZE, SIZE, 3))
     assert (shown["colour"] == plain).all()
     assert (shown["depth"] == depth_picture(frame.rendering, SIZE)).all()
-    assert (shown["features"] == colours.picture(frame.features, frame.rendering.opacity, SIZE)).all()
+    assert (shown["features"] == colours.picture(frame.unit_features, frame.solid, SIZE)).all()
     assert is_grey(shown["segments"]).all()
     assert (panels.picture("colour", SIZE, SIZE, binary=False) == plain).all()
     assert shown["score"].max() < 10
@@ -84,7 +84,7 @@ def test_every_selection_has_its_colour(session: SegmentationSession, panels: Pa
     session.click(36.0, 50.0)
     labels = session.labels()
     shown = panels.picture("segments", SIZE, SIZE)
-    for number, selection in enumerate(session.selections.every, 1):
+    for number, selection in enumerate(session.selections.all, 1):
         area = inside(labels == number) & away_from(36.0, 50.0)
         assert area.any()
         tint = shown[area].astype(float).mean(0) - shown[area].mean()
@@ -95,7 +95,7 @@ def test_every_selection_has_its_colour(session: SegmentationSession, panels: Pa
 
 def test_heat_and_score_say_how_well_it_fits(session: SegmentationSession, panels: Panels):
     session.click(*MIDDLE)
-    score = session.score().view(SIZE, SIZE).cpu().numpy()
+    score = session.score()
     alike = (score > 0.98) & away_from(*MIDDLE) & inside(session.mask())
     unlike = (score < 0.4) & away_from(*MIDDLE) & inside(~session.mask())
     assert alike.any()
@@ -140,7 +140,7 @@ def test_a_mark_is_where_the_click_was_at_any_size(session: SegmentationSession,
     session.click(20.5, 40.5)
     for size in (36, 72, 200):
         plain, marked = np.zeros((2, size, size, 3), np.uint8)
-        panels._draw_marks(marked, session.frame)
+        panels._draw_marks(marked, session.view)
         rows, columns = (marked != plain).any(2).nonzero()
         assert columns.mean() + 0.5 == pytest.approx(20.5 * size / SIZE, abs=1)
         assert rows.mean() + 0.5 == pytest.approx(40.5 * size / SIZE, abs=1)
