@@ -173,6 +173,12 @@ def test_over_a_background(device):
     assert_close(out.over(background), torch.tensor([[0.1, 0.95, 0.6]], device=device))
 
 
+def test_solid_is_more_than_half_opaque(device):
+    opacity = torch.tensor([0.0, 0.5, 0.5001, 1.0], device=device)
+    out = Rendering(torch.zeros(4, 3, device=device), opacity, torch.zeros(4, device=device))
+    assert out.solid.tolist() == [False, False, True, True]
+
+
 def test_no_more_samples_than_allowed(device):
     config = replace(CONFIG, max_samples=10)
     rays_o, rays_d = rays(device)
