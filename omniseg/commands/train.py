@@ -144,7 +144,7 @@ def _sample_scene() -> Path:
     if distributed.process().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
         print(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # of an earlier version, which had no masks
-    distributed.wait()
+    distributed.barrier()
     return SAMPLE_SCENE
 
 

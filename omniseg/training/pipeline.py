@@ -70,7 +70,7 @@ def train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
     def model() -> Model:
         cameras = viewpoints.cameras.to(device)
         poses = cameras.c2w.clone()
-        poses[: len(trainer.cameras)] = trainer.corrections.cameras(trainer.cameras).c2w.detach()
+        poses[: len(trainer.cameras)] = trainer.camera_optimizer.cameras(trainer.cameras).c2w.detach()
         corrected = replace(viewpoints, cameras=replace(cameras, c2w=poses))
         seconds = trainer.progress.seconds
         return Model(job.config, job.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
@@ -83,7 +83,7 @@ def train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
     _run(trainer, save, job.run / "log", before=lambda: _remove_results(job.run) if replaces else None)
     if trainer.progress.step > begun and distributed.process().rank == 0:
         _remove_features(job.run)  # of a geometry that is no more
-    distributed.wait()  # before another process looks for them
+    distributed.barrier()  # before another process looks for them
     print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / RADIANCE}")
     return model()
 
@@ -112,9 +112,9 @@ def train_features(job: Job, radiance: Model, patches: PatchSet) -> Model:
 
 def _run(trainer: Trainer, save: Callable[[], None], log: Path, before: Callable[[], None] = lambda: None) -> None:
     """Train; `before` is done after the first save."""
-    distributed.wait()  # for every process to have read what will be written over
+    distributed.barrier()  # for every process to have read what will be written over
     if distributed.process().rank:
-        trainer.run(save=lambda: None, quiet=True)
+        trainer.run(save=lambda: None, progress=False)
         return
     save()  # now, so that a folder that cannot be written is not found out after the training
     before()

@@ -46,7 +46,7 @@ def some_jitter(rays_o: Tensor) -> Tensor:
 def make(
     device, sigma: float, radius: float = math.inf, config: MarchingConfig = CONFIG, culled: bool = False
 ) -> Renderer:
-    field, grid = KnownField(sigma, radius).to(device), OccupancyGrid(config).to(device)
+    field, grid = KnownField(sigma, radius).to(device), OccupancyGrid(config, device=device)
     if culled:
         generator = torch.Generator(device).manual_seed(0)
         for _ in range(200):
