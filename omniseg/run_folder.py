@@ -131,7 +131,7 @@ def load_model(run: Path, device: torch.device) -> Model:
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
     field = RadianceField(config.radiance, config.marching.bound)
-    grid = OccupancyGrid(config.marching)
+    grid = OccupancyGrid(config.marching, device=device)
     for prefix, module in (("field.", field), ("grid.", grid)):
         _restore(run / RADIANCE, tensors, prefix, module)
     try:

@@ -137,5 +137,5 @@ def _make_sample_scene() -> Path:
 
         common.say(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # replaces one of an earlier version, which had no masks
-    distributed.wait()
+    distributed.barrier()
     return SAMPLE_SCENE

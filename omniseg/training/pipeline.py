@@ -153,7 +153,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     def model() -> Model:
         cameras = viewpoints.cameras.to(device)
         poses = cameras.c2w.clone()
-        poses[: len(trainer.cameras)] = trainer.corrections.cameras(trainer.cameras).c2w.detach()
+        poses[: len(trainer.cameras)] = trainer.camera_optimizer.cameras(trainer.cameras).c2w.detach()
         corrected = replace(viewpoints, cameras=replace(cameras, c2w=poses))
         seconds = trainer.progress.seconds
         return Model(training.config, training.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
@@ -166,7 +166,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     _run(training, trainer, save, "log", before=lambda: _remove_results(training.run) if replaces else None)
     if trainer.progress.step > first_step and distributed.process().rank == 0:
         _remove_features(training.run)  # they belong to a geometry that no longer exists
-    distributed.wait()  # before another process looks for them
+    distributed.barrier()  # before another process looks for them
     _report(trainer, training.run / RADIANCE)
     return model()
 
@@ -205,13 +205,13 @@ def _run(
     before: Callable[[], None] = lambda: None,
 ) -> None:
     """Train; `before` is called after the first save."""
-    distributed.wait()  # until every process has read what will be overwritten
+    distributed.barrier()  # until every process has read what will be overwritten
     if distributed.process().rank:
-        trainer.run(save=lambda: None, quiet=True)
+        trainer.run(save=lambda: None, progress=False)
         return
     save()  # first, so that a folder that cannot be written does not show up after the training
     before()
-    trainer.run(save=save, report=tensorboard_report(training.run / log), quiet=not training.progress)
+    trainer.run(save=save, report=tensorboard_report(training.run / log), progress=training.progress)
 
 
 def training_patches(training: Training, required: bool) -> PatchSet | None:

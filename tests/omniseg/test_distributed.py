@@ -93,11 +93,11 @@ def test_alone_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(distributed.dist, name, refuse)
     distributed.start(Process(), torch.device("cpu"))
     rows = torch.rand(3, 2)
-    assert distributed.gather(rows, 3) is rows
-    assert (distributed.count(3), distributed.agreed(0.5), distributed.process()) == (3, 0.5, Process())
-    distributed.copy_from_first([torch.nn.Linear(1, 1)])
+    assert distributed.all_gather(rows, 3) is rows
+    assert (distributed.sum_int(3), distributed.broadcast_float(0.5), distributed.process()) == (3, 0.5, Process())
+    distributed.broadcast_modules([torch.nn.Linear(1, 1)])
     distributed.sum_gradients([torch.nn.Parameter(rows)])
-    distributed.wait()
+    distributed.barrier()
     distributed.stop()
 
 
