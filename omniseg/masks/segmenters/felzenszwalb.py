@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from omniseg.data.image_io import shrink
+from omniseg.data.image_io import nearest, shrink
 from omniseg.masks.run_length import MaskStack
 
 
@@ -60,7 +60,7 @@ class FelzenszwalbSegmenter:
         small = shrink(image, max(1, round(width / by)), max(1, round(height / by)))
         borders = []
         for labels in self._levels(small):
-            borders += label_masks(_enlarged(labels, width, height)).borders
+            borders += label_masks(nearest(labels, width, height)).borders
         return MaskStack(width, height, tuple(borders))
 
     def _levels(self, image: np.ndarray) -> list[np.ndarray]:
@@ -141,11 +141,3 @@ def label_masks(labels: np.ndarray) -> MaskStack:
     where = np.flatnonzero(np.diff(flat[starts][order])) + 1
     parts = tuple(part.ravel().astype(np.int64) for part in np.split(borders, where))
     return MaskStack(labels.shape[1], labels.shape[0], parts)
-
-
-def _enlarged(labels: np.ndarray, width: int, height: int) -> np.ndarray:
-    if labels.shape == (height, width):
-        return labels
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.int64)
-    return labels[np.ix_(rows, columns)]
