@@ -183,7 +183,5 @@ def _checked_kind(path: Path, state: Mapping[str, Tensor], model: SamModel) -> s
     if kind is None:
         raise InputError(f"{path}: is of a model other than vit_h, vit_l and vit_b; download one of those")
     if model not in ("auto", kind):
-        raise InputError(
-            f"{path}: is a checkpoint of {kind}, not of {model}; give --model {kind}, or leave --model out"
-        )
+        raise InputError(f"{path}: is a checkpoint of {kind}, not of {model}; give --model {kind}, or no --model")
     return kind
