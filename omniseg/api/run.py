@@ -24,6 +24,7 @@ from tqdm import tqdm
 from omniseg import devices
 from omniseg.api.scene_segments import SceneSegments
 from omniseg.cameras import Cameras
+from omniseg.data.drawing import distinct_colours
 from omniseg.devices import Device
 from omniseg.errors import InputError, Refused
 from omniseg.evaluation.evaluate import DEFAULT_PROMPTS, Evaluation, evaluate_run
@@ -33,7 +34,8 @@ from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import METRICS, Model, fingerprint, load_model
-from omniseg.selection.segment_tree import SegmentTree, segment_everything
+from omniseg.selection.segment_tree import SegmentTree, check_level
+from omniseg.selection.tree_building import segment_everything
 from omniseg.selection.selections import SELECTIONS, Selection, Selections, load_selections, save_selections
 from omniseg.selection.session import SegmentationSession
 
@@ -233,7 +235,7 @@ class Run:
         """
         config = self.model.config.segment_tree
         chosen = config.default_level if level is None else level
-        config.check_level(chosen)
+        check_level(chosen, config)
         return SceneSegments(self.model, chosen, self.segment_tree(progress=progress).cut(chosen))
 
     def segment_tree(self, *, progress: bool = True) -> SegmentTree:
@@ -390,7 +392,7 @@ class Run:
         """
         selections, out = Selections(_several(selection)), Path(out)
         save_selections(out / SELECTIONS, selections, self._fingerprint)
-        photos = SourcePhotos(find_capture(self.model.config.scene, scene))
+        photos = self._source_photos(scene)
         totals = np.zeros(len(selections.all), np.int64)
         for view in self._all_views(width, progress):
             totals += write_selections(out, view.name, photos.picture(view.name, view), view, selections)
@@ -414,9 +416,9 @@ class Run:
         Raises:
             InputError: a photo is damaged, or a file cannot be written.
         """
-        photos = SourcePhotos(find_capture(self.model.config.scene, scene))
+        photos, colours = self._source_photos(scene), distinct_colours(len(segments))
         for view in self._all_views(width, progress):
-            write_segments(Path(out), view.name, photos.picture(view.name, view), segments.ids(view), len(segments))
+            write_segments(Path(out), view.name, photos.picture(view.name, view), segments.ids(view), colours)
 
     def export_cut_pictures(
         self,
@@ -447,6 +449,9 @@ class Run:
             Path(out), self.model, names, cameras, what, selections=_several(selection), progress=progress
         )
         return len(names), n_seen
+
+    def _source_photos(self, scene: str | Path | None) -> SourcePhotos:
+        return SourcePhotos(find_capture(self.model.config.scene, None if scene is None else Path(scene)))
 
     def _all_views(self, width: int | None, progress: bool) -> Iterator[RenderedView]:
         cameras = self._cameras(width)

@@ -54,7 +54,7 @@ class SceneSegments:
 
     def ids(self, view: RenderedView) -> np.ndarray:
         """Return the segment (height, width) int64 of each pixel of a view; 0 where nothing solid is."""
-        return self.segments.of_view(view)
+        return self.segments.ids_in(view)
 
     def points(self) -> PointCloud:
         """Return surface points with colours and segment ids."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
@@ -32,18 +32,32 @@ def is_rank_0() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def parse(arguments: type[T], **options: Any) -> T:
-    """Parse the command line into a dataclass; a rank other than 0 prints nothing about it.
+def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None) -> T:
+    """Parse the command line into a dataclass, whose docstrings are the help.
 
     Args:
-        arguments: the dataclass, whose docstrings are the help.
-        options: of `tyro.cli`.
+        arguments: the dataclass.
+        args: words to parse instead of the command line.
+        default: values of what is not given; None: those of the dataclass.
     """
+    with _one_rank_prints():
+        return tyro.cli(arguments, args=args, default=default)
+
+
+def parse_known(arguments: type[T]) -> tuple[T, list[str]]:
+    """Parse the options that a dataclass has, `--help` aside, and return the rest of the command line beside it."""
+    with _one_rank_prints():
+        return tyro.cli(arguments, return_unknown_args=True, add_help=False)
+
+
+@contextlib.contextmanager
+def _one_rank_prints() -> Iterator[None]:
+    """Discard what ranks other than 0 print: all of them are given the same command line."""
     with contextlib.ExitStack() as stack:
         if not is_rank_0():
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        return tyro.cli(arguments, **options)
+        yield
 
 
 def say(text: object) -> None:

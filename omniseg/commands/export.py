@@ -12,7 +12,7 @@ from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export import camera_paths
 from omniseg.export.surface import check_surface, check_writable
-from omniseg.selection.segment_tree import require_sklearn
+from omniseg.selection.tree_building import require_sklearn
 from omniseg.selection.selections import Selection
 
 

@@ -23,7 +23,7 @@ from taichi.ui.utils import get_field_info
 
 from omniseg.commands import common
 from omniseg.errors import InputError
-from omniseg.evaluation.views import feature_colours
+from omniseg.selection.survey import feature_colours
 from omniseg.run_folder import fingerprint, load_model
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.tree_building import SEGMENTS, segment_everything

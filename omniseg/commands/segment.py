@@ -11,7 +11,7 @@ from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export.surface import check_writable
-from omniseg.selection.segment_tree import require_sklearn
+from omniseg.selection.tree_building import require_sklearn
 from omniseg.selection.selections import SELECTIONS, Selection
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]

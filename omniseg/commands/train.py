@@ -70,7 +70,7 @@ def main() -> None:
     Options are parsed in two parts: first what is trained, where and on what, then, with the defaults that follow from
     it, the settings of the configuration.
     """
-    options, rest = common.parse(Options, return_unknown_args=True, add_help=False)
+    options, rest = common.parse_known(Options)
     if {"-h", "--help"} & set(rest):
         common.parse(_Help, args=["--help"], default=_Help(**vars(options), config=_shown_config(options)))
     process = Process.from_environment()
@@ -122,8 +122,8 @@ def _shown_config(options: Options) -> Config:
             return _preset(options, options.scene or SAMPLE_SCENE)
     except InputError as error:
         print(f"(settings of another scene: {error})", file=sys.stderr)
-    photos = {"n_pixels": 80 * 240 * 180, "longest_side": 240}  # the sample room's
-    return settings_for("replica", devices.choose(options.device, Process()), **photos)
+    device = devices.choose(options.device, Process())
+    return settings_for("replica", device, n_pixels=80 * 240 * 180, longest_side=240)  # of the sample room
 
 
 def _name(scene: Path) -> str:

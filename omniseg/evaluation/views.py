@@ -12,14 +12,12 @@ from omniseg.data.image_io import save_image
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
 from omniseg.evaluation.metrics import SSIM_WINDOW, psnr, ssim
-from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
+from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, update_metrics
-from omniseg.selection.survey import survey
+from omniseg.selection.survey import feature_colours
 
 _SHOWN = 4
 """Most views side by side in renders/test.png."""
-_COLOUR_VIEWS, _COLOUR_RAYS = 8, 1024
-"""Feature colours come from at most so many views, and about so many rays in each."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +100,3 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
         },
     )
     return quality
-
-
-def feature_colours(model: Model, *, progress: bool = True) -> FeatureColours:
-    """Return colours that suit the features that the photos' viewpoints see, from a few thousand of their pixels."""
-    views = model.viewpoints.cameras.spread(_COLOUR_VIEWS)
-    features = survey(model, views, _COLOUR_RAYS * len(views), progress=progress).features
-    assert features is not None
-    return FeatureColours(features if len(features) else features.new_zeros(1, features.shape[1]))

@@ -73,7 +73,7 @@ def _pictures(
         if segments is not None:
             view = render_view(model.renderer, cameras, k)
             picture = to_uint8(view.rendering.over(background).view(height, width, 3))
-            yield paint_ids(picture, segments.of_view(view), palette)
+            yield paint_ids(picture, segments.ids_in(view), palette)
             continue
         rendering = model.renderer.render_image(cameras, k, colour=show == "rgb", features=colours is not None)
         if colours is not None and rendering.features is not None:

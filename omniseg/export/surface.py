@@ -104,7 +104,7 @@ def export_surface(
     colours = {number: selection.colour for number, selection in selections.items()}
     if segments is not None and mesh.features is not None:
         device = segments.ids.device
-        of_vertices = segments.of_points(mesh.features.to(device), mesh.vertices.to(device)).cpu()
+        of_vertices = segments.ids_at(mesh.features.to(device), mesh.vertices.to(device)).cpu()
         labels = of_vertices[mesh.faces].mode(1).values
         colours = dict(enumerate(distinct_colours(len(segments)).tolist(), 1))
     if selections:

@@ -1,4 +1,4 @@
-"""The scene seen through some of its photos: surface points along every n-th ray, and small depth maps."""
+"""The scene seen through some of its photos: surface points along every n-th ray, small depth maps, feature colours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from omniseg.cameras import Cameras
+from omniseg.rendering.visualize import FeatureColours
 from omniseg.run_folder import Model
+
+_COLOUR_VIEWS, _COLOUR_RAYS = 8, 1024
+"""Feature colours come from at most this many views, and about this many rays in each."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,11 @@ def depth_maps(model: Model, views: int, rays: int, *, progress: bool = True) ->
     for view in tqdm(range(len(cameras)), desc="visibility", unit="view", delay=2, disable=not progress):
         rendering = model.renderer.render_image(cameras, view, colour=False)
         yield cameras[[view]], torch.where(rendering.solid, rendering.distance, torch.inf)
+
+
+def feature_colours(model: Model, *, progress: bool = True) -> FeatureColours:
+    """Return colours that suit the features that the photos' viewpoints see, from a few thousand of their pixels."""
+    views = model.viewpoints.cameras.spread(_COLOUR_VIEWS)
+    features = survey(model, views, _COLOUR_RAYS * len(views), progress=progress).features
+    assert features is not None
+    return FeatureColours(features if len(features) else features.new_zeros(1, features.shape[1]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, write_run
-from omniseg.evaluation.views import feature_colours
+from omniseg.selection.survey import feature_colours
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.segment_tree import SEGMENTS
 from omniseg.selection.session import SegmentationSession
