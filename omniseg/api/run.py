@@ -34,10 +34,11 @@ from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import METRICS, Model, fingerprint, load_model
+from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
-from omniseg.selection.tree_building import segment_everything
 from omniseg.selection.selections import SELECTIONS, Selection, Selections, load_selections, save_selections
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.tree_building import segment_everything
 
 _KEPT_VIEWS = 8
 """Number of rendered views that a run keeps."""
@@ -133,6 +134,7 @@ class Run:
         Raises:
             InputError: the run has no features.
         """
+        self._require_features()
         return SegmentationSession(self.model, self._fingerprint)
 
     def select(
@@ -197,10 +199,9 @@ class Run:
 
     def n_levels(self, selection: Selection, view: RenderedView | str) -> int:
         """Return the number of levels that a selection has in a view; `select` takes them by number, from 0."""
-        session = self.session()
-        session.show(self.view(view) if isinstance(view, str) else view)
-        session.replace_current(selection)
-        return len(session.levels())
+        view = self.view(view) if isinstance(view, str) else view
+        scores = selection.score(view.unit_features, view.positions)[view.solid]
+        return len(plateaus(scores, self.model.config.levels))
 
     def load_selections(self, path: str | Path) -> tuple[Selection, ...]:
         """Read a selection file of this run.
@@ -218,6 +219,12 @@ class Run:
         """
         save_selections(Path(path), Selections(_several(selections)), self._fingerprint)
 
+    def _require_features(self) -> None:
+        if self.model.features is None:
+            raise InputError(
+                f"{self.path}: has no features yet; add them with: train.py --run {self.path} --stage features"
+            )
+
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self.path)
@@ -233,6 +240,7 @@ class Run:
         Raises:
             InputError: the run has no features, scikit-learn is missing, or there is no such level.
         """
+        self._require_features()
         config = self.model.config.segment_tree
         chosen = config.default_level if level is None else level
         check_level(chosen, config)

@@ -41,6 +41,8 @@ def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T |
         default: values of what is not given; None: those of the dataclass.
     """
     with _one_rank_prints():
+        if default is None:
+            return tyro.cli(arguments, args=args)
         return tyro.cli(arguments, args=args, default=default)
 
 

@@ -12,8 +12,8 @@ from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export import camera_paths
 from omniseg.export.surface import check_surface, check_writable
-from omniseg.selection.tree_building import require_sklearn
 from omniseg.selection.selections import Selection
+from omniseg.selection.tree_building import require_sklearn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,13 @@ import taichi as ti
 import tyro
 from taichi.ui.utils import get_field_info
 
+from omniseg import devices
 from omniseg.commands import common
+from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.selection.survey import feature_colours
 from omniseg.run_folder import fingerprint, load_model
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.survey import feature_colours
 from omniseg.selection.tree_building import SEGMENTS, segment_everything
 from omniseg.viewer.controller import HELD_KEYS, SHOWN, Button, Refusal, Workbench
 from omniseg.viewer.display import check_desktop
@@ -55,7 +57,7 @@ class Arguments:
     """Of the window."""
     finest: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Render at most this many pixels in a row; 640 on a CPU unless given."""
-    device: common.Device = "auto"
+    device: Device = "auto"
     """Where to compute; auto is a GPU where there is one."""
 
 
@@ -67,7 +69,7 @@ def main() -> None:
         if value is not None and value < least:
             raise InputError(f"--{name}: expected at least {least}, got {value}")
     check_desktop(_INSTEAD)
-    device, run = common.start(arguments.device), arguments.run.resolve()
+    device, run = devices.start(arguments.device), arguments.run.resolve()
     model = load_model(run, device)
     session = SegmentationSession(model, fingerprint(run))
     tree = segment_everything(run, model) if (run / SEGMENTS).exists() else None

@@ -11,8 +11,8 @@ from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export.surface import check_writable
-from omniseg.selection.tree_building import require_sklearn
 from omniseg.selection.selections import SELECTIONS, Selection
+from omniseg.selection.tree_building import require_sklearn
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 

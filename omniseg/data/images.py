@@ -109,7 +109,9 @@ def view_cameras(views: Sequence[View], normalisation: Normalisation, downsample
     return Cameras.stack([_job(view, downsample).camera for view in views], c2w)
 
 
-def load_images(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> ImageSet:
+def load_images(
+    views: Sequence[View], normalisation: Normalisation, downsample: float | None = None, *, progress: bool = True
+) -> ImageSet:
     """Read the images of `views`, shrunk by `downsample` from the cameras' full resolution.
 
     Alpha is kept; images without it get 255 where others have it. 16 bit becomes 8, grey becomes RGB. EXIF
@@ -141,7 +143,7 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
         results = _in_order(
             pool, lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs, _AHEAD * n_threads
         )
-        bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False)
+        bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False, disable=not progress)
         for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
             if image.shape[2] == 4 and pixels.shape[1] == 3:
                 pixels = _with_alpha(stored, offsets[:-1], start)

@@ -1,6 +1,7 @@
 """docs/api.md and README.md: their Python runs as it stands, on a small scene in place of the sample room."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from helpers import ROOT
 from learned_ball import learned_ball, quarter_labels, write_run
 from omniseg.evaluation.segmentation import innermost
-from tiny_scene import SIDE, write_ball, write_ball_masks
+from tiny_scene import SIDE, ball_config, write_ball, write_ball_masks
 
 VIEW, OTHER = "train/0002", "train/0003"
 SCALE = 320 / SIDE
@@ -32,6 +33,7 @@ def on_the_ball(code: str, first: tuple[int, int], second: tuple[int, int]) -> s
         code = code.replace(name, ours)
     code = code.replace("(120, 88)", str(first)).replace("(160, 120)", str(second))
     centre = ", ".join(str(value + 0.5) for value in second)
+    code = code.replace("(20, 20)", str(tuple(round((value + 0.5) * SCALE) for value in first)))
     return code.replace("160.5, 120.5", centre).replace("(100, 60, 220, 180)", "(60, 60, 260, 260)")
 
 
@@ -49,9 +51,11 @@ def folder(device, tmp_path: Path, monkeypatch) -> Path:
 def test_the_tour_of_the_api_runs(folder: Path, device):
     """Train less, and on smaller pictures, but run every line."""
     left, right = points_on_the_halves(device)
-    namespace: dict = {}
+    config = ball_config(steps=4, samples_per_step=1024)
+    small = replace(config, feature_training=replace(config.feature_training, steps=4, rays_per_step=64))
+    namespace: dict = {"small": small}
     for block in blocks("docs/api.md"):
-        code = on_the_ball(block, left, right).replace("seconds=20", "seconds=1")
+        code = on_the_ball(block, left, right).replace("seconds=20", "config=small")
         exec(compile(code, "docs/api.md", "exec"), namespace)
     for name in ("thing.json", "thing.glb", "scene.ply", "orbit.mp4", "tour.png", "runs/mine/metrics.json"):
         assert (folder / name).is_file(), name

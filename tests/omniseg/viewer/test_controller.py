@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, write_run
-from omniseg.selection.survey import feature_colours
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.segment_tree import SEGMENTS
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.survey import feature_colours
 from omniseg.viewer.controller import SHOWN, Workbench
 from omniseg.viewer.keymap import HELP, KEYS
 from omniseg.viewer.panels import Panels
