@@ -148,7 +148,7 @@ GOOD = {"indices": np.zeros((2, 2), np.int16), "correlation": np.zeros((1, 1), n
     [
         ({"indices": GOOD["indices"]}, "has no correlation"),
         ({}, "has no correlation and no indices"),
-        ({**GOOD, "indices": np.full((2, 2), 3, np.int16)}, "indices run from 3 to 3, but correlation is of 1 patches"),
+        ({**GOOD, "indices": np.full((2, 2), 3, np.int16)}, "indices run from 3 to 3, but correlation has 1 patches"),
         ({**GOOD, "indices": np.full((2, 2), -1, np.int16)}, "indices run from -1"),
         ({**GOOD, "indices": np.zeros((2, 2))}, "indices: expected an image of integers"),
         ({**GOOD, "indices": np.zeros(4, np.int16)}, "indices: expected an image of integers"),

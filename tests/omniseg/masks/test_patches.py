@@ -70,7 +70,7 @@ def test_masks_of_another_size(views, tmp_path: Path):
     covered[view_patches.pixels(torch.arange(int(view_patches.ends[-1])))] = True
     assert covered.view(SIDE, SIDE)[8:16, 8:16].all()
     large.resized(2 * SIDE, SIDE).save(tmp_path / "0.npz")
-    with pytest.raises(InputError, match=rf"0\.npz: is of a {2 * SIDE} x {SIDE} picture, which does not fit"):
+    with pytest.raises(InputError, match=rf"0\.npz: is {2 * SIDE} x {SIDE}, which does not fit"):
         load_patches(views, ball_cameras(3))
 
 
@@ -101,6 +101,16 @@ def test_every_pixel_in_a_mask_is_drawn_alike(device):
     assert float((batch.patches == 2).float().mean()) == pytest.approx(10 / 80, abs=0.02)
     small = batch.pixels[batch.patches == 2]
     assert small.unique().tolist() == list(range(10))
+
+
+def test_the_six_pixels_of_the_docstring():
+    hierarchy = MaskHierarchy(np.array([[2, 2, 0, 1, 1, 2]], np.int16), np.diag([0, 1, 1]).astype(np.uint8))
+    patches, ranks = ViewPatches.from_hierarchy(hierarchy), torch.arange(5)
+    assert patches.ends.tolist() == [2, 4, 5]
+    assert patches.shifts.tolist() == [3, -2, 1]
+    assert patches.starts.tolist() == [0, 0, 2]
+    assert patches.pixels(ranks).tolist() == [3, 4, 0, 1, 5]
+    assert patches.patches(ranks).tolist() == [1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("in_a_mask", [0.0, 0.3, 1.0])

@@ -72,7 +72,7 @@ def test_columns_come_first():
         ({"size": [4, 4], "counts": [1e30]}, "list of numbers"),
         ({"size": [4, 4], "counts": [10**30]}, "list of numbers"),
         ({"size": [4, 4], "counts": {"0": 16}}, "list of numbers"),
-        ({"size": [4, 4], "counts": ""}, "0 pixels long"),
+        ({"size": [4, 4], "counts": ""}, "add up to 0 pixels"),
         ({"size": [4, 4], "counts": "é"}, "characters that do not belong there"),
         ({"size": [4, 4], "counts": "\x01"}, "characters that do not belong there"),
         ({"size": [4, 4], "counts": "o"}, "characters that do not belong there"),
