@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from omniseg.cameras import Camera
 from omniseg.data.scene import View
@@ -101,6 +102,13 @@ def test_every_pixel_in_a_mask_is_drawn_alike(device):
     assert float((batch.patches == 2).float().mean()) == pytest.approx(10 / 80, abs=0.02)
     small = batch.pixels[batch.patches == 2]
     assert small.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_turned_off(views, capsys, monkeypatch, progress):
+    monkeypatch.setattr(patches_module, "tqdm", lambda *args, delay, **kwargs: tqdm(*args, **kwargs))  # at once
+    load_patches(views, ball_cameras(3), progress=progress)
+    assert ("masks" in capsys.readouterr().err) == progress
 
 
 def test_the_six_pixels_of_the_docstring():
