@@ -42,7 +42,7 @@ class ViewPatches:
         rank              0  1  2  3  4
         pixel at rank     3  4  0  1  5           first patch 1, then patch 2: its two runs
         ends                 2     4  5           rank 3 is in the second run, since 2 <= 3 < 4
-        shifts               3    -2  0           pixel = rank + shift of the run: 3 - 2 = 1
+        shifts               3    -2  1           pixel = rank + shift of the run: 3 - 2 = 1
         starts            [0, 0, 2]               patches 0 (no ranks), 1 and 2
 
     A run takes 8 bytes, and is tens of pixels long in photos; the plain permutation and an image of ids would take
@@ -172,7 +172,7 @@ def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True)
         h, w = hierarchy.indices.shape
         if not same_aspect((h, w), (height, width)):
             raise InputError(
-                f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; make it again with run_sam.py"
+                f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; make it again (run_sam.py)"
             )
         hierarchy = hierarchy.resized(width, height).without_slivers()
         if not hierarchy.labelled.any():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.testing import assert_close
+from tqdm import tqdm
 
 from omniseg.data import image_io as image_io_module
 from omniseg.data import images as images_module
@@ -346,6 +347,13 @@ def test_cameras_are_in_scene_coordinates(scene):
 def test_to_device(scene, device):
     images = load_images(scene.views, HERE).to(device)
     assert images.pixels.device.type == images.cameras.c2w.device.type == device.type
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_turned_off(scene, capsys, monkeypatch, progress):
+    monkeypatch.setattr(images_module, "tqdm", lambda *args, delay, **kwargs: tqdm(*args, **kwargs))  # at once
+    load_images(scene.views, HERE, progress=progress)
+    assert ("images" in capsys.readouterr().err) == progress
 
 
 def test_bad_arguments(scene):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from omniseg.cameras import Camera
 from omniseg.data.scene import View
@@ -103,11 +104,18 @@ def test_every_pixel_in_a_mask_is_drawn_alike(device):
     assert small.unique().tolist() == list(range(10))
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_turned_off(views, capsys, monkeypatch, progress):
+    monkeypatch.setattr(patches_module, "tqdm", lambda *args, delay, **kwargs: tqdm(*args, **kwargs))  # at once
+    load_patches(views, ball_cameras(3), progress=progress)
+    assert ("masks" in capsys.readouterr().err) == progress
+
+
 def test_the_six_pixels_of_the_docstring():
     hierarchy = MaskHierarchy(np.array([[2, 2, 0, 1, 1, 2]], np.int16), np.diag([0, 1, 1]).astype(np.uint8))
     patches, ranks = ViewPatches.from_hierarchy(hierarchy), torch.arange(5)
     assert patches.ends.tolist() == [2, 4, 5]
-    assert patches.shifts.tolist() == [3, -2, 0]
+    assert patches.shifts.tolist() == [3, -2, 1]
     assert patches.starts.tolist() == [0, 0, 2]
     assert patches.pixels(ranks).tolist() == [3, 4, 0, 1, 5]
     assert patches.patches(ranks).tolist() == [1, 1, 2, 2, 2]
