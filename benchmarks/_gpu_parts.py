@@ -263,7 +263,7 @@ def _rate(job: Job, look: Callable[[int], object], count: int) -> dict[str, floa
         look(k)
         job.wait()
         seconds.append(time.perf_counter() - begin)
-    spread = Spread.of(seconds[2:])
+    spread = Spread.from_seconds(seconds[2:])
     return {"median": 1 / spread.median, "low": 1 / spread.high, "high": 1 / spread.low}
 
 

@@ -37,11 +37,9 @@ class RadianceTrainer(Trainer):
 
     def __init__(self, config: Config, images: ImageSet, operators: Operators = KERNELS) -> None:
         device, training = images.device, config.training
-        ranks = distributed.process().world_size
-        if training.min_rays < ranks:
-            raise InputError(
-                f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {training.min_rays}"
-            )
+        ranks, rays = distributed.process().world_size, training.min_rays
+        if rays < ranks:
+            raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
         torch.manual_seed(config.seed)
         self.cameras: Cameras = images.cameras
         self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
@@ -88,10 +86,8 @@ class RadianceTrainer(Trainer):
         self.descend(loss)
         squared_error, loss = distributed.sum_scalars(squared_error, loss)
 
-        target, change = (
-            n_rays * training.fill * training.samples_per_step / max(n_samples, 1),
-            training.max_rays_change,
-        )
+        target = n_rays * training.fill * training.samples_per_step / max(n_samples, 1)
+        change = training.max_rays_change
         progress.n_rays = int(min(max(target, n_rays / change, training.min_rays), n_rays * change, training.max_rays))
         progress.step += 1
         return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)
