@@ -46,10 +46,9 @@ def away_from(x: float, y: float, pixels: int = 12) -> np.ndarray:
     return np.hypot(columns - x, rows - y) > pixels
 
 
-def inside(mask: torch.Tensor) -> np.ndarray:
+def inside(mask: np.ndarray) -> np.ndarray:
     """A mask without its border."""
-    grid = mask.view(SIZE, SIZE).cpu().numpy().astype(np.uint8)
-    return cv2.erode(grid, np.ones((5, 5), np.uint8), borderValue=0).astype(bool)
+    return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0).astype(bool)
 
 
 def test_without_clicks_colour_depth_and_features_are_the_frames(session: SegmentationSession, panels: Panels, colours):
@@ -108,15 +107,15 @@ def test_heat_and_score_say_how_well_it_fits(session: SegmentationSession, panel
 
 
 def test_automatic_segments_have_colours_of_their_own(session: SegmentationSession, panels: Panels):
-    ids = torch.zeros(SIZE, SIZE, dtype=torch.int64)
+    ids = np.zeros((SIZE, SIZE), np.int64)
     ids[: SIZE // 2], ids[SIZE // 2 :, 30:] = 5, 10**6
-    shown = panels.picture("segments", SIZE, SIZE, segments=ids.reshape(-1)).astype(int)
+    shown = panels.picture("segments", SIZE, SIZE, segments=ids).astype(int)
     assert is_grey(shown)[SIZE // 2 + 3 :, :27].all()
     upper, lower = shown[5:30], shown[45:, 35:]
     assert not is_grey(upper).any()
     assert np.abs(upper.mean((0, 1)) - lower.mean((0, 1))).max() > 30
-    other = torch.where(ids == 5, 5, 7)
-    again = panels.picture("segments", SIZE, SIZE, segments=other.reshape(-1)).astype(int)
+    other = np.where(ids == 5, 5, 7)
+    again = panels.picture("segments", SIZE, SIZE, segments=other).astype(int)
     assert (again[5:30] == upper).all(), "what a segment looks like depends on its number alone"
     assert len(np.unique(distinct_colours(50), axis=0)) == 50
 
@@ -171,7 +170,7 @@ def test_four_at_once(session: SegmentationSession, panels: Panels, size: tuple[
     if width > 50:
         score = panels.picture("score", width - left, height - upper)
         assert (lower[27:] == score[27:]).all(), "below its name"
-        segments = torch.ones(SIZE * SIZE, dtype=torch.int64)
+        segments = np.ones((SIZE, SIZE), np.int64)
         other = panels.four(width, height, segments=segments)[upper:, left:]
         assert (other[27:] == panels.picture("segments", width - left, height - upper, segments=segments)[27:]).all()
 
