@@ -106,7 +106,7 @@ T                       stroke: drag it over something
 
 Space                   next kind of picture
 F                       show the mask, or the score as heat
-G                       segment everything (slow the first time)
+G                       segment everything; slow at first
 Ctrl+S, Ctrl+L          save, load RUN/selections.json
 X                       masks and cut-outs to RUN/exports
 P                       picture to RUN/screenshots

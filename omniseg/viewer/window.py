@@ -203,13 +203,15 @@ class Screen:
         self._draw_kinds(0, y, half, height)
         y = self._draw_tools(half, y, half, height)
         y = self._draw_sliders(y)
-        self._draw_buttons("selection", EDITS, 0, y, half)
-        y = self._draw_buttons("view and files", FILES, half, y, half)
+        height = max(len(EDITS), len(FILES)) * _WIDGET
+        self._draw_buttons("edit", EDITS, 0, y, half, height)
+        y = self._draw_buttons("view and files", FILES, half, y, half, height)
         self._draw_selections(y)
         if self.controller.show_help:
             lines = HELP.splitlines()
             width = max(map(len, lines)) * _LETTER + 3 * _MARGIN
-            with self._tile("help", _COLUMN + 24, 24, width, len(lines) * _TEXT):
+            x = max(min(_COLUMN + 24, self._shape[0] - width), 0)
+            with self._tile("help", x, 24, width, len(lines) * _TEXT):
                 for line in lines:
                     self._gui.text(line, color=_WHITE)
 
@@ -268,8 +270,8 @@ class Screen:
                     controller.act(lambda controller: actions.set_segment_level(controller, level))
         return y + tile.height
 
-    def _draw_buttons(self, title: str, controls: Sequence[Control], x: int, y: int, width: int) -> int:
-        with self._tile(title, x, y, width, len(controls) * _WIDGET) as tile:
+    def _draw_buttons(self, title: str, controls: Sequence[Control], x: int, y: int, width: int, content: int) -> int:
+        with self._tile(title, x, y, width, content) as tile:
             for control in controls:
                 if self._gui.button(control.label):
                     self.controller.act(control.action)
@@ -277,7 +279,7 @@ class Screen:
 
     def _draw_selections(self, y: int) -> None:
         selections = self.controller.session.selections
-        with self._tile("all selections", 0, y, _COLUMN, self._shape[1]):
+        with self._tile("selections", 0, y, _COLUMN, self._shape[1]):
             for number, selection in enumerate(selections.all):
                 red, green, blue = (channel / 255 for channel in selection.colour)
                 is_active = number == selections.active
