@@ -182,6 +182,10 @@ class Cameras:
         size = (self.size * factor).round().long().clamp(min=1)
         return replace(self, intrinsics=(self.intrinsics * factor).to(self.intrinsics.dtype), size=size)
 
+    def spread(self, n: int) -> list[int]:
+        """Return the indices of at most `n` views, spread evenly from the first to the last."""
+        return np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(int)).tolist()
+
     def rays(self, views: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
         """Rays through image points; differentiable in `c2w` only.
 

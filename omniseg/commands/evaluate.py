@@ -16,7 +16,7 @@ from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS
 from omniseg.evaluation.views import evaluate_views
 from omniseg.run_folder import METRICS, load_model
-from omniseg.selection.segment_tree import segment_everything
+from omniseg.selection.tree_building import require_sklearn, segment_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     if arguments.prompts < 0:
         raise InputError(f"--prompts: expected at least 0, got {arguments.prompts}")
+    if arguments.everything:
+        require_sklearn()
     device = common.start(arguments.device)
     model = load_model(arguments.run, device)
     path = arguments.scene or Path(model.config.scene)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 import tyro
-from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.commands import common
@@ -23,8 +23,9 @@ from omniseg.rendering.renderer import Rendering
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Model, fingerprint, load_model
-from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
+from omniseg.selection.segment_tree import check_level
 from omniseg.selection.selections import Selection, load_selections
+from omniseg.selection.tree_building import require_sklearn, segment_everything
 
 _FINEST = 1024
 
@@ -50,7 +51,7 @@ class Arguments:
     """A selection file of this run, from gui.py or segment.py; without it, the whole scene."""
     everything: bool = False
     """Of a mesh or points: label the whole scene with the segments of everything."""
-    level: float = DEFAULT_LEVEL
+    level: float | None = None
     """Of these segments: 0 is the finest, 6 the coarsest; between whole levels, too."""
     name: Annotated[str | None, tyro.conf.arg(metavar="SELECTION")] = None
     """Only this selection of the file."""
@@ -74,6 +75,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     _check(arguments)
     model = load_model(arguments.run, common.start(arguments.device))
+    if arguments.level is not None:
+        check_level(arguments.level, model.config.segment_tree, "--level")
     selections = _selections(model, arguments)
     if arguments.what in ("mesh", "points"):
         _export_surface(model, selections, arguments)
@@ -84,7 +87,8 @@ def main() -> None:
 def _check(arguments: Arguments) -> None:
     if arguments.everything and (arguments.selection is not None or arguments.what not in ("mesh", "points")):
         raise InputError("--everything: labels a mesh or points of the whole scene; it goes without --selection")
-    check_level(arguments.level)
+    if arguments.everything:
+        require_sklearn()
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: say with --selection FILE in which file that selection is")
     if not 16 <= arguments.resolution <= _FINEST:
@@ -116,7 +120,7 @@ def _selections(model: Model, arguments: Arguments) -> dict[int, Selection]:
     if path is None:
         return {}
     of = fingerprint(arguments.run)
-    every = dict(enumerate(load_selections(path, of, model.config.features.dim).every, 1))
+    every = dict(enumerate(load_selections(path, of, model.config.features.dim).all, 1))
     chosen = {number: selection for number, selection in every.items() if name in (None, selection.name)}
     if not chosen:
         known = ", ".join(selection.name for selection in every.values())
@@ -132,8 +136,8 @@ def _export_surface(model: Model, selections: Mapping[int, Selection], arguments
     mesh = extract_mesh(model, arguments.resolution, reach=arguments.reach)
     segments, colours = mesh.segments(selections), {n: selection.colour for n, selection in selections.items()}
     if tree is not None and mesh.features is not None:
-        cut = tree.cut(arguments.level)
-        segments = cut.of(mesh.features.to(cut.ids.device), mesh.vertices.to(cut.ids.device)).cpu()
+        cut = tree.cut(tree.config.default_level if arguments.level is None else arguments.level)
+        segments = cut.ids_at(mesh.features.to(cut.ids.device), mesh.vertices.to(cut.ids.device)).cpu()
         segments = segments[mesh.faces].mode(1).values
         colours = dict(enumerate(distinct_colours(len(cut)).tolist(), 1))
     if selections:
@@ -166,25 +170,26 @@ def _export_pictures(model: Model, selections: Mapping[int, Selection], argument
             rendering, masks = frame.rendering, _masks(frame, selections)
         else:
             rendering = model.renderer.render_image(cameras, view, colour=arguments.what == "rgba")
-            masks = {"": rendering.opacity > 0.5}
+            masks = {"": rendering.solid.view(height, width).cpu().numpy()}
         for folder, mask in masks.items():
             path = arguments.out / folder / f"{name}.png"
             if arguments.what == "rgba":
-                save_image(path, _cut_out(rendering, mask, width))
+                save_image(path, _cut_out(rendering, mask))
             else:
-                save_image(path, mask.view(height, width).byte().cpu().numpy() * np.uint8(255))
-        shown += any(bool(mask.any()) for mask in masks.values())
+                save_image(path, mask * np.uint8(255))
+        shown += any(mask.any() for mask in masks.values())
     print(f"{len(names)} pictures in {arguments.out}, {shown} of them not empty")
 
 
-def _masks(frame: RenderedView, selections: Mapping[int, Selection]) -> dict[str, Tensor]:
-    """Mask (height * width,) of each selection, by the name of its folder."""
+def _masks(frame: RenderedView, selections: Mapping[int, Selection]) -> dict[str, np.ndarray]:
+    """Mask (height, width) of each selection, by the name of its folder."""
     folders = folder_names([selection.name for selection in selections.values()])
     return dict(zip(folders, [selection.mask(frame) for selection in selections.values()]))
 
 
-def _cut_out(rendering: Rendering, mask: Tensor, width: int) -> np.ndarray:
+def _cut_out(rendering: Rendering, mask: np.ndarray) -> np.ndarray:
     """Picture (height, width, 4), transparent where the mask is not."""
-    rgba = rendering.rgb.new_zeros(len(mask), 4)
-    rgba[mask, :3], rgba[mask, 3] = rendering.straight_rgb[mask], rendering.opacity[mask]
-    return to_uint8(rgba.view(-1, width, 4))
+    selected = torch.from_numpy(mask.reshape(-1)).to(rendering.rgb.device)
+    rgba = rendering.rgb.new_zeros(len(selected), 4)
+    rgba[selected, :3], rgba[selected, 3] = rendering.straight_rgb[selected], rendering.opacity[selected]
+    return to_uint8(rgba.view(*mask.shape, 4))

@@ -19,7 +19,8 @@ from omniseg.export.video import save_frames
 from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, load_model
-from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
+from omniseg.selection.segment_tree import check_level
+from omniseg.selection.tree_building import require_sklearn, segment_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Arguments:
     like transforms.json, which needs no images."""
     show: Literal["rgb", "depth", "features", "segments"] = "rgb"
     """What to show; features in their three main directions as colours; segments of everything, one colour each."""
-    level: float = DEFAULT_LEVEL
+    level: float | None = None
     """Of the segments: 0 is the finest, 6 the coarsest; between whole levels, too."""
     frames: int = 120
     """Pictures along an orbit or a spiral."""
@@ -57,8 +58,11 @@ def main() -> None:
         raise InputError(f"--rate: expected at least 1, got {arguments.rate}")
     if arguments.out.suffix not in ("", ".mp4"):
         raise InputError(f"--out {arguments.out}: expected a file that ends in .mp4, or a folder")
-    check_level(arguments.level)
+    if arguments.show == "segments":
+        require_sklearn()
     model = load_model(arguments.run, common.start(arguments.device))
+    if arguments.level is not None:
+        check_level(arguments.level, model.config.segment_tree, "--level")
     if arguments.show in ("features", "segments") and model.features is None:
         raise InputError(
             f"--show {arguments.show}: {arguments.run} has no features; add them with: train.py --stage features"
@@ -74,7 +78,8 @@ def main() -> None:
 def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np.ndarray]:
     renderer, show = model.renderer, arguments.show
     colours = feature_colours(model) if show == "features" else None
-    segments = segment_everything(arguments.run, model).cut(arguments.level) if show == "segments" else None
+    level = model.config.segment_tree.default_level if arguments.level is None else arguments.level
+    segments = segment_everything(arguments.run, model).cut(level) if show == "segments" else None
     palette = distinct_colours(len(segments) if segments else 0)
     background = 1.0 if arguments.background == "white" else 0.0
     for view in range(len(cameras)):
@@ -82,11 +87,11 @@ def _frames(model: Model, cameras: Cameras, arguments: Arguments) -> Iterator[np
         if segments is not None:
             frame = render_view(renderer, cameras, view)
             picture = to_uint8(frame.rendering.over(background).view(height, width, 3))
-            yield paint_ids(picture, segments.of_frame(frame).view(height, width).cpu().numpy(), palette)
+            yield paint_ids(picture, segments.ids_in(frame), palette)
             continue
         rendering = renderer.render_image(cameras, view, colour=show == "rgb", features=colours is not None)
         if colours is not None and rendering.features is not None:
-            yield colours.picture(rendering.features, rendering.opacity, width)
+            yield colours.picture(rendering.features, rendering.solid, width)
         elif show == "depth":
             yield depth_picture(rendering, width)
         else:

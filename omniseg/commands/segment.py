@@ -1,6 +1,6 @@
 """Segment a trained run without a window: from clicks, strokes and boxes, a selection file, or everything at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from omniseg.commands import common
 from omniseg.data.drawing import distinct_colours
-from omniseg.errors import InputError
-from omniseg.export.masks import SourcePhotos, capture_of, write_segments, write_selections
+from omniseg.errors import InputError, Refused
+from omniseg.export.masks import SourcePhotos, find_capture, write_segments, write_selections
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import Model, fingerprint, load_model
-from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
+from omniseg.selection.segment_tree import check_level
 from omniseg.selection.selections import SELECTIONS
-from omniseg.selection.session import Refusal, SegmentationSession
+from omniseg.selection.session import Edit, SegmentationSession
+from omniseg.selection.tree_building import require_sklearn, segment_everything
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 
@@ -70,7 +71,9 @@ def main() -> None:
     _check(arguments)
     model = load_model(arguments.run, common.start(arguments.device))
     of = fingerprint(arguments.run)
-    photos = SourcePhotos(capture_of(model.config.scene, arguments.scene))
+    if arguments.level is not None:
+        check_level(arguments.level, model.config.segment_tree, "--level")
+    photos = SourcePhotos(find_capture(model.config.scene, arguments.scene))
     if arguments.everything:
         _segment_everything(model, photos, arguments)
         return
@@ -79,15 +82,15 @@ def main() -> None:
         session.load(arguments.selection)
     else:
         _click(session, arguments)
-    if not any(click.accept for selection in session.selections.every for click in selection.clicks):
+    if all(selection.is_empty for selection in session.selections.all):
         source = "--reject alone" if arguments.selection is None else f"{arguments.selection} without a click"
         raise InputError(f"{source}: nothing is selected; give something to select, too")
     session.save(arguments.out / SELECTIONS)
-    totals = [0] * len(session.selections.every)
+    totals = [0] * len(session.selections.all)
     for name, frame in _frames(model, arguments.width):
         counts = write_selections(arguments.out, name, photos.picture(name, frame), frame, session.selections)
         totals = [total + count for total, count in zip(totals, counts)]
-    for selection, total in zip(session.selections.every, totals):
+    for selection, total in zip(session.selections.all, totals):
         print(f"{selection.name}: {total} pixels in {len(model.viewpoints.names)} views")
     print(f"masks, cut-outs, overlays and {SELECTIONS} in {arguments.out}")
 
@@ -104,8 +107,8 @@ def _check(arguments: Arguments) -> None:
         raise InputError(f"--threshold: expected 0 to 1, got {arguments.threshold}")
     if arguments.threshold is not None and arguments.level is not None:
         raise InputError("--threshold, --level: both say how much is selected; give one")
-    if arguments.level is not None:
-        check_level(arguments.level)
+    if arguments.everything:
+        require_sklearn()
     if arguments.spatial_weight < 0:
         raise InputError(f"--spatial-weight: expected at least 0, got {arguments.spatial_weight}")
     if arguments.width is not None and arguments.width < 1:
@@ -128,35 +131,42 @@ def _click(session: SegmentationSession, arguments: Arguments) -> None:
     cameras = views.cameras if arguments.width is None else views.cameras.resized(arguments.width)
     frame = session.look(cameras, views.names.index(arguments.view))
     session.mode = "multi"
-    if arguments.name != session.current.name and isinstance(told := session.rename(arguments.name), Refusal):
-        raise InputError(f"--name: {told}")
+    if arguments.name != session.current.name:
+        try:
+            session.rename(arguments.name)
+        except Refused as error:
+            raise InputError(f"--name: {error}") from error
     session.set_spatial_weight(arguments.spatial_weight)
     if arguments.box is not None:
-        _done(session.box(*arguments.box), "--box", frame)
+        box = arguments.box
+        _done(lambda: session.box(*box), "--box", frame)
     if arguments.scribble:
         corners = [(x + 0.5, y + 0.5) for x, y in zip(arguments.scribble[::2], arguments.scribble[1::2])]
-        _done(session.scribble(corners), "--scribble", frame)
+        _done(lambda: session.scribble(corners), "--scribble", frame)
     for points, accept, option in ((arguments.click, True, "--click"), (arguments.reject, False, "--reject")):
         for x, y in points:
-            _done(session.click(x + 0.5, y + 0.5, accept), f"{option} {x:g} {y:g}", frame)
+            _done(
+                lambda x=x, y=y, accept=accept: session.click(x + 0.5, y + 0.5, accept), f"{option} {x:g} {y:g}", frame
+            )
     if arguments.threshold is not None:
         session.set_threshold(arguments.threshold)
     elif arguments.level is not None:
         print(session.set_level(round(arguments.level)))
 
 
-def _done(told: str, what: str, frame: RenderedView) -> None:
-    """Pass on what the session says to a prompt, an error where it hit nothing."""
-    if isinstance(told, Refusal):
-        raise InputError(f"{what}: {told} (the view is {frame.width} x {frame.height} pixels)")
-    print(f"{what}: {told}")
+def _done(edit: Callable[[], Edit], what: str, frame: RenderedView) -> None:
+    """Make an edit and print its result."""
+    try:
+        print(f"{what}: {edit()}")
+    except Refused as error:
+        raise InputError(f"{what}: {error} (the view is {frame.width} x {frame.height} pixels)") from error
 
 
 def _segment_everything(model: Model, photos: SourcePhotos, arguments: Arguments) -> None:
     tree = segment_everything(arguments.run, model)
-    segments = tree.cut(DEFAULT_LEVEL if arguments.level is None else arguments.level)
+    segments = tree.cut(tree.config.default_level if arguments.level is None else arguments.level)
     colours = distinct_colours(len(segments))
     for name, frame in _frames(model, arguments.width):
-        ids = segments.of_frame(frame).view(frame.height, frame.width).cpu().numpy()
+        ids = segments.ids_in(frame)
         write_segments(arguments.out, name, photos.picture(name, frame), ids, colours)
     print(f"{len(segments)} segments: ids and overlays of {len(model.viewpoints.names)} views in {arguments.out}")

@@ -55,6 +55,11 @@ class Rendering:
         return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
 
     @property
+    def solid(self) -> Tensor:
+        """(n_rays,) bool, true where a ray sees something opaque."""
+        return self.opacity > 0.5
+
+    @property
     def distance(self) -> Tensor:
         """Mean distance (n_rays,) along each ray of what it sees, scene units; 0 where that is nothing."""
         return self.depth / self.opacity.clamp(min=1e-6)
