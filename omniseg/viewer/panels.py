@@ -126,7 +126,7 @@ class Panels:
         return self._cached("colour", lambda: to_uint8(view.rendering.over(_BACKGROUND).view(shape)))
 
     def _features(self, view: RenderedView) -> np.ndarray:
-        return self.colours.picture(view.unit_features, view.rendering.opacity, view.width)
+        return self.colours.picture(view.unit_features, view.solid, view.width)
 
     def _with_selections(self, picture: np.ndarray) -> np.ndarray:
         selections = self.session.selections.all

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from omniseg.selection.tree_building import SEGMENTS
 
 from learned_ball import learned_ball, write_run
 from omniseg.evaluation.views import feature_colours
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.tree_building import SEGMENTS
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
 from omniseg.viewer.gestures import Box

@@ -59,7 +59,7 @@ def test_without_clicks_colour_depth_and_features_are_the_views(session: Segment
     plain = to_uint8(view.rendering.over(0.12).view(SIZE, SIZE, 3))
     assert (shown["colour"] == plain).all()
     assert (shown["depth"] == depth_picture(view.rendering, SIZE)).all()
-    assert (shown["features"] == colours.picture(view.unit_features, view.rendering.opacity, SIZE)).all()
+    assert (shown["features"] == colours.picture(view.unit_features, view.solid, SIZE)).all()
     assert is_grey(shown["segments"]).all()
     assert (panels.picture("colour", SIZE, SIZE, Overlay(show_mask=False)) == plain).all()
     assert shown["score"].max() < 10
