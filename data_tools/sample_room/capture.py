@@ -24,8 +24,8 @@ from omniseg.cameras import Camera
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
 from omniseg_sample_room.masks import DEFAULT_SEVERITY, sam_like_masks
-from omniseg_sample_room.plan import LEVELS
-from omniseg_sample_room.view import SampleImage, SampleRoom, build_room, render_room
+from omniseg_sample_room.builder import LEVELS
+from omniseg_sample_room.render import SampleImage, SampleRoom, build_room, render_room
 
 DEPTH_SCALE = 2e-4
 """Metres per step of the depth images: 13 m fit into 16 bits."""

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.plan import Builder, Paint
+from omniseg_sample_room.builder import Builder, Paint
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.charts import Charts, fill_light, light_at, smooth_light
+from omniseg_sample_room.lightmap import Charts, fill_light, light_at, smooth_light
 from omniseg_sample_room.patterns import random01
 from omniseg_sample_room.shapes import normal, parameters, to_local, vec2, vec3
 from omniseg_sample_room.tracer import (

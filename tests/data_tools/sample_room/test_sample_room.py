@@ -16,8 +16,8 @@ from omniseg.data.formats import read_scene
 from omniseg.errors import InputError
 from omniseg_sample_room import capture as sample
 from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
-from omniseg_sample_room.plan import LEVELS
-from omniseg_sample_room.view import build_room, render_room
+from omniseg_sample_room.builder import LEVELS
+from omniseg_sample_room.render import build_room, render_room
 
 N_TRAIN, N_TEST = 7, 2
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from omniseg.cameras import Camera, CameraModel
 from omniseg_kernels.launch import arch, launch
-from omniseg_sample_room.charts import Charts, lay_charts, light_at
+from omniseg_sample_room.lightmap import Charts, lay_charts, light_at
 from omniseg_sample_room.light import Lights, gather_light
 from omniseg_sample_room.patterns import colour_at
-from omniseg_sample_room.plan import LEVELS, Label
-from omniseg_sample_room.room import describe_room
+from omniseg_sample_room.builder import LEVELS, Label
+from omniseg_sample_room.layout import describe_room
 from omniseg_sample_room.shapes import (
     FAR,
     half_extent,

@@ -6,10 +6,10 @@ bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
 
 import numpy as np
 
-from omniseg_sample_room import furniture, things
+from omniseg_sample_room import furniture, small_objects
 from omniseg_sample_room.furniture import BRASS, CREAM, Palette, along
 from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.plan import Builder, Paint, RoomPlan
+from omniseg_sample_room.builder import Builder, Paint, RoomPlan
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
@@ -160,16 +160,16 @@ def _dining_set(b: Builder, palette: Palette) -> list[tuple[np.ndarray, int]]:
         on_top = place.at((0, 0, top))
         with on_top.at((g.near(0.02, 0.03), g.near(-0.03, 0.03), 0)).object("fruit bowl") as o:
             bowl = palette.cushions[0][0] if palette is not PALETTES[0] else "#e9dfcd"
-            things.fruit_bowl(o, bowl)
+            small_objects.fruit_bowl(o, bowl)
         with on_top.at((g.near(-0.02, 0.04), 0.33, 0)).object("flower vase") as o:
             glaze = Paint(palette.sofa[0], "#e9e2d2", Pattern.STRIPES, length=0.07, style=2, gloss=0.12)
-            things.flower_vase(o, glaze, ("#e6a13c", "#d9583f"), 7)
+            small_objects.flower_vase(o, glaze, ("#e6a13c", "#d9583f"), 7)
         with on_top.at((-0.20, -0.42, 0), yaw=-90 + g.near(0, 12)).object("laptop") as o:
-            things.laptop(o)
+            small_objects.laptop(o)
         with on_top.at((-0.27, g.near(-0.12, 0.02), 0), yaw=g.near(200, 50)).object("blue mug") as o:
-            things.mug(o, "#3f6c8f")
+            small_objects.mug(o, "#3f6c8f")
         with on_top.at((0.27, g.near(0.36, 0.03), 0)).object("plate") as o:
-            things.plate(o, "#f0e9dc")
+            small_objects.plate(o, "#f0e9dc")
         with on_top.at((0.26, g.near(-0.34, 0.03), 0), yaw=g.near(60, 30)).object("pile of books") as o:
             furniture.book_pile(o, palette, 3)
         with place.object("pendant lamp") as o:
@@ -198,9 +198,9 @@ def _reading_corner(b: Builder, palette: Palette) -> list[tuple[np.ndarray, int]
         with table.at((-0.15, 0.05, top), yaw=g.near(20, 30)).object("magazines") as o:
             high = furniture.book_pile(o, palette, 2)
         with table.at((-0.16, 0.05, top + high), yaw=g.near(0, 90)).object("red mug") as o:
-            things.mug(o, "#b5483a")
+            small_objects.mug(o, "#b5483a")
         with table.at((0.16, g.near(-0.05, 0.03), top)).object("candles") as o:
-            things.candles(o)
+            small_objects.candles(o)
         with g.at((-2.32, -1.84, 0)).object("floor lamp") as o:
             bulb = furniture.floor_lamp(o)
             lamp = (o.world(bulb), o.last_solid())
@@ -226,11 +226,11 @@ def _shelf(b: Builder, palette: Palette) -> None:
             with place.at((left + x, 0.01, boards[board])).object(f"books {board + 1}") as o:
                 furniture.book_row(o, palette, length, room)
         with place.at((0.46, 0.0, boards[0])).object("basket") as o:
-            things.basket(o)
+            small_objects.basket(o)
         with place.at((0.36, 0.0, boards[1]), yaw=20).object("globe") as o:
-            things.globe(o)
+            small_objects.globe(o)
         with place.at((-0.44, 0.02, boards[2])).object("succulent") as o:
-            things.succulent(o, Paint(*palette.pot, Pattern.FABRIC, length=0.05))
+            small_objects.succulent(o, Paint(*palette.pot, Pattern.FABRIC, length=0.05))
         with place.at((0.46, -0.02, boards[3]), yaw=8).object("pile on the shelf") as o:
             furniture.book_pile(o, palette, 4)
         with place.at((-0.44, 0.0, boards[4])).object("shelf vase") as o:
@@ -246,7 +246,7 @@ def _sideboard(b: Builder, palette: Palette) -> None:
         with place.object("sideboard") as o:
             top = furniture.sideboard(o, palette, 1.35)
         with place.at((g.near(-0.36, 0.04), 0.0, top), yaw=g.near(0, 8)).object("radio") as o:
-            things.radio(o, along(palette.oak, 0))
+            small_objects.radio(o, along(palette.oak, 0))
         with place.at((0.46, 0.0, top)).object("tall vase") as o:
             glaze = Paint(*palette.pot, Pattern.FABRIC, length=0.06, gloss=0.06)
             o.cone("body", (0, 0, 0), 0.20, 0.05, 0.085, glaze, rounding=0.01)
@@ -259,7 +259,7 @@ def _sideboard(b: Builder, palette: Palette) -> None:
                 stem.cone("grasses", (0, 0, 0), length, 0.004, 0.004, twig)
                 stem.ball("grasses", (0, 0, length), (0.018, 0.018, 0.075), twig)
         with place.at((g.near(0.08, 0.03), 0.03, top), yaw=g.near(0, 20)).object("small plant") as o:
-            things.succulent(o, CREAM)
+            small_objects.succulent(o, CREAM)
         art = Paint(palette.cushions[1][0], palette.sofa[0], Pattern.PAINTING, style=0)
         with place.at((0.0, -0.24, 1.62)).object("large picture") as o:
             furniture.picture(o, 1.05, 0.74, art, along(palette.oak, 0))
@@ -271,7 +271,7 @@ def _plant_corner(b: Builder, palette: Palette) -> None:
     with b.group("plant corner") as g:
         pot = Paint(*palette.pot, Pattern.FABRIC, length=0.06)
         with g.at((2.30, 1.78, 0), yaw=g.near(0, 40)).object("rubber plant") as o:
-            things.potted_plant(o, pot, o.near(1.45, 0.08), 13)
+            small_objects.potted_plant(o, pot, o.near(1.45, 0.08), 13)
         with g.at((-2.25, 1.72, 0)).object("stool") as o:
             o.cone("seat", (0, 0, 0.43), 0.03, 0.16, 0.17, palette.walnut, rounding=0.01)
             for k in range(3):
