@@ -23,9 +23,10 @@ from tqdm import tqdm
 from omniseg.cameras import Camera
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
-from omniseg_sample_room.masks import DEFAULT_SEVERITY, sam_like_masks
 from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.render import SampleImage, SampleRoom, build_room, render_room
+from omniseg_sample_room.masks import DEFAULT_SEVERITY, sam_like_masks
+from omniseg_sample_room.render import SampleImage, render_room
+from omniseg_sample_room.room import SampleRoom, build_room
 
 DEPTH_SCALE = 2e-4
 """Metres per step of the depth images: 13 m fit into 16 bits."""

@@ -7,8 +7,8 @@ whatever the builder's origin lies on.
 import math
 from dataclasses import dataclass, replace
 
-from omniseg_sample_room.patterns import Pattern
 from omniseg_sample_room.builder import Builder, Paint
+from omniseg_sample_room.patterns import Pattern
 
 
 @dataclass(frozen=True)

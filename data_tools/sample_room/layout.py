@@ -1,4 +1,4 @@
-"""The sample room: who stands where, in which colours, under which light.
+"""Layout of the sample room: furniture, colours and lights.
 
 The room is 5.4 x 4.4 x 2.6 m, centred on the origin, z up: window in the +y wall, sofa at the -y wall,
 bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
@@ -7,9 +7,9 @@ bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
 import numpy as np
 
 from omniseg_sample_room import furniture, small_objects
+from omniseg_sample_room.builder import Builder, Paint, RoomPlan
 from omniseg_sample_room.furniture import BRASS, CREAM, Palette, along
 from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.builder import Builder, Paint, RoomPlan
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
@@ -60,14 +60,14 @@ PALETTES = (
 )
 
 SUN = ((0.20, 0.74, 0.60), (13.0, 11.0, 8.4), 0.03)
-"""Direction towards it, irradiance, angular radius."""
+"""Direction towards the sun, irradiance, angular radius in radians."""
 
 WINDOW_RADIANCE = (6.4, 6.6, 6.8)
 BULB_INTENSITY = (1.5, 1.05, 0.62)
 
 
 def describe_room(seed: int) -> RoomPlan:
-    """The furnished room of this seed: palette, arrangement and small things vary, the floor plan stays."""
+    """Furnish the room of this seed. Palette, arrangement and small things vary, the floor plan stays."""
     b = Builder(np.random.default_rng(seed))
     palette = PALETTES[seed % len(PALETTES)]
     bulbs: list[tuple[np.ndarray, int]] = []
@@ -84,16 +84,16 @@ def describe_room(seed: int) -> RoomPlan:
     direction = np.array(SUN[0]) / np.linalg.norm(SUN[0])
     spot, extent = b.tables.shapes[pane][:3], b.tables.shapes[pane][12:15]
     lights = [
-        [*direction, *SUN[1], SUN[2]],
-        [spot[0], spot[1] - extent[1], spot[2], *WINDOW_RADIANCE, extent[0], extent[2]],
-        *([*where, *BULB_INTENSITY, 0.045] for where, _ in bulbs),
+        ([*direction, *SUN[1], SUN[2]], pane),
+        ([spot[0], spot[1] - extent[1], spot[2], *WINDOW_RADIANCE, extent[0], extent[2]], pane),
+        *(([*centre, *BULB_INTENSITY, 0.045], bulb) for centre, bulb in bulbs),
     ]
-    return b.finish(aabb, lights, [pane, pane, *(solid for _, solid in bulbs)])
+    return b.finish(aabb, lights)
 
 
 def _shell(b: Builder, palette: Palette) -> None:
     x, y, z = SIZE
-    t = 0.1  # how thick the slabs are does not show; the order of the six is that of SHELL_SOLIDS
+    t = 0.1  # thickness of the slabs, which does not show; they come in the order of SHELL_SOLIDS
     paper = Paint(*palette.wall, Pattern.WALLPAPER, length=0.32)
     bricks = Paint(*palette.accent, Pattern.BRICK, length=0.085)
     with b.group("room") as g:
@@ -116,7 +116,7 @@ def _shell(b: Builder, palette: Palette) -> None:
 
 
 def _window(b: Builder, palette: Palette) -> int:
-    """Window and curtains in the north wall; returns the solid that light comes through."""
+    """Add window and curtains to the north wall; return the index of the pane."""
     width, height, sill = 1.9, 1.35, 0.85
     white = Paint("#efe9dd", style=0.04)
     with b.group("window") as g:
@@ -126,7 +126,6 @@ def _window(b: Builder, palette: Palette) -> int:
             view = Paint("#ffffff", "#ffffff", Pattern.OUTDOORS, glow=1.1)
             o.box("pane", (0, -0.006, middle), (width, 0.012, height), view)
             pane = o.last_solid()
-            o.let_light_through(pane)
             for side in (-1, 1):
                 o.box("frame", (side * 0.5 * width, -0.025, middle), (0.07, 0.05, height + 0.07), white)
                 o.box("frame", (0, -0.025, middle + side * 0.5 * height), (width, 0.05, 0.07), white)

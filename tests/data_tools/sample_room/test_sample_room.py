@@ -15,9 +15,10 @@ from omniseg.cameras import CameraModel
 from omniseg.data.formats import read_scene
 from omniseg.errors import InputError
 from omniseg_sample_room import capture as sample
-from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
 from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.render import build_room, render_room
+from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
+from omniseg_sample_room.render import render_room
+from omniseg_sample_room.room import build_room
 
 N_TRAIN, N_TEST = 7, 2
 

@@ -1,0 +1,81 @@
+"""The furnished and lit sample room, and exact labels of points in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omniseg_kernels.launch import arch
+from omniseg_sample_room.builder import LEVELS, Label
+from omniseg_sample_room.layout import describe_room
+from omniseg_sample_room.light import gather_light
+from omniseg_sample_room.lightmap import Lightmap, lay_out_lightmap
+from omniseg_sample_room.tracer import Solids, build_solids, nearest_solid
+
+
+@dataclass(frozen=True)
+class SurfaceLabels:
+    """Labels of the surface nearest to each of n points.
+
+    Attributes:
+        distance: (n,) float32 signed distance to the nearest solid, metres, negative inside.
+        labels: level name -> (n,) int64 id of that solid.
+    """
+
+    distance: Tensor
+    labels: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class SampleRoom:
+    """The lit room, ready to be rendered; made by `build_room`.
+
+    Attributes:
+        aabb: (2, 3) float64 corners of the inside of the room, metres, z up.
+        names: level name -> id -> label, ids from 1.
+        ids: level name -> (n_solids,) int64, id of each solid.
+        solids, lightmap: geometry, and where light is stored.
+        lights: (n_lights, 9) float32, columns in `omniseg_sample_room.light`.
+        light: (n_texels, 3) float32, irradiance / pi at each lightmap point.
+    """
+
+    aabb: np.ndarray
+    names: Mapping[str, Mapping[int, Label]]
+    ids: Mapping[str, Tensor]
+    solids: Solids
+    lightmap: Lightmap
+    lights: Tensor
+    light: Tensor
+
+    def label_points(self, points: Tensor) -> SurfaceLabels:
+        """Return the labels of the surface nearest to each point, and the exact distance to it.
+
+        Args:
+            points: (n, 3) float32, metres, anywhere.
+        Raises:
+            ValueError: `points` has another shape.
+        """
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"points: expected shape (any, 3), got {tuple(points.shape)}")
+        solid, gap = nearest_solid(self.solids, points.to(self.solids.shapes))
+        index = solid.long()
+        return SurfaceLabels(gap, {level: ids.to(index.device)[index] for level, ids in self.ids.items()})
+
+
+def build_room(seed: int = 0, *, texel: float = 0.035) -> SampleRoom:
+    """Furnish a room and compute its light.
+
+    Args:
+        seed: varies colours and arrangement; the same seed gives the same room.
+        texel: resolution of the light on large surfaces, metres.
+    """
+    plan = describe_room(seed)
+    shapes, surfaces, box = (torch.from_numpy(table).float() for table in (plan.shapes, plan.surfaces, plan.aabb))
+    solids = build_solids(shapes, surfaces, box)
+    lights = torch.from_numpy(plan.lights).to(arch())
+    ids = {level: torch.from_numpy(plan.ids[level]).long() for level in LEVELS}
+    lightmap = lay_out_lightmap(solids, texel)
+    light = gather_light(solids, lightmap, lights)
+    return SampleRoom(plan.aabb, plan.names, ids, solids, lightmap, lights, light)
