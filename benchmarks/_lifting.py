@@ -69,7 +69,7 @@ def nested_masks(width: int, height: int, n: int) -> MaskStack:
         waves = 0.15 * radius * np.sin(x * 60 / diagonal + random.uniform(0, 6)) * np.sin(y * 70 / diagonal)
         return np.hypot(x - middle[0], y - middle[1]) + waves < radius
 
-    return MaskStack.of((blob() for _ in range(n)), width, height)
+    return MaskStack.from_masks((blob() for _ in range(n)), width, height)
 
 
 def time_hierarchy(width: int, height: int, n_masks: int, rounds: int) -> tuple[Spread, int]:

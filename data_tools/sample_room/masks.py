@@ -52,7 +52,7 @@ def sam_like_masks(labels: Mapping[str, np.ndarray], severity: float, random: np
         shared = _motion(fine.shape, _BEND * severity, random)
         masks = [_bend(mask, shared + _motion(fine.shape, _BEND_EACH * severity, random)) for mask in masks]
         masks = [mask for mask in masks if mask.sum() >= _FEWEST_PIXELS]
-    return MaskStack.of(masks, width, height)
+    return MaskStack.from_masks(masks, width, height)
 
 
 def _granularity_ids(labels: Mapping[str, np.ndarray], level: str) -> np.ndarray | None:

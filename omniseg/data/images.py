@@ -20,7 +20,7 @@ from tqdm import tqdm
 from omniseg.cameras import Camera, Cameras, pixel_centres
 from omniseg.data.formats.folders import size_fits
 from omniseg.data.image_io import decode, nearest, read_bytes, read_image, same_aspect, shrink
-from omniseg.data.memory import fits, host_array
+from omniseg.data.memory import allocate_host, fits_on
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.scene import Scene, View
 from omniseg.errors import InputError
@@ -81,7 +81,7 @@ class ImageSet:
             free: bytes of its memory that nothing uses; asked from the device unless given.
         """
         n_bytes = self.pixels.nbytes + (0 if self.depths is None else self.depths.nbytes)
-        home = device if fits(n_bytes, device, free) else self.pixels.device
+        home = device if fits_on(device, n_bytes, free) else self.pixels.device
         return replace(
             self,
             pixels=self.pixels.to(home),
@@ -132,9 +132,9 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
     cameras = [job.camera for job in jobs]
     counts = [camera.width * camera.height for camera in cameras]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    stored = host_array(4 * int(offsets[-1]))
+    stored = allocate_host(4 * int(offsets[-1]))
     pixels = stored[: 3 * offsets[-1]].reshape(-1, 3)  # until an image has alpha
-    depths = host_array(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
+    depths = allocate_host(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
     n_threads = min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads)
     try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras, pixel_centres
 from omniseg.data.images import ImageSet
-from omniseg.data.memory import take
+from omniseg.data.memory import gather_rows
 
 _TABLE_PIXELS = 2**24
 """Largest table of directions: 200 MB."""
@@ -71,15 +71,15 @@ class RaySampler:
         draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
         index = draw.to(images.device)
         views = torch.searchsorted(self._ends, index, right=True)
-        rays_o, rays_d = self._rays.of(index, views, cameras)
-        colour = take(images.pixels, index).float() / 255
+        rays_o, rays_d = self._rays.at(index, views, cameras)
+        colour = gather_rows(images.pixels, index).float() / 255
         return RayBatch(
             views=views,
             rays_o=rays_o,
             rays_d=rays_d,
             rgb=colour[:, :3],
             alpha=colour[:, 3] if colour.shape[1] == 4 else colour.new_ones(n),
-            depth=None if images.depths is None else take(images.depths, index).float(),
+            depth=None if images.depths is None else gather_rows(images.depths, index).float(),
         )
 
 
@@ -118,7 +118,7 @@ class PixelRays:
         base = torch.tensor([starts[number] for number in lens_of_view.tolist()], device=offsets.device)
         self._table, self._shift = torch.cat(directions), base - offsets[:-1]
 
-    def of(self, index: Tensor, views: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    def at(self, index: Tensor, views: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Rays of pixels; differentiable in the poses.
 
         Args:

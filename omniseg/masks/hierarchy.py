@@ -89,7 +89,7 @@ def absorb_covered(stack: MaskStack) -> MaskStack:
     So masks that mean to contain each other really do. Masks without a pixel, and such as have become equal,
     are dropped.
     """
-    patches = _Patches.of(stack)
+    patches = _Patches.from_stack(stack)
     order = np.argsort(stack.areas, kind="stable")
     inside = patches.inside[:, order].copy()
     for m in range(inside.shape[1] - 1):
@@ -109,7 +109,7 @@ def build_hierarchy(stack: MaskStack) -> MaskHierarchy:
     Id 0 is always "in no mask", whether or not there is such a pixel; the others fall in area. Work and memory
     grow with the runs of the masks and with the pixels, never with masks times pixels.
     """
-    patches = _Patches.of(stack)
+    patches = _Patches.from_stack(stack)
     labelled = np.flatnonzero(patches.inside.any(1))
     kept = labelled[np.argsort(-patches.areas[labelled], kind="stable")][: MOST_PATCHES - 1]
     ids = np.zeros(len(patches.areas), np.int16)
@@ -139,7 +139,7 @@ class _Patches:
     inside: np.ndarray
 
     @classmethod
-    def of(cls, stack: MaskStack) -> _Patches:
+    def from_stack(cls, stack: MaskStack) -> _Patches:
         """Classes by a 64-bit key: the exclusive or of random keys of the masks that a pixel is in."""
         n_pixels = stack.width * stack.height
         at = np.concatenate([np.zeros(1, np.int64), *stack.borders])

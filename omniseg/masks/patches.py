@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from omniseg.cameras import Cameras
 from omniseg.data.image_io import same_aspect
-from omniseg.data.memory import fits
+from omniseg.data.memory import fits_on
 from omniseg.data.rays import PixelRays
 from omniseg.data.scene import View
 from omniseg.errors import InputError
@@ -46,7 +46,7 @@ class ViewPatches:
     shared: Tensor | bytes
 
     @classmethod
-    def of(cls, hierarchy: MaskHierarchy) -> ViewPatches:
+    def from_hierarchy(cls, hierarchy: MaskHierarchy) -> ViewPatches:
         """Of a mask hierarchy, on the host."""
         ids = hierarchy.indices.reshape(-1)
         begins = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
@@ -124,7 +124,7 @@ class PatchSet:
             free: bytes of its memory that nothing uses; asked from the device unless given.
         """
         views = self.views
-        if fits(sum(view.n_bytes for view in views), device, free):
+        if fits_on(device, sum(view.n_bytes for view in views), free):
             views = tuple(view.to(device) for view in views)
         return replace(self, views=views, cameras=self.cameras.to(device))
 
@@ -159,7 +159,7 @@ def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
             continue
         kept.append(v)
         n_bytes += hierarchy.correlation.nbytes
-        found_here = ViewPatches.of(hierarchy)
+        found_here = ViewPatches.from_hierarchy(hierarchy)
         patches.append(found_here if n_bytes <= _PLAIN_BYTES else found_here.compressed())
     if not kept:
         raise InputError(f"{views[found[0]].hierarchy_path}: no pixel is in any mask, nor in the other views")
@@ -204,4 +204,4 @@ class PatchSampler:
 
     def rays(self, view: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Origins and unit directions (n, 3), scene coordinates, of pixels (n,) of a view."""
-        return self._rays.of(self._offsets[view] + pixels, torch.full_like(pixels, view), self.patches.cameras)
+        return self._rays.at(self._offsets[view] + pixels, torch.full_like(pixels, view), self.patches.cameras)

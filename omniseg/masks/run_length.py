@@ -27,7 +27,7 @@ class MaskStack:
         return len(self.borders)
 
     @classmethod
-    def of(cls, masks: Iterable[np.ndarray], width: int, height: int) -> MaskStack:
+    def from_masks(cls, masks: Iterable[np.ndarray], width: int, height: int) -> MaskStack:
         """Code masks (height, width) bool, or numbers that are not 0 inside; one at a time is held in full.
 
         Raises:

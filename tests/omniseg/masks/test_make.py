@@ -40,7 +40,7 @@ class Halves:
         height, width = image.shape[:2]
         left = np.zeros((height, width), bool)
         left[:, : width // 2] = True
-        return MaskStack.of([np.ones_like(left), left], width, height)
+        return MaskStack.from_masks([np.ones_like(left), left], width, height)
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_pictures_show_small_masks_on_large_ones_and_patches_over_the_darkened_p
     photo = np.full((8, 12, 3), 100, np.uint8)
     large, small, other = (np.zeros((8, 12), bool) for _ in range(3))
     large[:, :8], small[2:5, 2:5], other[3:, 6:10] = True, True, True
-    stack = MaskStack.of([small, large, other], 12, 8)
+    stack = MaskStack.from_masks([small, large, other], 12, 8)
     hierarchy = build_hierarchy(stack)
     masks, patches = pictures(photo, stack, hierarchy)
     assert masks.shape == patches.shape == photo.shape

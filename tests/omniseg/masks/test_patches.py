@@ -96,7 +96,7 @@ def test_every_pixel_in_a_mask_is_drawn_alike(device):
     indices[10:20] = 0
     hierarchy = MaskHierarchy(indices.reshape(10, 10), np.diag([0, 1, 1]).astype(np.uint8))
     camera = replace(ball_cameras(1), size=torch.tensor([[10, 10]]))
-    patches = PatchSet((ViewPatches.of(hierarchy),), camera, ("a",)).to(device)
+    patches = PatchSet((ViewPatches.from_hierarchy(hierarchy),), camera, ("a",)).to(device)
     batch = PatchSampler(patches, torch.Generator(device).manual_seed(0)).sample(0, 8000)
     assert float((batch.patches == 2).float().mean()) == pytest.approx(10 / 80, abs=0.02)
     small = batch.pixels[batch.patches == 2]
@@ -110,7 +110,7 @@ def test_runs_hold_every_pixel_of_every_patch(in_a_mask):
     indices = random.integers(0, 7, (5, 11)).astype(np.int16)
     indices[2:] = indices[2:, :1]  # runs that go on in the next row
     correlation = np.diag((np.arange(8) < 8 * in_a_mask)[::-1]).astype(np.uint8)  # patch 7 has no pixel
-    patches = ViewPatches.of(MaskHierarchy(indices, correlation))
+    patches = ViewPatches.from_hierarchy(MaskHierarchy(indices, correlation))
     ids = indices.reshape(-1)
     line = np.concatenate([np.flatnonzero(ids == k) for k in range(8) if correlation[k, k]] or [np.arange(0)])
     assert patches.pixels(torch.arange(len(line))).tolist() == line.tolist()

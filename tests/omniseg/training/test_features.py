@@ -144,7 +144,7 @@ def test_a_single_patch_teaches_nothing_and_breaks_nothing(make):
     patches = ball_patches(1)
     ball = ball_hierarchy(ball_labels(1)[0])
     whole = MaskHierarchy((ball.indices > 0).astype(np.int16), np.array([[0, 0], [0, 1]], np.uint8))
-    whole = replace(patches, views=(ViewPatches.of(whole),))
+    whole = replace(patches, views=(ViewPatches.from_hierarchy(whole),))
     report = make(whole).step()
     assert float(report.error) == pytest.approx(0, abs=1e-6)
     assert report.loss.isfinite()
@@ -161,7 +161,7 @@ def test_too_few_pixels_of_every_patch(make):
 def test_two_thousand_patches(make):
     patches = ball_patches(1)
     each = np.arange(SIDE * SIDE, dtype=np.int16).reshape(SIDE, SIDE)
-    many = replace(patches, views=(ViewPatches.of(MaskHierarchy(each, np.eye(2000, dtype=np.uint8))),))
+    many = replace(patches, views=(ViewPatches.from_hierarchy(MaskHierarchy(each, np.eye(2000, dtype=np.uint8))),))
     report = make(many, min_pixels=1, rays_per_step=512).step()
     assert report.loss.isfinite()
 
