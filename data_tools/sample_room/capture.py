@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from omniseg.cameras import Camera
+from omniseg.cameras import Camera, look_at
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
 from omniseg_sample_room.builder import LEVELS
@@ -100,7 +100,7 @@ def make_sample(
             raise
     except OSError as error:
         raise InputError(
-            f"{out}: cannot be written ({error.strerror or error}).\nChoose a writable folder on a disk with free space."
+            f"{out}: cannot be written ({error.strerror or error}).\nChoose a writable folder with free space."
         ) from error
     return out
 
@@ -124,14 +124,6 @@ def camera_path(n: int) -> np.ndarray:
         aside = angle + wave + 1.2
         poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), 0.78]))
     return poses
-
-
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the (3, 4) camera to world, OpenCV axes, of an upright camera at `eye` that looks at `target` (z is up)."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(forward, right), forward, eye], axis=1)
 
 
 def sample_camera(width: int, height: int) -> Camera:

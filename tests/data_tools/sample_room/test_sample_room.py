@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from omniseg.cameras import CameraModel
+from omniseg.cameras import CameraModel, look_at
 from omniseg.data.formats import read_scene
 from omniseg.errors import InputError
 from omniseg_sample_room import capture as sample
 from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, look_at, make_sample, sample_camera
+from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, make_sample, sample_camera
 from omniseg_sample_room.render import render_room
 from omniseg_sample_room.room import build_room
 
