@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from omniseg import devices
@@ -73,7 +74,12 @@ class Run:
 
     def __repr__(self) -> str:
         what = "features" if self.model.features is not None else "no features"
-        return f"Run({str(self.path)!r}, {len(self.view_names)} views, {what}, {self.model.grid.bits.device.type})"
+        return f"Run({str(self.path)!r}, {len(self.view_names)} views, {what}, {self.device.type})"
+
+    @property
+    def device(self) -> torch.device:
+        """Device that the run computes on."""
+        return self.model.grid.bits.device
 
     @property
     def view_names(self) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from omniseg.api.run import load
 from omniseg.commands import common
+from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.run_folder import load_model
 from omniseg.viewer.controller import Controller
 from omniseg.viewer.display import check_display
 from omniseg.viewer.window import show_window
@@ -32,19 +33,18 @@ class Arguments:
     """Height of the window."""
     render_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Render at most this many pixels in a row. Default: 640 on a CPU, no limit on a GPU."""
-    device: common.Device = "auto"
+    device: Device = "auto"
     """Device to compute on; auto is a GPU if there is one."""
 
 
 def main() -> None:
     """Parse the command line and show the window until it is closed."""
-    arguments = tyro.cli(Arguments)
+    arguments = common.parse(Arguments)
     for name, smallest in _MIN_SIZES.items():
         value = getattr(arguments, name)
         if value is not None and value < smallest:
             raise InputError(f"--{name.replace('_', '-')}: expected at least {smallest}, got {value}")
     check_display()
-    device, run = common.start(arguments.device), arguments.run.resolve()
-    render_width = arguments.render_width or (_CPU_RENDER_WIDTH if device.type == "cpu" else None)
-    controller = Controller.from_model(load_model(run, device), run, render_width=render_width)
-    show_window(controller, arguments.width, arguments.height)
+    run = load(arguments.run.resolve(), arguments.device)
+    render_width = arguments.render_width or (_CPU_RENDER_WIDTH if run.device.type == "cpu" else None)
+    show_window(Controller.from_run(run, render_width=render_width), arguments.width, arguments.height)

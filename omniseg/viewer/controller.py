@@ -9,12 +9,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from omniseg.api.run import Run
 from omniseg.errors import InputError, Refused
-from omniseg.selection.survey import feature_colours
-from omniseg.run_folder import Model, fingerprint
 from omniseg.selection.selections import Selections
 from omniseg.selection.session import Edit, SegmentationSession
-from omniseg.selection.tree_building import SEGMENTS, segment_everything
+from omniseg.selection.survey import feature_colours
+from omniseg.selection.tree_building import SEGMENTS
 from omniseg.viewer.gestures import Box, Button, Click, Drag, Gesture, Gestures, Stroke, Tool
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.run_files import RunFiles
@@ -89,21 +89,20 @@ class Controller:
         self.message = Message(TOOL_HELP["click"])
 
     @classmethod
-    def from_model(cls, model: Model, folder: Path, *, render_width: int | None = None) -> Controller:
+    def from_run(cls, run: Run, *, render_width: int | None = None) -> Controller:
         """Return the controller of a trained run, with its automatic segments if it has some.
 
         Args:
-            model: with a feature field.
-            folder: run folder that the model was loaded from.
+            run: with features.
             render_width: see `LiveView`.
         Raises:
             InputError: the model has no features, or a file of the run folder cannot be read.
         """
-        session = SegmentationSession(model, fingerprint(folder))
-        live = LiveView(session, feature_colours(model), model.viewpoints, render_width=render_width)
-        if (folder / SEGMENTS).exists():
-            live.set_tree(segment_everything(folder, model))
-        return cls(session, live, folder)
+        session = run.session()
+        live = LiveView(session, feature_colours(run.model), run.model.viewpoints, render_width=render_width)
+        if (run.path / SEGMENTS).exists():
+            live.set_tree(run.segment_tree())
+        return cls(session, live, run.path)
 
     def update(self) -> bool:
         """Render a little, and export if that waits for a sharp picture. Returns whether there is more to do."""

@@ -9,9 +9,9 @@ import torch
 
 from learned_ball import learned_ball
 from omniseg.data.drawing import distinct_colours
-from omniseg.selection.survey import feature_colours
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.survey import feature_colours
 from omniseg.viewer.gestures import Box, Stroke
 from omniseg.viewer.panels import KINDS, Overlay, Panels
 from tiny_scene import ball_cameras
