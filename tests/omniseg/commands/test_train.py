@@ -164,6 +164,7 @@ def test_options_of_the_training(command: Run, scene: Path, option: str):
     assert any(name.startswith("corrections.") for name in tensors)
 
 
+@pytest.mark.slow
 def test_interrupted_by_ctrl_c(scene: Path, tmp_path: Path):
     """A real process: what it was doing is saved, the status is 130, and it can go on."""
     run = tmp_path / "run"

@@ -13,6 +13,8 @@ from commands import Run, content, interruptible_children, torchrun, torchrun_li
 from helpers import ROOT
 from tiny_scene import SMALL, write_ball, write_ball_masks
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ROOT / "apps" / "train.py"
 
 
