@@ -15,6 +15,7 @@ PUBLIC = [getattr(omniseg_kernels, name) for name in omniseg_kernels.__all__]
 FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"]
 
 
+@pytest.mark.slow
 def test_import_star_gives_the_public_names_quietly():
     code = (
         "from omniseg_kernels import *\n"
