@@ -109,6 +109,7 @@ print("imported", found)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["library", "commands and windows"])
 def test_importing_changes_no_hook_stream_or_signal_handler(which: str):
     done = run_python("-c", IMPORT_ALL, which)
