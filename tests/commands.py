@@ -4,9 +4,10 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +79,19 @@ def torchrun(processes: int, script: Path, *arguments: object) -> Outcome:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def interruptible_children() -> Iterator[None]:
+    """Let processes that start meanwhile end by Ctrl-C, even where this one ignores it.
+
+    A shell without job control starts `pytest &` with SIGINT ignored, and children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def content(folder: Path) -> dict[str, bytes]:

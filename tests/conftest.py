@@ -1,4 +1,6 @@
-"""Options and fixtures of all tests: one device per run, kernels started once."""
+"""Options and fixtures of all tests: one device per run, kernels started once in each process."""
+
+import os
 
 import hypothesis
 import pytest
@@ -16,9 +18,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--taichi-debug", action="store_true", help="check every index of every kernel (slow)")
 
 
+MOST_WORKERS = 4
+"""Each compiles the kernels it meets and takes a gigabyte of memory."""
+
+
+@pytest.hookimpl(tryfirst=True)  # and so before pytest-xdist reads the options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in several processes on the CPU, a file in one of them, unless `-n` says otherwise.
+
+    What is named on the command line runs in this process, as does everything on a GPU: the processes would each
+    reserve its memory.
+    """
+    option = config.option
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if getattr(option, "numprocesses", 0) is not None or named or option.usepdb or option.arch == "cuda":
+        return
+    option.numprocesses = min(cores, MOST_WORKERS) if cores > 1 else 0
+    option.dist = "loadfile"  # fixtures of a module are made once
+    option.loadscopereorder = False  # the order is that of pytest_collection_modifyitems
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--arch") == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--arch cuda: PyTorch sees no CUDA device on this machine")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests, so that at the end no process waits for another."""
+    if hasattr(config, "workerinput"):  # this is one of several processes
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +57,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     arch = request.config.getoption("--arch")
     launch.init(arch, debug=request.config.getoption("--taichi-debug"))
     return torch.device(arch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tensors of the tests are so small that several threads of PyTorch only wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

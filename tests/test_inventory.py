@@ -19,6 +19,7 @@ PACKAGES = {"kernels": "omniseg_kernels", "omniseg": "omniseg", "data_tools/samp
 FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"]
 
 
+@pytest.mark.slow
 def test_import_star_gives_the_public_names_quietly():
     code = (
         "from omniseg_kernels import *\n"

@@ -31,6 +31,7 @@ def reported(request, tmp_path_factory):
     return folder, run_python("benchmarks/gpu_report.py", *map(str, arguments), timeout=300)
 
 
+@pytest.mark.slow
 def test_every_part_runs_and_leaves_its_figures(reported):
     folder, done = reported
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,6 +57,7 @@ def test_every_part_runs_and_leaves_its_figures(reported):
     assert figures["tests"]["failed"] == 0
 
 
+@pytest.mark.slow
 def test_the_table_has_every_figure_that_was_seen(reported):
     folder, done = reported
     parts = json.loads((folder / "report.json").read_text())["parts"]
@@ -67,11 +69,13 @@ def test_the_table_has_every_figure_that_was_seen(reported):
     assert len(wrong) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_the_runs(reported):
     folder, _ = reported
     assert sorted(path.name for path in folder.iterdir()) == ["captures", "report.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_says_what_to_do():
     done = run_python("benchmarks/gpu_report.py")
@@ -81,6 +85,7 @@ def test_without_a_gpu_it_says_what_to_do():
     assert "--arch cpu --quick" in line
 
 
+@pytest.mark.slow
 def test_a_cpu_is_not_measured():
     done = run_python("benchmarks/gpu_report.py", "--arch", "cpu")
     assert done.returncode == 1
@@ -92,6 +97,7 @@ def options(folder: Path) -> Namespace:
     return Namespace(arch="cpu", quick=True, captures=folder / "captures")
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_costs_no_other_and_its_log_tells(tmp_path):
     out = tmp_path / "report.json"
     arguments = ["--quick", "--arch", "cpu", "--captures", str(tmp_path), "--out", str(out)]
@@ -118,6 +124,7 @@ def _ends(process: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_part_that_is_cut_off_leaves_its_partial_figures(report, tmp_path, monkeypatch):
     script = tmp_path / "benchmarks" / "_gpu_parts.py"
     script.parent.mkdir()

@@ -21,6 +21,7 @@ def trained(request, tmp_path_factory):
     return folder, run_python("benchmarks/quality.py", *map(str, arguments), timeout=200)
 
 
+@pytest.mark.slow
 def test_every_capture_has_a_row_and_one_that_fails_costs_no_other(trained):
     folder, done = trained
     assert done.returncode == 1
@@ -46,6 +47,7 @@ def test_every_capture_has_a_row_and_one_that_fails_costs_no_other(trained):
     assert labelled["levels"]["part"].keys() == {"click_miou", "prompt_miou", "recall_50", "recall_75"}
 
 
+@pytest.mark.slow
 def test_the_table_is_markdown_with_the_figures(trained):
     folder, done = trained
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
@@ -80,6 +82,7 @@ def test_captures_are_found_by_what_is_in_them(monkeypatch, tmp_path: Path):
     assert quality.find_captures([tmp_path, tmp_path / "missing"]) == [quality.SAMPLE, ball]
 
 
+@pytest.mark.slow
 def test_runs_that_are_measured_are_not_trained_again(trained):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*")}
@@ -91,6 +94,7 @@ def test_runs_that_are_measured_are_not_trained_again(trained):
     assert json.loads(out.read_text())["rows"] == json.loads((folder / "quality.json").read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_a_run_without_figures_is_named(trained, tmp_path: Path):
     folder, _ = trained
     run = tmp_path / "unmeasured"

@@ -4,6 +4,8 @@ import pytest
 
 from helpers import run_python
 
+pytestmark = pytest.mark.slow
+
 PHASES = {"forward", "backward"}
 
 

@@ -275,6 +275,7 @@ torch.save([out.values, *torch.autograd.grad(loss, (sigmas, values))], sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_threads(device, tmp_path):
     if device.type != "cpu":
         pytest.skip("threads of the CPU")

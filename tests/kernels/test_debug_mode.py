@@ -1,6 +1,10 @@
 """No kernel leaves its tensors: the marked tests once more where Taichi checks every index."""
 
+import pytest
+
 from helpers import run_python
+
+pytestmark = pytest.mark.slow
 
 OUT_OF_BOUNDS = """
 import sys

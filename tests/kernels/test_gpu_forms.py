@@ -12,6 +12,7 @@ from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import hash_encoding as reference
 
 
+@pytest.mark.slow
 @pytest.mark.bounds
 @pytest.mark.parametrize("features", [1, 2, 4, 8])
 @pytest.mark.parametrize("n", [0, 1, 1031])

@@ -211,6 +211,7 @@ torch.save([out, *torch.autograd.grad(out.square().sum(), (positions, table))], 
 """
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_threads(device, tmp_path):
     if device.type != "cpu":
         pytest.skip("on CUDA the order of atomic additions is free")

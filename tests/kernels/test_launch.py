@@ -129,6 +129,7 @@ def test_checks_name_the_argument():
         check_dtype("x", tensor, torch.int32, torch.int64)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused():
     got = run_python("-c", "from omniseg_kernels import launch; launch.init('cuda')")
@@ -136,6 +137,7 @@ def test_cuda_without_a_device_is_refused():
     assert "PyTorch sees no CUDA device" in got.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_suite_on_cuda_without_a_device_is_refused():
     got = run_python("-m", "pytest", "--arch", "cuda", "-q", __file__)
@@ -198,6 +200,7 @@ def operator_results(device):
     return {name: value.detach() for name, value in found.items()}
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_thread_count(tmp_path, device):
     if device.type != "cpu":
         pytest.skip("threads are the CPU's")

@@ -267,6 +267,7 @@ torch.save(march_rays(*rays, grid, rule), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_threads(device, tmp_path):
     grid, rays = make_grid(2, 16, device), make_rays(2000, 2, device)
     many = march_rays(*rays, grid, FINE)

@@ -4,15 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from commands import Run, run_command
 from tiny_scene import SMALL, write_ball
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

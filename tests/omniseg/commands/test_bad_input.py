@@ -331,6 +331,7 @@ def test_help(command: Run, name: str):
     assert "(default: <" not in done.out
 
 
+@pytest.mark.slow
 def test_exit_statuses_of_a_real_process(tmp_path: Path):
     train = str(ROOT / "apps" / "train.py")
     for arguments, status in ((["--scene", str(tmp_path / "nowhere")], 1), (["--bogus"], 2), (["--help"], 0)):

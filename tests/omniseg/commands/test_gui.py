@@ -129,6 +129,7 @@ def sharp(hand: Hand) -> torch.Tensor:
     return after
 
 
+@pytest.mark.slow
 def test_a_window_from_its_first_picture_to_its_end(hand: Hand, ball_run: Path, tmp_path: Path, device):
     hand.finds_the_window()
     hand.points(*BESIDE)

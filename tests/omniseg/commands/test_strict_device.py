@@ -1,6 +1,10 @@
 """No command mixes devices: all of it with tensors that refuse to meet the CPU's."""
 
+import pytest
+
 from helpers import run_python
+
+pytestmark = pytest.mark.slow
 
 
 def test_from_photos_to_a_mesh_on_a_device_of_its_own(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from commands import Run, content
+from commands import Run, content, interruptible_children
 from helpers import ROOT
 from tiny_scene import SMALL, write_ball
 
@@ -164,15 +164,16 @@ def test_options_of_the_training(command: Run, scene: Path, option: str):
     assert any(name.startswith("corrections.") for name in tensors)
 
 
+@pytest.mark.slow
 def test_interrupted_by_ctrl_c(scene: Path, tmp_path: Path):
     """A real process: what it was doing is saved, the status is 130, and it can go on."""
     run = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = ["--scene", scene, "--run", run, "--device", "cpu", *SMALL[1:], "--training.steps=1000000"]
     line = [sys.executable, ROOT / "apps" / "train.py", *arguments]
-    process = subprocess.Popen(
-        list(map(str, line)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
+    pipe = subprocess.PIPE
+    with interruptible_children():
+        process = subprocess.Popen(list(map(str, line)), stderr=pipe, stdout=pipe, text=True, env=environment)
     try:
         for _ in range(600):
             if (run / "resume" / "radiance.safetensors").exists() or process.poll() is not None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from commands import Run, content, torchrun, torchrun_line
+from commands import Run, content, interruptible_children, torchrun, torchrun_line
 from helpers import ROOT
 from tiny_scene import SMALL, write_ball, write_ball_masks
+
+pytestmark = pytest.mark.slow
 
 TRAIN = ROOT / "apps" / "train.py"
 
@@ -48,7 +50,9 @@ def test_an_error_is_told_once(tmp_path: Path):
     assert done.status != 0
     assert done.err.count("error: ") == 1
     assert f"error: {tmp_path / 'nowhere'}: does not exist" in done.err
-    assert 'File "' + str(ROOT) not in done.err
+    # torchrun's own traceback is there, of files below the checkout where an environment is made in it.
+    ours = [f'File "{ROOT / folder}{os.sep}' for folder in ("apps", "kernels", "omniseg", "data_tools")]
+    assert not [line for line in done.err.splitlines() if any(start in line for start in ours)]
     assert not (tmp_path / "run").exists()
 
 
@@ -56,9 +60,9 @@ def test_interrupted_by_ctrl_c(scene: Path, tmp_path: Path):
     """It reaches torchrun and all processes at once."""
     run = tmp_path / "run"
     arguments = ["--scene", scene, "--run", run, "--device", "cpu", *SMALL[1:], "--training.steps=1000000"]
-    process = subprocess.Popen(
-        torchrun_line(2, TRAIN, *arguments), stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
-    )
+    line = torchrun_line(2, TRAIN, *arguments)
+    with interruptible_children():
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True)
     assert process.stderr is not None
     try:
         said = ""
