@@ -34,7 +34,7 @@ class CameraModel(IntEnum):
 
 
 _NEWTON_STEPS = 6
-"""Steps of `undistort`; tests hold them to a hundredth of a pixel for all lenses."""
+"""Steps of `undistort`, enough for a hundredth of a pixel in float32."""
 
 
 def coefficients(distortion: Tensor, model: Tensor) -> Tensor:
