@@ -73,7 +73,7 @@ def main() -> None:
     of = fingerprint(arguments.run)
     if arguments.level is not None:
         check_level(arguments.level, model.config.segment_tree, "--level")
-    photos = SourcePhotos(find_capture(model.config.scene, arguments.scene))
+    photos = SourcePhotos(find_capture(model.config.scene, arguments.scene, "--scene"))
     if arguments.everything:
         _segment_everything(model, photos, arguments)
         return

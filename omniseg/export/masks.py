@@ -97,14 +97,18 @@ def folder_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def find_capture(recorded: str, given: Path | None) -> Path | None:
+def find_capture(recorded: str, given: Path | None, name: str = "scene") -> Path | None:
     """Return where the capture of a run is: the given path, else the recorded one if it still exists, else None.
 
+    Args:
+        recorded: path in the run's configuration.
+        given: path that a person gave.
+        name: of the option or argument that it was given by, for the message.
     Raises:
         InputError: the given path does not exist.
     """
     if given is not None:
         if not given.exists():
-            raise InputError(f"scene {given}: does not exist; give the folder or file of the capture")
+            raise InputError(f"{name} {given}: does not exist; give the folder or file of the capture")
         return given
     return Path(recorded) if recorded and Path(recorded).exists() else None
