@@ -52,7 +52,7 @@ def toggle_multi(controller: Controller) -> str:
 def toggle_help(controller: Controller) -> str:
     """Open or close the help."""
     controller.show_help = not controller.show_help
-    return "click anywhere to close the help" if controller.show_help else TOOL_HELP[controller.tool]
+    return "click on the picture to close the help" if controller.show_help else TOOL_HELP[controller.tool]
 
 
 def next_selection(controller: Controller) -> Edit:

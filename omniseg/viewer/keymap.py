@@ -99,7 +99,7 @@ U or Ctrl+Z             undo
 Y or Ctrl+Y             redo
 C                       clear the clicks of this selection
 N, Tab, Backspace       new, next, remove selection
-M                       multi-click: add to the clicks before
+M                       multi-click: add to earlier clicks
 B                       box: drag it around something
 T                       stroke: drag it over something
   Shift or right drag   take that away

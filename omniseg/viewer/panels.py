@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
-from omniseg.selection.session import SegmentationSession
+from omniseg.selection.session import Mark, SegmentationSession
 from omniseg.viewer.gestures import Box, Stroke
 from omniseg.viewer.panes import four_panes
 
@@ -69,10 +69,10 @@ class Panels:
         Raises:
             RuntimeError: the session has no view yet.
         """
-        view = self._current_view()
+        view, marks = self._current_view(), self.session.marks()
         if shown == "all four":
-            return self._four(view, width, height, overlay)
-        return self._one(shown, view, width, height, overlay)
+            return self._four(view, marks, width, height, overlay)
+        return self._one(shown, view, marks, width, height, overlay)
 
     def _current_view(self) -> RenderedView:
         view = self.session.view
@@ -82,20 +82,22 @@ class Panels:
             self._view, self._cache = view, {}
         return view
 
-    def _one(self, kind: Kind, view: RenderedView, width: int, height: int, overlay: Overlay) -> np.ndarray:
+    def _one(
+        self, kind: Kind, view: RenderedView, marks: Sequence[Mark], width: int, height: int, overlay: Overlay
+    ) -> np.ndarray:
         picture = self._content(kind, view, overlay)
         shrinks = width < view.width
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        self._draw_marks(picture, view)
+        _draw_marks(picture, marks, view)
         if overlay.sketch is not None:
             _draw_sketch(picture, overlay.sketch)
         return picture
 
-    def _four(self, view: RenderedView, width: int, height: int, overlay: Overlay) -> np.ndarray:
+    def _four(self, view: RenderedView, marks: Sequence[Mark], width: int, height: int, overlay: Overlay) -> np.ndarray:
         kinds: tuple[Kind, ...] = ("colour", "depth", "features", "score" if overlay.segments is None else "segments")
         whole = np.empty((height, width, 3), np.uint8)
         for kind, pane in zip(kinds, four_panes(width, height)):
-            picture = self._one(kind, view, pane.width, pane.height, overlay)
+            picture = self._one(kind, view, marks, pane.width, pane.height, overlay)
             _draw_title(picture, kind)
             whole[pane.y : pane.y + pane.height, pane.x : pane.x + pane.width] = picture
         return whole
@@ -155,18 +157,19 @@ class Panels:
             picture, self.session.mask().astype(np.uint8), np.array([[255, 255, 255]], np.uint8), strength=0.0
         )
 
-    def _draw_marks(self, picture: np.ndarray, view: RenderedView) -> None:
-        height, width = picture.shape[:2]
-        radius = max(round(min(width, height) / 70), 4)
-        for mark in self.session.marks():
-            at = round(mark.x * width / view.width - 0.5), round(mark.y * height / view.height - 0.5)
-            # A light ring between dark ones stands out against any background.
-            for colour, thickness in (
-                ((0, 0, 0), 7),
-                ((255, 255, 255), 5),
-                (_ACCEPT_COLOUR if mark.accept else _REJECT_COLOUR, 3),
-            ):
-                cv2.circle(picture, at, radius, colour, thickness, cv2.LINE_AA)
+
+def _draw_marks(picture: np.ndarray, marks: Sequence[Mark], view: RenderedView) -> None:
+    height, width = picture.shape[:2]
+    radius = max(round(min(width, height) / 70), 4)
+    for mark in marks:
+        at = round(mark.x * width / view.width - 0.5), round(mark.y * height / view.height - 0.5)
+        # A light ring between dark ones stands out against any background.
+        for colour, thickness in (
+            ((0, 0, 0), 7),
+            ((255, 255, 255), 5),
+            (_ACCEPT_COLOUR if mark.accept else _REJECT_COLOUR, 3),
+        ):
+            cv2.circle(picture, at, radius, colour, thickness, cv2.LINE_AA)
 
 
 def _draw_sketch(picture: np.ndarray, sketch: Box | Stroke) -> None:

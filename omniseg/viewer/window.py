@@ -102,7 +102,8 @@ class Screen:
         self._image = np.zeros((1, 1), np.uint32)
         self._tiles: list[_Tile] = []
         self._first_shape: tuple[int, int] = window.get_window_shape()
-        self._layout_shape, self._layout_number = self._first_shape, 0
+        self._layout: tuple[object, ...] = ()
+        self._layout_number = 0
         self._tile_may_move, self._is_typing = False, False
 
     def loop(self) -> None:
@@ -170,7 +171,7 @@ class Screen:
         if key not in _BUTTONS:
             return
         self.controller.release(x - _COLUMN, y)
-        if self._tile_may_move:  # tiles with new names stand where they belong again
+        if self._tile_may_move:  # put it back
             self._layout_number, self._tile_may_move = self._layout_number + 1, False
 
     def _hold(self, seconds: float) -> bool:
@@ -196,8 +197,9 @@ class Screen:
     def _draw_controls(self) -> None:
         half = _COLUMN // 2
         self._tiles = []
-        if self._shape != self._layout_shape:
-            self._layout_shape, self._layout_number = self._shape, self._layout_number + 1
+        layout = self._shape, self.controller.live.segments is None
+        if layout != self._layout:  # tiles keep their place and size until they get new names
+            self._layout, self._layout_number = layout, self._layout_number + 1
         y = self._draw_message(0)
         height = len(SHOWN) * _WIDGET
         self._draw_kinds(0, y, half, height)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, write_run
+from omniseg.config import SegmentTreeConfig
+from omniseg.selection.survey import feature_colours
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.session import SegmentationSession
-from omniseg.selection.survey import feature_colours
-from omniseg.selection.tree_building import SEGMENTS
+from omniseg.selection.tree_building import SEGMENTS, build_tree, segment_everything, surface_points
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
 from omniseg.viewer.gestures import Box
@@ -73,8 +74,10 @@ def test_a_click_is_the_sessions(controller: Controller):
         drag(controller, at, (at[0] + 3, at[1]), button=button, modified=modified)  # a hand is not quite still
         assert controller.message == Message(str(other.click(*at, accept=button == "left" and not modified)))
         assert same_edits(controller.session, other)
+    assert not controller.message.is_refusal
     drag(controller, BESIDE)
     assert "nothing is there" in controller.message.text
+    assert controller.message.is_refusal
     drag(controller, BALL, button="middle")
     assert same_edits(controller.session, other)
 
@@ -83,6 +86,11 @@ def test_clicks_can_be_switched_off(controller: Controller):
     controller.click_selects = False
     drag(controller, BALL)
     assert "switched off" in controller.message.text
+    assert controller.message.is_refusal
+    controller.tool = "box"
+    before = controller.live.camera
+    drag(controller, BALL, (60.0, 50.0))
+    assert controller.live.camera != before, "a drag turns the scene, whatever the tool"
     assert not controller.session.current.clicks
 
 
@@ -278,6 +286,7 @@ def test_screenshots_are_numbered(controller: Controller):
     for number in ("0000", "0001"):
         controller.act(KEYS["p"])
         assert controller.message == Message(f"saved run/screenshots/{number}.png")
+        assert not controller.message.is_refusal
     saved = cv2.imread(str(controller.files.folder / "screenshots" / "0001.png"))
     assert (saved[..., ::-1] == controller.picture()).all()
 
@@ -307,6 +316,8 @@ def test_a_file_that_cannot_be_written_is_a_refusal(controller: Controller):
         controller.act(KEYS[key])
         controller.update()
         assert "cannot be written" in controller.message.text
+        assert controller.message.is_refusal
+    assert not controller.files.written
 
 
 def test_unsaved_selections_are_left_only_on_purpose(controller: Controller):
@@ -317,6 +328,15 @@ def test_unsaved_selections_are_left_only_on_purpose(controller: Controller):
     drag(controller, (45.0, 30.0))
     controller.act(KEYS["escape"])
     assert not controller.should_close, "another edit, another question"
+    controller.act(KEYS["escape"])
+    assert controller.should_close
+
+
+def test_undone_edits_are_no_reason_to_ask(controller: Controller):
+    drag(controller, BALL)
+    controller.act(KEYS["ctrl+s"])
+    drag(controller, (45.0, 30.0))
+    controller.act(KEYS["u"])
     controller.act(KEYS["escape"])
     assert controller.should_close
 
@@ -347,3 +367,30 @@ def test_segments_of_everything_are_shown_and_kept(controller: Controller):
     controller.act(lambda controller: actions.set_segment_level(controller, 0))
     fine = controller.picture()
     assert len(np.unique(fine.reshape(-1, 3), axis=0)) > len(np.unique(coarse.reshape(-1, 3), axis=0))
+
+
+def test_segments_of_a_view_are_computed_once(controller: Controller):
+    live = controller.live
+    controller.act(lambda controller: actions.set_segment_level(controller, 0))
+    assert controller.message.is_refusal, "there are none yet"
+    live.set_tree(build_tree(*surface_points(controller.session.model, progress=False), SegmentTreeConfig()))
+    view = controller.session.view
+    ids = live.segments.ids(view)
+    assert live.segments.ids(view) is ids
+    assert ids.shape == (HEIGHT, WIDTH)
+    live.segments.level = 0
+    assert live.segments.ids(view).max() > ids.max()
+    controller.live.size = 40, 30
+    settle(controller)
+    assert live.segments.ids(controller.session.view).shape == (30, 40)
+
+
+def test_a_controller_of_a_run_has_its_segments(device: torch.device, tmp_path: Path):
+    run = write_run(tmp_path / "run", learned_ball(device))
+    assert Controller.from_model(learned_ball(device), run).live.segments is None
+    segment_everything(run, learned_ball(device), progress=False)
+    controller = Controller.from_model(learned_ball(device), run, render_width=20)
+    assert controller.live.segments is not None
+    controller.live.size = WIDTH, HEIGHT
+    settle(controller)
+    assert controller.session.view.width == 20

@@ -13,7 +13,7 @@ from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.survey import feature_colours
 from omniseg.viewer.gestures import Box, Stroke
-from omniseg.viewer.panels import KINDS, Overlay, Panels
+from omniseg.viewer.panels import KINDS, Overlay, Panels, _draw_marks
 from tiny_scene import ball_cameras
 
 SIZE = 72
@@ -140,7 +140,7 @@ def test_a_mark_is_where_the_click_was_at_any_size(session: SegmentationSession,
     session.click(20.5, 40.5)
     for size in (36, 72, 200):
         plain, marked = np.zeros((2, size, size, 3), np.uint8)
-        panels._draw_marks(marked, session.view)
+        _draw_marks(marked, session.marks(), session.view)
         rows, columns = (marked != plain).any(2).nonzero()
         assert columns.mean() + 0.5 == pytest.approx(20.5 * size / SIZE, abs=1)
         assert rows.mean() + 0.5 == pytest.approx(40.5 * size / SIZE, abs=1)
