@@ -30,6 +30,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     reserve its memory.
     """
     option = config.option
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # one of those processes, or started by one
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     if getattr(option, "numprocesses", 0) is not None or named or option.usepdb or option.arch == "cuda":
