@@ -29,9 +29,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     What is named on the command line runs in this process, as does everything on a GPU: the processes would each
     reserve its memory.
     """
-    option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # one of those processes, or started by one
+        return  # this is one of those processes, or was started by one
+    option = config.option
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     if getattr(option, "numprocesses", 0) is not None or named or option.usepdb or option.arch == "cuda":
