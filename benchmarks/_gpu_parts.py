@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from _timing import ROOT, Spread, save
+from omniseg import devices
 from omniseg.cameras import Camera, Cameras
 from omniseg.commands import common, train
 from omniseg.data.formats import read_scene
@@ -262,7 +263,7 @@ def _rate(job: Job, look: Callable[[int], object], count: int) -> dict[str, floa
         look(k)
         job.wait()
         seconds.append(time.perf_counter() - begin)
-    spread = Spread.of(seconds[2:])
+    spread = Spread.from_seconds(seconds[2:])
     return {"median": 1 / spread.median, "low": 1 / spread.high, "high": 1 / spread.low}
 
 
@@ -283,7 +284,7 @@ def main() -> None:
     options = parser.parse_args()
     begin, part = time.monotonic(), PARTS[options.part]
     # The other two start the device in a process, or a fixture, of their own.
-    device = torch.device(options.arch) if part in (speed, tests) else common.start(options.arch)
+    device = torch.device(options.arch) if part in (speed, tests) else devices.start(options.arch)
     out = options.folder / f"{options.part}.json"
     part(Job(device, options.folder, options.captures, options.quick, begin, options.limit, out))
 

@@ -107,7 +107,7 @@ def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: to
     layout = hash_encoding.HashLayout(16, 2, log2_table, 16, finest)
     device, x = step.positions.device, step.positions
     table = (2e-4 * torch.rand(layout.rows, 2, device=device) - 1e-4).requires_grad_()
-    groups = forms.LevelGroup.of(layout, device)
+    groups = forms.LevelGroup.from_layout(layout, device)
     torch_forms = {"torch corners": forms.cornered_encoding, "torch bags": forms.bag_encoding}
     if compiled:
         torch_forms["torch.compile"] = torch.compile(forms.unrolled_encoding)

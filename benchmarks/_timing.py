@@ -1,4 +1,4 @@
-"""Fair timings on a shared machine, and the facts that make a figure worth keeping."""
+"""Fair timings on a shared machine, and the machine, versions and commit to store with them."""
 
 import json
 import os
@@ -15,13 +15,11 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-_REST = 2e-3
-"""Seconds before a rival's turn: the threads of the one before wait busily for more work, and would steal its cores."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Seconds: median and quartiles over the rounds, and the fastest round."""
+    """Median, quartiles and minimum of some durations, seconds."""
 
     median: float
     low: float
@@ -29,25 +27,26 @@ class Spread:
     fastest: float
 
     @classmethod
-    def of(cls, seconds: list[float]) -> "Spread":
-        """Spread of at least one measurement."""
+    def from_seconds(cls, seconds: list[float]) -> "Spread":
+        """Summarise at least one duration."""
         fastest, low, median, high = np.percentile(seconds, [0, 25, 50, 75])
         return cls(float(median), float(low), float(high), float(fastest))
 
 
 def compare(phases: Mapping[str, list[Callable]], rounds: int, warm_up: int = 2) -> dict[str, list[Spread]]:
-    """Time rivals in turns, so that whatever else the machine does meets all of them alike.
+    """Time rivals in turns, so that other load on the machine affects all of them alike.
 
     Args:
-        phases: for each rival the functions of one run; each is given what the one before it returned (the
-            first one None) and is timed on its own.
-        rounds: how often each rival runs.
-        warm_up: unmeasured rounds before.
+        phases: functions of one run of each rival; each is timed on its own and gets the result of the one before
+            it (the first one None).
+        rounds: number of measured runs of each rival.
+        warm_up: number of runs before these.
+    Returns:
+        Durations of each phase, by rival.
     """
     seconds = {name: [[] for _ in steps] for name, steps in phases.items()}
     for turn in range(warm_up + rounds):
         for name, steps in phases.items():
-            time.sleep(_REST)
             carried = None
             for times, step in zip(seconds[name], steps):
                 wait()
@@ -56,17 +55,17 @@ def compare(phases: Mapping[str, list[Callable]], rounds: int, warm_up: int = 2)
                 wait()
                 if turn >= warm_up:
                     times.append(time.perf_counter() - start)
-    return {name: [Spread.of(times) for times in columns] for name, columns in seconds.items()}
+    return {name: [Spread.from_seconds(times) for times in columns] for name, columns in seconds.items()}
 
 
 def wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the GPU, if there is one, has done its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def surroundings() -> dict:
-    """Hardware, versions, commit and date of a measurement."""
+    """Return hardware, versions, commit and date of a measurement."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
@@ -82,7 +81,7 @@ def surroundings() -> dict:
 
 
 def save(path: Path, result: dict) -> None:
-    """Write a result as JSON, whole or not at all."""
+    """Write a result as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n")

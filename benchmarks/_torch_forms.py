@@ -23,8 +23,8 @@ class LevelGroup:
     mask: int | None  # of hashed levels
 
     @classmethod
-    def of(cls, layout: HashLayout, device: torch.device) -> "list[LevelGroup]":
-        """The dense and the hashed levels of a table."""
+    def from_layout(cls, layout: HashLayout, device: torch.device) -> "list[LevelGroup]":
+        """Group the levels of a table into dense and hashed ones."""
         groups = []
         levels = list(zip(layout.resolutions, layout.slices))
         for is_dense in (True, False):

@@ -1,13 +1,12 @@
-"""A training step of stage 1 in which PyTorch does what the kernels do: what a whole step is measured against."""
+"""Operators of a training step of stage 1 in PyTorch: the rival that a whole step is measured against."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 import _torch_forms as forms
+from omniseg.fields import KERNELS, Operators
 from omniseg_kernels.compositing import VolumeRendering
 from omniseg_kernels.hash_encoding import HashLayout
 from omniseg_kernels.marching import OccupancyBits, RaySamples, StepRule
@@ -16,41 +15,38 @@ from omniseg_kernels.reference.spherical_harmonics import spherical_harmonics
 Encoding = Callable[[Tensor, Tensor, list[forms.LevelGroup]], Tensor]
 
 
-@contextmanager
-def in_torch(encoding: Encoding, layout: HashLayout, device: torch.device, half: bool) -> Iterator[None]:
-    """While this lasts, training steps go without the kernels; the occupancy grid's own aside.
+def torch_operators(encoding: Encoding, layout: HashLayout, device: torch.device, *, half: bool) -> Operators:
+    """Return operators that compute a training step without the kernels, except for updates of the occupancy grid.
 
     Args:
         encoding: form of the hash encoding.
-        layout: of the field that is trained.
-        device: of the training.
-        half: matrix products in bfloat16 where the processor has them, as ours; else in float32.
+        layout: sizes of the field's hash grid.
+        device: device of the training.
+        half: compute matrix products in bfloat16 on processors that are fast in it, as ours; else in float32.
     """
-    groups = forms.LevelGroup.of(layout, device)
+    groups = forms.LevelGroup.from_layout(layout, device)
 
     def hash_encode(positions: Tensor, table: Tensor, _: HashLayout, *, out_dtype: torch.dtype) -> Tensor:
         return encoding(positions, table, groups).to(out_dtype)
 
-    def append_ray_channels(values: Tensor, ray_values: Tensor, ray_indices: Tensor) -> Tensor:
-        return torch.cat([values, ray_values.index_select(0, ray_indices)], dim=1)
+    return Operators(
+        march_rays=_march_rays,
+        sample_positions=_sample_positions,
+        hash_encode=hash_encode,
+        spherical_harmonics=spherical_harmonics,
+        append_ray_channels=_append_ray_channels,
+        volume_render=_volume_render,
+        matmul_dtype=KERNELS.matmul_dtype if half else lambda _: torch.float32,
+    )
 
-    def sample_positions(rays_o: Tensor, rays_d: Tensor, starts: Tensor, ends: Tensor, rays: Tensor) -> Tensor:
-        middles = 0.5 * (starts + ends)[:, None]
-        return torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles)
 
-    fields = {"hash_encode": hash_encode, "append_ray_channels": append_ray_channels}
-    if not half:
-        fields["matmul_dtype"] = lambda _: torch.float32
-    rendering = {
-        "march_rays": _march_rays,
-        "sample_positions": sample_positions,
-        "volume_render": _volume_render,
-    }
-    with (
-        patch.multiple("omniseg.fields.radiance", spherical_harmonics=spherical_harmonics, **fields),
-        patch.multiple("omniseg.rendering.renderer", **rendering),
-    ):
-        yield
+def _append_ray_channels(values: Tensor, ray_values: Tensor, ray_indices: Tensor) -> Tensor:
+    return torch.cat([values, ray_values.index_select(0, ray_indices)], dim=1)
+
+
+def _sample_positions(rays_o: Tensor, rays_d: Tensor, starts: Tensor, ends: Tensor, rays: Tensor) -> Tensor:
+    middles = 0.5 * (starts + ends)[:, None]
+    return torch.addcmul(rays_o.index_select(0, rays), rays_d.index_select(0, rays), middles)
 
 
 def _march_rays(
@@ -65,8 +61,8 @@ def _march_rays(
     return RaySamples(starts, ends, rays, packed_info, spans[:, 1], int(counts.sum()))
 
 
-def _rays_of(packed_info: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Ray of each sample, one beyond the last for padding, and the first sample of each ray and of the padding."""
+def _rays_of_samples(packed_info: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Return the ray of each of n samples, and the first sample of each ray; padding counts as one more ray."""
     counts = packed_info[:, 1].long()
     ends = counts.cumsum(0)
     padding = n - ends[-1:]
@@ -78,7 +74,7 @@ def _rays_of(packed_info: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def _volume_render(
     t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, packed_info: Tensor
 ) -> VolumeRendering:
-    rays, first = _rays_of(packed_info, len(sigmas))
+    rays, first = _rays_of_samples(packed_info, len(sigmas))
     n_rays = len(packed_info)
     weights = forms.render_weights(t_starts, t_ends, sigmas, rays, first)
     out = forms.composite(weights, values, t_starts, t_ends, rays, n_rays + 1)

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from _timing import ROOT, save, surroundings
+from omniseg import devices
 from omniseg.commands import common
 from omniseg.config import Config
 from omniseg.data.formats import read_scene
@@ -173,7 +174,7 @@ def trained(captures: Sequence[Path], runs: Path, options: Sequence[str]) -> Ite
 def main() -> None:
     """Train and measure every capture; one that fails is told of at the end and costs no other its row."""
     options = parse()
-    device = common.start(options.device).type
+    device = devices.start(options.device).type
     captures = find_captures() if options.captures is None else [path.resolve() for path in options.captures]
     extra = ["--device", device, *(QUICK if options.quick else ())]
     extra += [] if options.seconds is None else ["--seconds", str(options.seconds)]

@@ -30,6 +30,7 @@ from _operators import OURS, QUICK, Case, Row, Size, StepInputs, rows
 from _plot import plot
 from _steps import Capture, psnr_over_time, steps
 from _timing import ROOT, Spread, compare, save, surroundings
+from omniseg import devices
 from omniseg.commands import common
 from omniseg.errors import InputError
 from omniseg_sample_room.capture import make_sample
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/speed-ARCH.json)")
     options = parser.parse_args()
-    device = common.start(options.arch)
+    device = devices.start(options.arch)
     torch.manual_seed(0)
     whole = not (options.quick or options.only or options.scene)
     out = options.out or (ROOT / f"benchmarks/results/speed-{options.arch}.json" if whole else None)

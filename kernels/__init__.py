@@ -15,7 +15,7 @@ from .compositing import VolumeRendering, composite, volume_render
 from .distortion import distortion_loss
 from .gather import append_ray_channels, sample_positions
 from .hash_encoding import HashLayout, hash_encode
-from .launch import Arch, arch, init
+from .launch import Arch, arch, current_arch, init
 from .marching import RaySamples, StepRule, march_rays
 from .occupancy import (
     INVISIBLE,
@@ -47,6 +47,7 @@ __all__ = [
     "arch",
     "cell_centres",
     "composite",
+    "current_arch",
     "distortion_loss",
     "hash_encode",
     "init",

@@ -65,6 +65,11 @@ def init(arch: Arch, *, debug: bool = False, threads: int | None = None) -> None
     _current, _debug = arch, debug
 
 
+def current_arch() -> Arch | None:
+    """Return the device that the kernels run on, None if they were not started yet."""
+    return _current
+
+
 def arch() -> Arch:
     """Device of the kernels in this process; starts Taichi on the CPU where nobody chose before."""
     if _current is None:

@@ -1,14 +1,15 @@
-"""The configuration of a run: frozen dataclasses, one for each thing that takes one.
+"""The configuration of a run: one frozen dataclass for each part of the method.
 
-`omniseg.training.presets` makes the defaults from the scene and the device; the command line overrides any field by
-name; `config.yaml` in the run folder holds the result. Distances are in scene units (docs/conventions.md).
+`omniseg.training.presets` chooses defaults from the scene and the device, the command line overrides any field by
+name, and `config.yaml` in the run folder holds the result. Distances are in scene units (docs/conventions.md).
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import tyro
 import yaml
 
 from omniseg.errors import InputError
@@ -22,24 +23,34 @@ def _require(ok: bool, name: str, expected: str, got: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MarchingConfig:
-    """Where samples lie along a ray."""
+    """Ray marching: where samples lie along a ray, and which cells of the occupancy grid it skips."""
 
     near: float = 0.05
-    """Rays begin this far from the camera."""
+    """Distance from the camera at which rays begin."""
     cascades: int = 1
-    """Nested occupancy grids; cascade k covers [-2^k, 2^k]^3."""
+    """Number of nested occupancy grids; cascade k covers [-2^k, 2^k]^3."""
     box: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Half edges of the box around the origin that rays are followed in."""
+    """Half edges of the box around the origin outside which rays have no samples."""
     resolution: int = 128
-    """Cells a side of each occupancy grid, a power of two."""
+    """Cells along each side of an occupancy grid, a power of two."""
     step: float = 3.4e-3
-    """Shortest step along a ray."""
+    """Length of the shortest step along a ray."""
     cone_angle: float = 0.0
-    """A step is at least this times the distance; 0: all steps are equal."""
+    """Step length as a fraction of the distance from the camera, where that is more than `step`; 0: equal steps."""
     max_samples: int = 1024
-    """Most samples on a ray."""
+    """Largest number of samples on a ray."""
     opacity_threshold: float = 0.01
-    """A cell counts as empty when one of the shortest steps through it is less opaque than this."""
+    """Opacity of one shortest step through a cell below which the cell counts as empty."""
+    occupancy_decay: float = 0.95
+    """Factor by which each update of the occupancy grid lowers what it remembers of every cell."""
+    occupancy_stride: int = 4
+    """Fraction of the cells that an update evaluates: one in this many."""
+    frustum_margin: float = 0.1
+    """Width of the band around an image, as a fraction of the longest image side, whose cells count as seen."""
+    min_transmittance: float = 1e-3
+    """Transmittance below which rendering stops following a ray; training follows every ray to its end."""
+    min_colour_weight: float = 1e-4
+    """Weight below which rendering leaves the colour of a sample out; training colours every sample."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.near < math.inf, "near", ">= 0", self.near)
@@ -50,6 +61,11 @@ class MarchingConfig:
         _require(0 <= self.cone_angle < 1, "cone_angle", "in [0, 1)", self.cone_angle)
         _require(self.max_samples >= 1, "max_samples", ">= 1", self.max_samples)
         _require(0 < self.opacity_threshold < 1, "opacity_threshold", "in (0, 1)", self.opacity_threshold)
+        _require(0 <= self.occupancy_decay <= 1, "occupancy_decay", "0 to 1", self.occupancy_decay)
+        _require(self.occupancy_stride >= 1, "occupancy_stride", ">= 1", self.occupancy_stride)
+        _require(0 <= self.frustum_margin < math.inf, "frustum_margin", ">= 0", self.frustum_margin)
+        for name in ("min_transmittance", "min_colour_weight"):
+            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
 
     @property
     def bound(self) -> float:
@@ -58,124 +74,316 @@ class MarchingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RadianceFieldConfig:
-    """Density and colour: a hash grid and two small MLPs."""
+class HashFieldConfig:
+    """Sizes that every field on a hash grid has."""
 
-    encoding: HashLayout = field(default_factory=HashLayout)
-    """Sizes of the hash table."""
     hidden: int = 64
-    """Width of the hidden layers."""
-    geometry: int = 15
-    """Channels that the density MLP hands to the colour MLP."""
+    """Width of the hidden layers of the MLPs."""
+    table_init: float = 1e-4
+    """Largest absolute value of the hash table before training; its entries start uniformly distributed."""
 
     def __post_init__(self) -> None:
         _require(self.hidden >= 1, "hidden", ">= 1", self.hidden)
+        _require(0 <= self.table_init < math.inf, "table_init", ">= 0", self.table_init)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadianceFieldConfig(HashFieldConfig):
+    """Radiance field: density and colour from a hash grid and two small MLPs."""
+
+    encoding: HashLayout = field(default_factory=HashLayout)
+    """Sizes of the hash grid."""
+    geometry: int = 15
+    """Channels that the density MLP passes to the colour MLP."""
+    sh_degree: int = 4
+    """Number of bands of spherical harmonics that encode a direction, 1 to 4."""
+    log_density_bias: float = -1.0
+    """Number added to the log density; below 0, space starts almost transparent."""
+    max_log_density: float = 15.0
+    """Log density at which the density and its gradient stop growing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.geometry >= 1, "geometry", ">= 1", self.geometry)
+        _require(1 <= self.sh_degree <= 4, "sh_degree", "1 to 4", self.sh_degree)
+        _require(math.isfinite(self.log_density_bias), "log_density_bias", "a finite number", self.log_density_bias)
+        _require(0 < self.max_log_density <= 80, "max_log_density", "in (0, 80]", self.max_log_density)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """Length of a training stage, and its Adam optimiser."""
+
+    steps: int = 10_000
+    """Number of optimisation steps, unless the run has a budget of seconds."""
+    lr: float = 1e-2
+    """Learning rate at the start; it falls along a cosine."""
+    lr_floor: float = 1 / 30
+    """Learning rate at the end, as a fraction of `lr`."""
+    adam_betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of Adam's moving averages of the gradient and of its square."""
+    adam_eps: float = 1e-15
+    """Number that Adam adds to its denominator."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "steps", ">= 1", self.steps)
+        _require(0 < self.lr < math.inf, "lr", "> 0", self.lr)
+        _require(0 <= self.lr_floor <= 1, "lr_floor", "0 to 1", self.lr_floor)
+        _require(all(0 <= beta < 1 for beta in self.adam_betas), "adam_betas", "in [0, 1)", self.adam_betas)
+        _require(0 < self.adam_eps < math.inf, "adam_eps", "> 0", self.adam_eps)
 
 
 Background = Literal["random", "white", "black"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RadianceTrainingConfig:
-    """Stage 1."""
+class RadianceTrainingConfig(OptimizationConfig):
+    """Stage 1: training of the radiance field."""
 
-    steps: int = 10_000
-    """Optimisation steps, unless the run has a budget of seconds."""
     samples_per_step: int = 65_536
-    """Samples along rays in one step; the number of rays adapts to it."""
-    lr: float = 1e-2
-    """Learning rate of Adam; falls to a thirtieth by a cosine."""
+    """Largest number of samples along rays in one step; the number of rays adapts to it."""
+    fill: float = 0.97
+    """Fraction of `samples_per_step` that the number of rays aims at, so that few steps exceed it."""
+    initial_samples_per_ray: int = 256
+    """Number of samples that a ray is assumed to have in the first step."""
+    min_rays: int = 64
+    """Smallest number of rays in a step, at least one for each process."""
+    max_rays: int = 1 << 18
+    """Largest number of rays in a step."""
+    max_rays_change: float = 2.0
+    """Largest factor by which the number of rays changes from one step to the next."""
+    ramp: float = 0.15
+    """Fraction of the training in which steps shorten to `marching.step` and empty cells come to be skipped."""
+    coarseness: float = 3.0
+    """Length of a step at the start, as a multiple of `marching.step`; 1: as long as at the end."""
+    grid_every: int = 32
+    """Number of steps between two updates of the occupancy grid."""
+    grid_warmup_every: int = 16
+    """Number of steps between two updates of the occupancy grid in the first `grid_warmup_steps`."""
+    grid_warmup_steps: int = 256
+    """Number of steps at the start in which the occupancy grid is updated every `grid_warmup_every` steps."""
     background: Background = "random"
-    """Behind what is not opaque, while training. Photos without transparency are learned best with "random"."""
+    """Colour behind transparent space in training; "random" is best for photos without transparency."""
     opacity_weight: float = 1e-3
-    """Entropy of a ray's opacity: rays end on a surface or see none."""
+    """Weight of the entropy of each ray's opacity, which makes a ray either opaque or transparent."""
     distortion_weight: float = 0.0
-    """Compactness of the weights along a ray (mip-NeRF 360)."""
+    """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
     depth_weight: float = 0.1
-    """Squared error of the depth, where the scene has depth."""
+    """Weight of the squared error of depth, for scenes that have depth."""
     refine_poses: bool = False
-    """Also learn a small correction of every camera pose."""
+    """Learn a small correction of every camera pose as well."""
     exposure: bool = False
-    """Also learn a gain and offset of colour for every image."""
+    """Learn a gain and an offset of every image's colours as well."""
+    correction_lr: float = 0.05
+    """Learning rate of poses and exposure, as a fraction of `lr`."""
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, "steps", ">= 1", self.steps)
+        super().__post_init__()
         _require(self.samples_per_step >= 1024, "samples_per_step", ">= 1024", self.samples_per_step)
-        _require(0 < self.lr < math.inf, "lr", "> 0", self.lr)
-        for name in ("opacity_weight", "distortion_weight", "depth_weight"):
+        _require(0 < self.fill <= 1, "fill", "in (0, 1]", self.fill)
+        _require(1 <= self.min_rays <= self.max_rays, "min_rays", "1 to max_rays", self.min_rays)
+        _require(1 <= self.max_rays_change < math.inf, "max_rays_change", ">= 1", self.max_rays_change)
+        _require(0 < self.ramp <= 1, "ramp", "in (0, 1]", self.ramp)
+        _require(1 <= self.coarseness < math.inf, "coarseness", ">= 1", self.coarseness)
+        for name in ("initial_samples_per_ray", "grid_every", "grid_warmup_every"):
+            _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        _require(self.grid_warmup_steps >= 0, "grid_warmup_steps", ">= 0", self.grid_warmup_steps)
+        for name in ("opacity_weight", "distortion_weight", "depth_weight", "correction_lr"):
             _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureFieldConfig:
-    """What belongs together: a hash grid of its own and a small MLP."""
+class FeatureFieldConfig(HashFieldConfig):
+    """Feature field: what belongs together, from a hash grid of its own and a small MLP."""
 
     encoding: HashLayout = field(default_factory=lambda: HashLayout(log2_table=20))
-    """Sizes of the hash table."""
-    hidden: int = 64
-    """Width of the hidden layer."""
+    """Sizes of the hash grid."""
     dim: int = 32
     """Channels of the feature."""
     min_weight: float = 5e-2
-    """Samples that weigh less along their ray are left out: the geometry is fixed, so they will never count."""
+    """Weight below which a sample is left out when features are rendered."""
 
     def __post_init__(self) -> None:
-        _require(self.hidden >= 1, "hidden", ">= 1", self.hidden)
+        super().__post_init__()
         _require(self.dim >= 1, "dim", ">= 1", self.dim)
         _require(0 <= self.min_weight < 1, "min_weight", "in [0, 1)", self.min_weight)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureTrainingConfig:
-    """Stage 2."""
+ContrastiveLoss = Literal["ranking", "paper"]
 
-    steps: int = 10_000
-    """Optimisation steps, unless the run has a budget of seconds."""
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTrainingConfig(OptimizationConfig):
+    """Stage 2: training of the feature field from masks."""
+
     rays_per_step: int = 8192
-    """Rays in one step, all of one image and of pixels that are in some mask."""
-    lr: float = 1e-2
-    """Learning rate of Adam; falls to a thirtieth by a cosine."""
+    """Number of rays in one step, all through masked pixels of one image."""
+    loss: ContrastiveLoss = "ranking"
+    """Form of the contrastive loss; "ranking" separates parts and groups better than the paper's."""
     loss_weight: float = 0.4
-    """Of the contrastive loss, which is a sum over pixels: twice as many of them want half of it. Paper: 5e-4."""
+    """Weight of the contrastive loss, a sum over pixels: halve it when you double `rays_per_step`. Paper: 5e-4."""
     norm_weight: float = 100.0
-    """Of the penalty on features whose length is not 1."""
-    form: Literal["ranked", "raised"] = "ranked"
-    """Of the contrastive loss: the paper's is "raised"; "ranked" tells groups and parts apart better."""
+    """Weight of the penalty on features whose length is not 1."""
     level_divisor: float = 2.0
-    """A level farther up the hierarchy of masks counts this many times less."""
+    """Factor by which each level farther up the mask hierarchy counts less than the one before."""
+    temperature_range: tuple[float, float] = (0.1, 1.0)
+    """Smallest and largest temperature of a cluster."""
     min_pixels: int = 3
-    """A patch with fewer sampled pixels is left out of a step."""
+    """Number of sampled pixels below which a patch is left out of a step."""
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, "steps", ">= 1", self.steps)
+        super().__post_init__()
         _require(self.rays_per_step >= 16, "rays_per_step", ">= 16", self.rays_per_step)
-        _require(0 < self.lr < math.inf, "lr", "> 0", self.lr)
         for name in ("loss_weight", "norm_weight"):
             _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
         _require(1 <= self.level_divisor < math.inf, "level_divisor", ">= 1", self.level_divisor)
+        low, high = self.temperature_range
+        _require(0 < low <= high < math.inf, "temperature_range", "0 < smallest <= largest", self.temperature_range)
         _require(self.min_pixels >= 1, "min_pixels", ">= 1", self.min_pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelConfig:
+    """Levels of a click. As the threshold falls, a selection grows in leaps; a level is a plateau between two leaps."""
+
+    bins: int = 1024
+    """Number of bins that count points by the angle between their feature and the click's, from 0 to pi."""
+    tolerance: float = 0.08
+    """Along a plateau the number of selected points differs from that of its middle by at most this share."""
+    min_width: float = 0.05
+    """Shortest plateau that is a level, radians between features."""
+    min_growth: float = 1.25
+    """A level selects at least this many times as many points as the level below it."""
+    min_share: float = 1 / 4000
+    """A level selects at least this share of what the view shows."""
+    max_share: float = 0.98
+    """A level selects at most this share of what the view shows."""
+    unrelated: float = 0.45
+    """Below this score a pixel shares no mask with the click; plateaus are not searched there."""
+    max_levels: int = 7
+    """Most levels of a click; the widest plateaus are kept."""
+    first_width: float = 0.5
+    """A first click selects the smallest level at least this many times as wide as the widest one."""
+    min_step: float = 1.1
+    """One level up or down changes the number of selected pixels by at least this factor."""
+
+    def __post_init__(self) -> None:
+        _require(self.bins >= 16, "bins", ">= 16", self.bins)
+        _require(0 <= self.tolerance < 1, "tolerance", "in [0, 1)", self.tolerance)
+        _require(0 <= self.min_width < math.pi, "min_width", "in [0, pi)", self.min_width)
+        _require(1 < self.min_growth < math.inf, "min_growth", "> 1", self.min_growth)
+        _require(
+            0 <= self.min_share < self.max_share <= 1,
+            "min_share, max_share",
+            "0 <= min_share < max_share <= 1",
+            (self.min_share, self.max_share),
+        )
+        _require(0 <= self.unrelated < 1, "unrelated", "in [0, 1)", self.unrelated)
+        _require(self.max_levels >= 1, "max_levels", ">= 1", self.max_levels)
+        _require(0 <= self.first_width <= 1, "first_width", "in [0, 1]", self.first_width)
+        _require(1 <= self.min_step < math.inf, "min_step", ">= 1", self.min_step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """Prompts: how strokes and boxes become clicks, and which clicks a view shows."""
+
+    scribble_clicks: int = 16
+    """Most clicks along a stroke."""
+    scribble_spacing: float = 2.0
+    """Clicks along a stroke are at least this far apart, pixels."""
+    box_grid: int = 8
+    """Candidate clicks of a box lie on a grid with this many rows and columns."""
+    box_pixels: int = 32_768
+    """Candidates of a box are compared on about this many pixels of the view."""
+    box_thresholds: int = 64
+    """Number of thresholds that are tried for each candidate."""
+    box_angles: tuple[float, float] = (0.05, 2.0)
+    """Smallest and largest threshold that is tried, as an angle between features, radians."""
+    box_cover: float = 0.25
+    """Exponent of the share of the box that is covered; higher prefers larger selections, which fit it less well."""
+    hidden_margin: float = 0.03
+    """A click is shown unless something is closer than it by more than this share of its distance."""
+
+    def __post_init__(self) -> None:
+        for name in ("scribble_clicks", "box_grid", "box_pixels", "box_thresholds"):
+            _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        _require(0 < self.scribble_spacing < math.inf, "scribble_spacing", "> 0", self.scribble_spacing)
+        low, high = self.box_angles
+        _require(0 <= low <= high <= math.pi, "box_angles", "0 <= smallest <= largest <= pi", self.box_angles)
+        _require(0 <= self.box_cover < math.inf, "box_cover", ">= 0", self.box_cover)
+        _require(0 <= self.hidden_margin < math.inf, "hidden_margin", ">= 0", self.hidden_margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentTreeConfig:
+    """Segments of everything: points of the surface, and the tree that joins them."""
+
+    views: int = 40
+    """Surface points are collected from at most this many photos' views, spread evenly."""
+    rays: int = 250_000
+    """About this many rays are rendered in all of these views."""
+    max_points: int = 40_000
+    """Most points of the tree, approximately."""
+    rays_per_point: int = 6
+    """There is one point for at least this many rays that hit the surface, approximately."""
+    voxel: float = 0.025
+    """First guess of the edge of the voxels that rays are averaged in, scene units; then fitted to `max_points`."""
+    min_rays: int = 3
+    """A voxel hit by fewer rays is dropped: it lies on an edge, where depth mixes the front with what is behind it."""
+    neighbours: int = 20
+    """Each point is smoothed over, and can be joined with, this many nearest points."""
+    agreement: float = 40.0
+    """Sharpness of smoothing: a neighbour weighs exp(agreement * (cosine - 1))."""
+    position_weight: float = 0.1
+    """Weight of positions beside features when points are joined; positions are in median distances from the middle."""
+    min_points: int = 6
+    """A segment of fewer points is not split off at any level."""
+    candidates: int = 16
+    """A pixel or vertex takes the segment of the most similar one of this many nearest points."""
+    levels: int = 7
+    """Number of levels. Level k cuts the tree at its largest height * 2^(k - levels)."""
+    default_level: float = 3.0
+    """Level that is shown and exported unless another one is given."""
+
+    def __post_init__(self) -> None:
+        for name in ("views", "rays", "max_points", "rays_per_point", "min_rays", "neighbours", "min_points"):
+            _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        for name in ("candidates", "levels"):
+            _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        _require(0 < self.voxel < math.inf, "voxel", "> 0", self.voxel)
+        _require(0 <= self.agreement < math.inf, "agreement", ">= 0", self.agreement)
+        _require(0 <= self.position_weight < math.inf, "position_weight", ">= 0", self.position_weight)
+        top = self.levels - 1
+        _require(0 <= self.default_level <= top, "default_level", f"0 to levels - 1 = {top}", self.default_level)
+
+
+_RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"})}
+"""Fields that an older version wrote by another name: (section, old name) -> new name, and new names of its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that decides the result of a run."""
 
-    scene: str = ""
+    scene: Annotated[str, tyro.conf.Suppress] = ""
     """Folder or file of the capture."""
     seed: int = 0
     """Seed of all random numbers; on a CPU the same seed gives the same result."""
-    downsample: float = 1.0
-    """Photos are shrunk by this factor from the camera's full resolution."""
-    test_every: int | None = None
-    """Hold out every Nth view, by name, for testing; 0: none. Unset: the split that the format gives, else 8."""
+    downsample: Annotated[float, tyro.conf.Suppress] = 1.0
+    """Factor by which photos are shrunk from the camera's full resolution."""
+    test_every: Annotated[int | None, tyro.conf.Suppress] = None
+    """Hold out every Nth view, by name, for testing; 0: none. Unset: the split of the capture, else every 8th."""
     seconds: float = 0.0
-    """A budget of training time for each stage instead of steps; the schedules follow it. 0: steps count."""
+    """Training time of each stage in seconds, which schedules follow instead of steps; 0: steps count."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)
     radiance: RadianceFieldConfig = field(default_factory=RadianceFieldConfig)
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
     features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
     feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
+    levels: LevelConfig = field(default_factory=LevelConfig)
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    segment_tree: SegmentTreeConfig = field(default_factory=SegmentTreeConfig)
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**63, "seed", "0 to 2^63 - 1", self.seed)
@@ -188,11 +396,22 @@ class Config:
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
 
     @classmethod
-    def load(cls, path: Path) -> "Config":
-        """Read what `save` wrote.
+    def from_dict(cls, values: object) -> "Config":
+        """Make a configuration from the nested dictionaries of `dataclasses.asdict`.
+
+        Fields that an older version did not have get their defaults; those it called otherwise are understood.
 
         Raises:
-            InputError: the file is missing, is no YAML, or holds unknown, missing or bad fields.
+            ValueError, TypeError: a field is unknown, or its value is bad.
+        """
+        return _read(cls, _with_new_names(values), "")
+
+    @classmethod
+    def load(cls, path: Path) -> "Config":
+        """Read a file that `save` of this version or an older one wrote; see `from_dict`.
+
+        Raises:
+            InputError: the file is missing, is no YAML, or holds unknown or bad fields.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -201,7 +420,7 @@ class Config:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: is not a text file; give the folder of a run") from error
         try:
-            return _read(cls, yaml.safe_load(text), "")
+            return cls.from_dict(yaml.safe_load(text))
         except yaml.MarkedYAMLError as error:
             line = f" (line {error.problem_mark.line + 1}: {error.problem})" if error.problem_mark else ""
             raise InputError(f"{path}: is not a configuration{line}; train again") from error
@@ -210,18 +429,31 @@ class Config:
             raise InputError(f"{path}: not a configuration of this version ({reason}); train again") from error
 
 
+def _with_new_names(values: Any) -> Any:
+    """Return the sections with renamed fields under their new names."""
+    if not isinstance(values, dict):
+        return values
+    for (section, old), (new, meanings) in _RENAMED.items():
+        known = values.get(section)
+        if isinstance(known, dict) and old in known and new not in known:
+            value = known[old]
+            rest = {name: other for name, other in known.items() if name != old}
+            value = meanings.get(value, value) if isinstance(value, str) else value
+            values = {**values, section: {**rest, new: value}}
+    return values
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """A value of YAML, which knows neither tuples nor dataclasses, as the type of a field."""
+    """Convert a value of YAML or JSON, which have neither tuples nor dataclasses, to the type of a field."""
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        wanted, found = {f.name for f in fields(kind)}, set(map(str, value))
-        for problem, names in (("unknown", found - wanted), ("missing", wanted - found)):
-            if names:
-                raise ValueError(f"{problem} fields: {', '.join(_join(where, name) for name in sorted(names))}")
-        return kind(**{name: _read(hints[name], value[name], _join(where, name)) for name in hints})
+        hints, found = get_type_hints(kind), set(map(str, value))
+        unknown = sorted(found - hints.keys())
+        if unknown:
+            raise ValueError(f"unknown fields: {', '.join(_join(where, name) for name in unknown)}")
+        return kind(**{name: _read(hints[name], value[name], _join(where, name)) for name in hints if name in value})
     if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(get_args(kind)):
-        return tuple(_read(of, item, where) for of, item in zip(get_args(kind), value))
-    if not _fits(kind, value):
+        return tuple(_read(item_kind, item, where) for item_kind, item in zip(get_args(kind), value))
+    if not _is_instance(kind, value):
         expected = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
         raise ValueError(f"{where or 'file'}: expected {expected}, got {value!r}")
     return value
@@ -231,7 +463,8 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _fits(kind: Any, value: object) -> bool:
+def _is_instance(kind: Any, value: object) -> bool:
+    """Return whether a value is of a simple type, a union or a Literal; an int passes for a float."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if isinstance(value, bool):  # also an int to Python

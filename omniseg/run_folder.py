@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -68,9 +69,9 @@ class Model:
     features: FeatureField | None = None
     feature_seconds: float = 0.0
 
-    @property
+    @cached_property
     def renderer(self) -> Renderer:
-        """Renders the fields through their grid."""
+        """Renderer of the fields, through their grid."""
         return Renderer(self.field, self.grid, self.config.marching, self.features)
 
     @property
@@ -130,7 +131,7 @@ def load_model(run: Path, device: torch.device) -> Model:
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
     field = RadianceField(config.radiance, config.marching.bound)
-    grid = OccupancyGrid(config.marching)
+    grid = OccupancyGrid(config.marching, device=device)
     for prefix, module in (("field.", field), ("grid.", grid)):
         _restore(run / RADIANCE, tensors, prefix, module)
     try:

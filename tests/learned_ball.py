@@ -38,7 +38,7 @@ def quarter_patches(cameras: Cameras) -> PatchSet:
     """Their mask hierarchies."""
     hierarchies = [ball_hierarchy(labels) for labels in quarter_labels(cameras)]
     return PatchSet(
-        views=tuple(ViewPatches.of(hierarchy) for hierarchy in hierarchies),
+        views=tuple(ViewPatches.from_hierarchy(hierarchy) for hierarchy in hierarchies),
         cameras=cameras,
         names=tuple(map(str, range(len(cameras)))),
     )

@@ -1,13 +1,20 @@
-"""The hierarchical contrastive loss as its definition reads, cluster by cluster and level by level."""
+"""Hierarchical contrastive loss in loops over clusters and levels, as its definition reads."""
 
 import torch
 from torch import Tensor
 
+from omniseg.config import ContrastiveLoss
+
 
 def looped_contrastive(
-    features: Tensor, anchors: Tensor, correlation: Tensor, divisor: float, form: str = "raised"
+    features: Tensor,
+    anchors: Tensor,
+    correlation: Tensor,
+    divisor: float,
+    loss: ContrastiveLoss,
+    temperature_range: tuple[float, float],
 ) -> Tensor:
-    """Sum over pixels; the arguments of `omniseg.training.contrastive.hierarchical_contrastive`."""
+    """Return the sum over pixels; arguments as of `omniseg.training.contrastive.hierarchical_contrastive`."""
     total = features.sum() * 0
     clusters = [features[anchors == c] for c in range(len(correlation))]
     centres, temperatures = [], []
@@ -16,7 +23,7 @@ def looped_contrastive(
         centre = f.mean(0)
         spread = (f - centre).norm(dim=1).sum().detach()
         centres.append(centre)
-        temperatures.append((10 * spread / (n * torch.log(n + 10))).clip(0.1, 1.0))
+        temperatures.append((10 * spread / (n * torch.log(n + 10))).clip(*temperature_range))
     for a, f in enumerate(clusters):
         logits = torch.stack([f @ u / phi for u, phi in zip(centres, temperatures)], dim=1)
         costs = -torch.log_softmax(logits, dim=1)
@@ -24,7 +31,7 @@ def looped_contrastive(
         shared = sorted({int(v) for v in correlation[a]} - {0}, reverse=True)
         for level, value in enumerate(shared):
             members = (correlation[a] == value).nonzero()[:, 0]
-            if form == "raised":
+            if loss == "paper":
                 terms, masses = costs[:, members], torch.ones(len(members), dtype=f.dtype, device=f.device)
                 if largest is not None:
                     terms = torch.maximum(terms, largest)

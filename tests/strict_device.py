@@ -123,7 +123,7 @@ def install() -> None:
     """From now on there is a stand-in; `common.start` chooses it."""
     from omniseg import run_folder as checkpoint
     from omniseg.commands import common
-    from omniseg.selection import segment_tree as everything
+    from omniseg.selection import tree_building as everything
     from omniseg.training import trainer
 
     launch_module.init("cpu")

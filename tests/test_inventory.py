@@ -1,4 +1,4 @@
-"""What the project says it has, it has: public kernels with twins and tests, packages that get installed."""
+"""Everything that the project says it has is there: public names, kernels with twins and tests, installed packages."""
 
 import ast
 import importlib
@@ -7,11 +7,15 @@ import re
 
 import pytest
 
+import omniseg
 import omniseg_kernels
 from helpers import ROOT, run_python
+from omniseg.commands import COMMANDS
 
 KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("[!_]*.py") if path.stem != "launch")
 PUBLIC = [getattr(omniseg_kernels, name) for name in omniseg_kernels.__all__]
+PACKAGES = {"kernels": "omniseg_kernels", "omniseg": "omniseg", "data_tools/sample_room": "omniseg_sample_room"}
+"""Import name of each folder of packages."""
 FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"]
 
 
@@ -57,13 +61,55 @@ def test_every_package_is_installed():
     text = (ROOT / "pyproject.toml").read_text()
     found = re.search(r"^packages = (\[.*?\])", text, re.MULTILINE | re.DOTALL)
     assert found
-    folders = [path.parent for top in ("kernels", "omniseg") for path in (ROOT / top).rglob("__init__.py")]
-    names = [".".join(folder.relative_to(ROOT).parts) for folder in folders]
-    want = [re.sub(r"^kernels\b", "omniseg_kernels", name) for name in names]
-    assert sorted(ast.literal_eval(found[1])) == sorted(want)
+    assert sorted(ast.literal_eval(found[1])) == sorted(_packages())
+
+
+def _packages() -> list[str]:
+    names = []
+    for top, name in PACKAGES.items():
+        for path in (ROOT / top).rglob("__init__.py"):
+            names.append(".".join([name, *path.parent.relative_to(ROOT / top).parts]))
+    return names
 
 
 def test_no_module_lies_outside_of_a_package():
-    for top in ("kernels", "omniseg"):
+    for top in PACKAGES:
         for path in (ROOT / top).rglob("*.py"):
             assert (path.parent / "__init__.py").is_file(), path
+
+
+def test_the_front_door_has_its_names_and_opens_quickly():
+    code = (
+        "import sys, omniseg\n"
+        "assert 'torch' not in sys.modules, 'import omniseg takes seconds'\n"
+        "from omniseg import *\n"
+        "missing = [name for name in omniseg.__all__ if name not in globals()]\n"
+        "assert not missing, missing\n"
+        "assert set(omniseg.__all__) <= set(dir(omniseg))\n"
+        "import omniseg_kernels\n"
+        "assert omniseg_kernels.current_arch() is None, 'the device was chosen at import'\n"
+    )
+    got = run_python("-c", code)
+    assert (got.returncode, got.stdout, got.stderr) == (0, "", "")
+
+
+def test_the_front_door_lists_each_name_once_for_people_and_for_type_checkers():
+    tree = ast.parse((ROOT / "omniseg" / "__init__.py").read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {a.name: node.module for node in checked.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert imported == omniseg._HOMES
+    assert sorted(omniseg.__all__) == sorted(omniseg._HOMES)
+    with pytest.raises(AttributeError, match="'omniseg' has no attribute 'lode'"):
+        _ = omniseg.lode
+
+
+@pytest.mark.parametrize("name", omniseg.__all__)
+def test_public_name_is_documented(name):
+    assert getattr(omniseg, name).__doc__, "no docstring"
+    assert f"`{name}" in (ROOT / "docs" / "api.md").read_text() or f"{name}`" in (ROOT / "docs" / "api.md").read_text()
+
+
+def test_every_command_has_a_door_and_a_summary():
+    doors = {path.stem for folder in ("apps", "data_tools") for path in (ROOT / folder).glob("*.py")}
+    modules = {path.stem for path in (ROOT / "omniseg" / "commands").glob("*.py")} - {"__init__", "common"}
+    assert doors == modules == set(COMMANDS)

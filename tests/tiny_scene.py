@@ -175,14 +175,14 @@ def ball_labels(n: int = 8) -> list[dict[str, np.ndarray]]:
 def ball_hierarchy(labels: dict[str, np.ndarray]) -> MaskHierarchy:
     """The hierarchy of the true masks of one view."""
     masks = [ids == k for ids in labels.values() for k in np.unique(ids) if k]
-    return build_hierarchy(MaskStack.of(masks, SIDE, SIDE))
+    return build_hierarchy(MaskStack.from_masks(masks, SIDE, SIDE))
 
 
 def ball_patches(n: int = 8) -> PatchSet:
     """True mask hierarchies of `ball_images`."""
     hierarchies = [ball_hierarchy(labels) for labels in ball_labels(n)]
     return PatchSet(
-        views=tuple(ViewPatches.of(hierarchy) for hierarchy in hierarchies),
+        views=tuple(ViewPatches.from_hierarchy(hierarchy) for hierarchy in hierarchies),
         cameras=ball_cameras(n),
         names=tuple(f"{view:04d}" for view in range(n)),
     )

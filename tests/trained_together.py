@@ -5,14 +5,13 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unittest import mock
-from unittest.mock import Mock
 
 import torch
 from torch import Tensor, nn
 
 from omniseg import distributed
 from omniseg.distributed import Process
+from omniseg.fields import KERNELS
 from omniseg.rendering.renderer import Renderer
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.radiance import RadianceTrainer
@@ -20,6 +19,8 @@ from omniseg.training.trainer import Trainer
 from omniseg_kernels import launch
 from tiny_scene import ball_config, ball_images, ball_patches
 
+FLOAT32 = replace(KERNELS, matmul_dtype=lambda _: torch.float32)
+"""In bfloat16 the gradient of a slice of the rays is rounded to three digits."""
 RADIANCE_STEPS, FEATURE_STEPS = 20, 8
 """The grid is updated after 16 steps of stage 1."""
 
@@ -34,30 +35,25 @@ class Trained:
 
 def learned_geometry() -> Renderer:
     """What stage 2 is put on, by one process."""
-    trainer = RadianceTrainer(ball_config(steps=40), ball_images(depth=True))
+    trainer = RadianceTrainer(ball_config(steps=40), ball_images(depth=True), FLOAT32)
     for _ in range(40):
         trainer.step()
     return trainer.renderer
 
 
-@mock.patch("omniseg.fields.radiance.matmul_dtype", new=Mock(return_value=torch.float32))
-@mock.patch("omniseg.fields.feature.matmul_dtype", new=Mock(return_value=torch.float32))
 def train_both(geometry: Renderer) -> Trained:
-    """Both stages, with every option of which the loss has a part of its own.
-
-    In float32 throughout: in bfloat16 the gradient of a part of the rays is rounded to three digits.
-    """
+    """Train both stages with every option that has a term in the loss."""
     options = {"background": "random", "refine_poses": True, "exposure": True}
     weights = {"distortion_weight": 1e-2, "depth_weight": 0.3, "opacity_weight": 1e-2}
-    radiance = RadianceTrainer(ball_config(**options, **weights, lr=0.2), ball_images(depth=True))
+    radiance = RadianceTrainer(ball_config(**options, **weights, lr=0.2), ball_images(depth=True), FLOAT32)
     steps = {"radiance": run_steps(radiance, RADIANCE_STEPS, 1e-2)}
     config = ball_config()
     # An odd number of pixels, and few enough that patches are left out: no two parts are alike.
     options = {"rays_per_step": 251, "min_pixels": 20, "lr": 1.0}
     config = replace(config, feature_training=replace(config.feature_training, **options))
-    features = FeatureTrainer(config, ball_patches(), geometry)
+    features = FeatureTrainer(config, ball_patches(), geometry, FLOAT32)
     steps["features"] = run_steps(features, FEATURE_STEPS, 1e2)
-    modules = {"field": radiance.field, "grid": radiance.grid, "corrections": radiance.corrections}
+    modules = {"field": radiance.field, "grid": radiance.grid, "corrections": radiance.camera_optimizer}
     modules["features"] = features.features
     return Trained({f"{m}.{k}": v.clone() for m, it in modules.items() for k, v in it.state_dict().items()}, steps)
 
@@ -75,7 +71,7 @@ def steps_of_a_budget(rank: int) -> int:
     ticks = iter(range(10_000))
     clock, time.perf_counter = time.perf_counter, lambda: next(ticks) * 0.1 * (1 + rank)
     trainer = RadianceTrainer(replace(ball_config(), seconds=2.0), ball_images())
-    trainer.run(save=lambda: None, quiet=True)
+    trainer.run(save=lambda: None, progress=False)
     time.perf_counter = clock
     return trainer.progress.step
 
@@ -91,7 +87,7 @@ def main(out: Path) -> None:
     copied = nn.BatchNorm1d(3)
     nn.init.normal_(copied.weight)
     nn.init.normal_(copied.running_mean)
-    distributed.copy_from_first([copied])
+    distributed.broadcast_modules([copied])
     trained = train_both(geometry)
     torch.save(
         {"tensors": trained.tensors, "steps": trained.steps, "copied": copied.state_dict()}, out / f"{process.rank}.pt"

@@ -1,12 +1,12 @@
-"""The embedded sample scene: views of the sample room, written as a capture with exact depth and labels.
+"""Writer of the sample scene: views of the sample room as a capture with exact depth and labels.
 
 OUT/transforms_train.json, transforms_test.json    cameras (OpenGL axes), `aabb`, `integer_depth_scale`
 OUT/rgb/0000.png                                    8-bit colour
 OUT/depth/0000.png                                  16-bit z-depth in steps of `integer_depth_scale` metres
 OUT/labels/{part,object,group}/0000.png             16-bit ids, the same in all views, 0 = ignore
-OUT/sam/0000.npz                                    mask hierarchy of masks as bad as a segmenter's
+OUT/sam/0000.npz                                    hierarchy of masks with the errors of a segmenter
 OUT/labels/names.json                               level -> id -> name and parent (an id one level coarser)
-OUT/sample.json                                     what it was made with; marks the folder as ours
+OUT/sample.json                                     generator, seed and severity; marks the folder as ours
 """
 
 import json
@@ -20,21 +20,22 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from omniseg.cameras import Camera
+from omniseg.cameras import Camera, look_at
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
+from omniseg_sample_room.builder import LEVELS
 from omniseg_sample_room.masks import DEFAULT_SEVERITY, sam_like_masks
-from omniseg_sample_room.plan import LEVELS
-from omniseg_sample_room.view import SampleImage, SampleRoom, build_room, render_room
+from omniseg_sample_room.render import SampleImage, render_room
+from omniseg_sample_room.room import SampleRoom, build_room
 
 DEPTH_SCALE = 2e-4
-"""Metres per step of the depth images: 13 m fit into 16 bits."""
+"""Step of the depth images in metres: 13 m fit into 16 bits."""
 
 FIELD_OF_VIEW = 74.0
-"""Of the width of the image, degrees."""
+"""Horizontal field of view in degrees."""
 
 MARGIN = 0.1
-"""Metres of wall around the inside of the room that belong to the scene's box."""
+"""Thickness in metres of the walls that belong to the scene's box."""
 
 _MARK = "sample.json"
 _GENERATOR = "omniseg make_sample"
@@ -43,7 +44,7 @@ _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def make_sample(
-    out: Path,
+    out: str | Path,
     *,
     seed: int = 0,
     train_views: int = 80,
@@ -56,21 +57,22 @@ def make_sample(
 ) -> Path:
     """Render the sample room into a folder that `read_scene` reads.
 
-    The folder appears when it is complete: it is written beside itself as OUT.partial and renamed. The same
-    arguments give the same pixels on the same machine.
+    The folder appears only when it is complete: it is written as OUT.partial, then renamed. The same arguments give
+    the same pixels on the same machine.
 
     Args:
-        out: folder to make.
-        seed: varies colours and arrangement of the room.
-        train_views, test_views: cameras on one path; test views lie evenly between the train views.
-        width, height: size of the images in pixels.
-        severity: how bad the masks are (`omniseg_sample_room.masks`), 0 to 3; 0 are the true ones.
-        overwrite: replace an earlier sample.
+        out: folder to make; its parents are made too.
+        seed: varies colours and arrangement of the room, at least 0.
+        train_views, test_views: number of cameras on one path, together at most 9999; test views lie evenly between
+            the train views.
+        width, height: size of the images in pixels, at least 8.
+        severity: amount of mask errors (see `omniseg_sample_room.masks`), 0 (true masks) to 3.
+        overwrite: replace an earlier sample in `out`.
         progress: show a progress bar.
     Returns:
         `out`.
     Raises:
-        InputError: a number is out of range, or `out` is not an earlier sample, or it cannot be written.
+        InputError: a number is out of range, `out` holds something else, or it cannot be written.
     """
     for name, value, least in (
         ("seed", seed, 0),
@@ -83,8 +85,8 @@ def make_sample(
             raise InputError(f"{name}: expected at least {least}, got {value}")
     if not 0 <= severity <= 3:
         raise InputError(f"severity: expected 0 to 3, got {severity:g}")
-    if train_views + test_views > 9999:
-        raise InputError(f"train_views, test_views: expected at most 9999 together, got {train_views + test_views}")
+    if (n_views := train_views + test_views) > _MOST_VIEWS:
+        raise InputError(f"train_views, test_views: expected at most {_MOST_VIEWS} together, got {n_views}")
     out = Path(out)
     partial = out.with_name(out.name + ".partial")
     try:
@@ -98,16 +100,16 @@ def make_sample(
             raise
     except OSError as error:
         raise InputError(
-            f"{out}: cannot be written ({error.strerror or error}).\nChoose a writable folder with room."
+            f"{out}: cannot be written ({error.strerror or error}).\nChoose a writable folder with free space."
         ) from error
     return out
 
 
 def camera_path(n: int) -> np.ndarray:
-    """Cameras on a closed path, three times around the room, low and high, looking in and a little aside.
+    """Return n camera poses on a closed path.
 
-    Args:
-        n: number of cameras.
+    The path goes three times around the room, low and high; cameras look inwards and a little aside.
+
     Returns:
         (n, 3, 4) float64 camera to world, OpenCV axes, metres.
     """
@@ -116,7 +118,7 @@ def camera_path(n: int) -> np.ndarray:
         wave = 2.0 * math.pi * k / n
         angle = 3.0 * wave + 0.94
         x, y = math.cos(angle), math.sin(angle)
-        # Between an ellipse and a rectangle: close to the walls, clear of the table.
+        # A shape between ellipse and rectangle stays close to the walls and clear of the table.
         reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (1 / 3)
         eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.20 * math.cos(wave)])
         aside = angle + wave + 1.2
@@ -124,22 +126,14 @@ def camera_path(n: int) -> np.ndarray:
     return poses
 
 
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(3, 4) camera to world, OpenCV axes, of a camera at `eye` that looks at `target`, upright (z is up)."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(forward, right), forward, eye], axis=1)
-
-
 def sample_camera(width: int, height: int) -> Camera:
-    """The pinhole camera of the sample at this image size."""
+    """Return the pinhole camera of the sample for this image size in pixels."""
     focal = 0.5 * width / math.tan(math.radians(0.5 * FIELD_OF_VIEW))
     return Camera(width, height, focal, focal, 0.5 * width, 0.5 * height)
 
 
 def is_test_view(n_train: int, n_test: int) -> np.ndarray:
-    """(n_train + n_test,) bool: test views spread evenly along the path."""
+    """Return (n_train + n_test,) bool that spreads the test views evenly along the path."""
     n = n_train + n_test
     test = np.zeros(n, dtype=bool)
     test[((np.arange(n_test) + 0.5) * n / max(n_test, 1)).astype(int)] = True
@@ -165,8 +159,8 @@ def _is_ours(folder: Path) -> bool:
 def _prepare(partial: Path, mark: Mapping[str, object]) -> None:
     if partial.exists():
         if not _is_ours(partial):
-            raise InputError(f"{partial}: is in the way and was not made here.\nMove it, or choose another folder.")
-        shutil.rmtree(partial)  # what an interrupted run left
+            raise InputError(f"{partial}: exists and was not made here.\nMove it, or choose another folder.")
+        shutil.rmtree(partial)  # left by an interrupted run
     partial.mkdir(parents=True)
     (partial / _MARK).write_text(json.dumps(mark, indent=2) + "\n")
 
@@ -196,7 +190,7 @@ def _write(
     for name in ("rgb", "depth", "sam", *(f"labels/{level}" for level in LEVELS)):
         (folder / name).mkdir(parents=True)
     with tqdm(total=len(poses), desc="sample room: light", unit="view", disable=not progress) as bar:
-        # Light as fine as the pixels see it from across the table.
+        # As fine as a pixel sees the light from across the table.
         room = build_room(seed, texel=max(0.035, 2.5 / camera.fx))
         bar.set_description("sample room: views")
         with ThreadPoolExecutor(2) as pool:
@@ -229,7 +223,7 @@ def _write_view(folder: Path, stem: str, image: SampleImage, severity: float, ra
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # cv2.imwrite only says that it failed; writing the bytes ourselves tells why (a full disk).
+    # cv2.imwrite does not tell why it failed (a full disk); write_bytes does.
     ok, data = cv2.imencode(".png", pixels)
     if not ok:
         raise OSError(f"{path}: the image could not be encoded")

@@ -1,19 +1,18 @@
-"""The furniture of the sample room, part by part, in metres.
+"""Furniture of the sample room, part by part, in metres.
 
-Each piece stands on the floor at the origin of the builder it is given and faces +y; small things stand on
-whatever the builder's origin lies on.
+Each function adds one piece, which stands at the origin of its builder and faces +y.
 """
 
 import math
 from dataclasses import dataclass, replace
 
+from omniseg_sample_room.builder import Builder, Paint
 from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.plan import Builder, Paint
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours that go together."""
+    """Colours of one room, sRGB "#rrggbb"; pairs are the two colours of a pattern."""
 
     wall: tuple[str, str]
     accent: tuple[str, str]
@@ -30,12 +29,12 @@ class Palette:
 
     @property
     def oak(self) -> Paint:
-        """The wood of tables and shelves."""
+        """Paint of tables and shelves."""
         return Paint(*self.wood, Pattern.WOOD, length=0.035, style=0)
 
     @property
     def walnut(self) -> Paint:
-        """The wood of chairs and the sideboard."""
+        """Paint of chairs and the sideboard."""
         return Paint(*self.dark_wood, Pattern.WOOD, length=0.035, style=0)
 
 
@@ -47,12 +46,12 @@ SOIL = Paint("#3b2a1e", "#5b4330", Pattern.SPECKLE, length=0.02)
 
 
 def along(paint: Paint, axis: int) -> Paint:
-    """The wood with its grain along another axis."""
+    """Return the wood paint with its grain along this axis."""
     return replace(paint, style=axis)
 
 
 def table(b: Builder, palette: Palette, width: float, depth: float) -> float:
-    """A dining table with tapered legs; returns the height of its top."""
+    """Add a dining table with tapered legs; return the height of its top."""
     height, oak = 0.74, palette.oak
     along_x, along_y = along(oak, 0), along(oak, 1)
     b.box("top", (0, 0, height - 0.02), (width, depth, 0.04), replace(along_y, gloss=0.06), rounding=0.012)
@@ -66,7 +65,7 @@ def table(b: Builder, palette: Palette, width: float, depth: float) -> float:
 
 
 def chair(b: Builder, palette: Palette) -> None:
-    """A wooden chair with a seat pad and a slatted back; its back is at -y."""
+    """Add a wooden chair with a seat pad and a slatted back; its back is at -y."""
     wood = along(palette.walnut, 2)
     b.box("seat", (0, 0, 0.44), (0.43, 0.42, 0.03), along(palette.walnut, 0), rounding=0.012)
     cloth = Paint(*palette.pad, Pattern.FABRIC, length=0.05)
@@ -89,7 +88,7 @@ def chair(b: Builder, palette: Palette) -> None:
 
 
 def sofa(b: Builder, palette: Palette, width: float) -> None:
-    """A three-cushion sofa, 0.85 m deep; its back is at -y."""
+    """Add a three-cushion sofa, 0.85 m deep; its back is at -y."""
     cloth = Paint(*palette.sofa, Pattern.FABRIC, length=0.05)
     inner = width - 0.36
     b.box("base", (0, 0.0, 0.22), (width - 0.04, 0.80, 0.20), cloth, rounding=0.03)
@@ -114,13 +113,13 @@ def sofa(b: Builder, palette: Palette, width: float) -> None:
 
 
 def throw_pillow(b: Builder, paint: Paint, size: float = 0.40) -> None:
-    """A stuffed pillow standing on its edge, leaning back."""
+    """Add a stuffed pillow standing on its edge, leaning back."""
     b.box("cover", (0, 0, 0.5 * size), (size, 0.15, size), paint, rounding=0.074)
     b.ball("cover", (0, 0, 0.5 * size), (0.46 * size, 0.095, 0.46 * size), paint)
 
 
 def floor_lamp(b: Builder) -> tuple[float, float, float]:
-    """A reading lamp; returns where its bulb is."""
+    """Add a reading lamp; return the position of its bulb."""
     b.cone("foot", (0, 0, 0), 0.03, 0.15, 0.14, BLACK, rounding=0.01)
     b.cone("pole", (0, 0, 0.03), 1.38, 0.012, 0.012, BRASS)
     b.shell("shade", (0, 0, 1.33), 0.30, 0.21, 0.145, 0.008, Paint("#f2dfb8", "#ead2a4", glow=0.9))
@@ -129,7 +128,7 @@ def floor_lamp(b: Builder) -> tuple[float, float, float]:
 
 
 def pendant_lamp(b: Builder, shade: str, ceiling: float, drop: float) -> tuple[float, float, float]:
-    """A lamp that hangs from the ceiling; returns where its bulb is."""
+    """Add a lamp that hangs from the ceiling; return the position of its bulb."""
     low = ceiling - drop
     b.cone("rose", (0, 0, ceiling - 0.03), 0.03, 0.06, 0.05, BRASS)
     b.cone("cord", (0, 0, low + 0.24), drop - 0.26, 0.006, 0.006, BLACK)
@@ -140,7 +139,7 @@ def pendant_lamp(b: Builder, shade: str, ceiling: float, drop: float) -> tuple[f
 
 
 def coffee_table(b: Builder, palette: Palette) -> float:
-    """A low round table on three splayed legs; returns the height of its top."""
+    """Add a low round table on three splayed legs; return the height of its top."""
     b.cone("top", (0, 0, 0.39), 0.03, 0.39, 0.40, replace(palette.oak, gloss=0.06), rounding=0.01)
     for k in range(3):
         angle = math.radians(120 * k + 30)
@@ -150,7 +149,7 @@ def coffee_table(b: Builder, palette: Palette) -> float:
 
 
 def bookcase(b: Builder, palette: Palette, width: float, height: float, bays: int) -> list[float]:
-    """A bookcase 0.30 m deep, its back at -y; returns the heights of its boards, lowest first."""
+    """Add a bookcase 0.30 m deep, its back at -y; return the heights of its boards, lowest first."""
     depth, thick, oak = 0.30, 0.025, palette.oak
     for side, name in ((-1, "left side"), (1, "right side")):
         b.box(name, (side * (0.5 * width - 0.5 * thick), 0, 0.5 * height), (thick, depth, height), along(oak, 2))
@@ -176,7 +175,7 @@ def bookcase(b: Builder, palette: Palette, width: float, height: float, bays: in
 
 
 def book_row(b: Builder, palette: Palette, length: float, room: float) -> None:
-    """Books side by side from the origin along +x, at most `room` high; the last one leans."""
+    """Add books side by side from the origin along +x, at most `room` high; the last one leans."""
     x, k = 0.0, 1
     while True:
         thick, high, deep = b.near(0.040, 0.013), b.near(0.245, 0.045), b.near(0.17, 0.02)
@@ -198,7 +197,7 @@ def book_row(b: Builder, palette: Palette, length: float, room: float) -> None:
 
 
 def book_pile(b: Builder, palette: Palette, count: int) -> float:
-    """Books lying on each other; returns the height of the pile."""
+    """Add books lying on each other; return the height of the pile."""
     z = 0.0
     for k in range(count):
         thick = b.near(0.035, 0.008)
@@ -215,7 +214,7 @@ def _book_cover(b: Builder, palette: Palette, height: float) -> Paint:
 
 
 def sideboard(b: Builder, palette: Palette, width: float) -> float:
-    """A low cupboard with three doors, 0.42 m deep, its back at -y; returns the height of its top."""
+    """Add a low cupboard with three doors, 0.42 m deep, its back at -y; return the height of its top."""
     walnut = palette.walnut
     b.box("body", (0, 0, 0.42), (width, 0.40, 0.50), walnut, rounding=0.008)
     each = (width - 0.05) / 3
@@ -236,7 +235,7 @@ def sideboard(b: Builder, palette: Palette, width: float) -> float:
 
 
 def picture(b: Builder, width: float, height: float, canvas: Paint, frame: Paint) -> None:
-    """A framed picture; its back touches the wall at y = 0, its centre is the origin."""
+    """Add a framed picture; its back touches the wall at y = 0, its centre is the origin."""
     rim = 0.03
     for side in (-1, 1):
         b.box("frame", (0, 0.017, side * 0.5 * (height - rim)), (width, 0.034, rim), frame)
@@ -245,7 +244,7 @@ def picture(b: Builder, width: float, height: float, canvas: Paint, frame: Paint
 
 
 def wall_clock(b: Builder) -> None:
-    """A round clock whose back touches the wall at y = 0."""
+    """Add a round clock whose back touches the wall at y = 0."""
     face = b.at((0, 0, 0), pitch=-90)
     face.cone("face", (0, 0, 0.004), 0.02, 0.16, 0.16, CREAM)
     face.ring("rim", (0, 0, 0.02), 0.165, 0.018, BRASS)

@@ -1,8 +1,8 @@
-"""Procedural surfaces of the sample room: what colour a point has before any light falls on it.
+"""Procedural textures of the sample room: the colour of a surface point before any light falls on it.
 
-A surface is one row of `surfaces` (n, 12): two linear colours (6), length of the pattern in metres, a style
-number, gloss, glow (emitted radiance as a multiple of the colour), a random offset, unused. The pattern is
-`info[i, 1]`. Lengths are mostly above 3 cm, two pixels of the default images: views agree on what they see.
+A surface is one row of `surfaces` (n, 12): two linear colours (6), length of the pattern in metres, style number,
+gloss, glow (emitted radiance as a multiple of the colour), random offset, pattern. Most lengths are above 3 cm, two
+pixels of the default images, so that views agree on what they see.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ from omniseg_sample_room.shapes import vec2, vec3
 
 
 class Pattern(IntEnum):
-    """Procedural textures; the comment says what `length` and `style` mean."""
+    """Procedural textures; the comments give the meaning of `length` and `style`."""
 
     PLAIN = 0  # mottled by a noise of this length; style: strength
     WOOD = 1  # width of the grain; style: axis along which it runs, 0 to 2
@@ -25,15 +25,21 @@ class Pattern(IntEnum):
     RUG = 7  # width of a border band
     PAINTING = 8  # unused; style: which picture
     SPECKLE = 9  # size of the speckles
-    OUTDOORS = 10  # the view through the window
-    SPINE = 11  # of the cloth; style: which binding
+    OUTDOORS = 10  # the view through the window; marks the pane that sun and window light come through
+    SPINE = 11  # grain of a book's cloth; style: which binding
     CHECK = 12  # period of a tartan
     SCREEN = 13  # a laptop's screen
 
 
 @ti.func
+def pattern_of(surfaces: ti.template(), i):
+    """Return the pattern of solid `i`."""
+    return ti.cast(surfaces[i, 11], ti.i32)
+
+
+@ti.func
 def random01(x, y, z):
-    """Uniform in [0, 1), a pure function of three integers."""
+    """Hash three integers to a uniform number in [0, 1)."""
     h = ti.cast(x, ti.u32) * ti.u32(374761393) + ti.cast(y, ti.u32) * ti.u32(668265263)
     h += ti.cast(z, ti.u32) * ti.u32(1274126177)
     h = (h ^ (h >> ti.u32(15))) * ti.u32(739982445)
@@ -44,14 +50,14 @@ def random01(x, y, z):
 
 @ti.func
 def smooth(low, high, x):
-    """Rise smoothly from 0 at `low` to 1 at `high`."""
+    """Return the smooth step from 0 at `low` to 1 at `high`."""
     s = ti.min(ti.max((x - low) / (high - low), 0.0), 1.0)
     return s * s * (3.0 - 2.0 * s)
 
 
 @ti.func
 def noise(p):
-    """Smooth value noise in [0, 1] with one knot per unit of `p`."""
+    """Return smooth value noise in [0, 1] with one knot per unit of `p`."""
     base = ti.floor(p)
     f = p - base
     f = f * f * (3.0 - 2.0 * f)
@@ -86,8 +92,8 @@ def _repeat(x):
 
 
 @ti.func
-def _along_grain(p, axis, length):
-    """Coordinates of wood: drawn out along one axis, and one across it in the second place."""
+def _wood_coordinates(p, axis, length):
+    """Return coordinates of wood: stretched along the grain (first), across it (second and third)."""
     q = vec3(p.x / 9.0, p.y, p.z)
     if axis == 1:
         q = vec3(p.y / 9.0, p.x, p.z)
@@ -104,7 +110,7 @@ def _grain(across, texture):
 
 @ti.func
 def _board(u, v, width):
-    """Floor boards along v: the tone of the board in [0, 1] and the distance to its seam in metres."""
+    """Return the tone in [0, 1] of a floor board along v and the distance to its seam in metres."""
     row = ti.floor(u / width)
     length = width * 8.0
     place = v / length + random01(ti.cast(row, ti.i32), 7, 1)
@@ -116,7 +122,7 @@ def _board(u, v, width):
 
 @ti.func
 def _wallpaper(u, v, period, a, b, texture):
-    """Leaves on an ogee lattice, faint, over plaster."""
+    """Return the colour of a wallpaper: faint leaves on an ogee lattice."""
     s, t = u / period, v / (1.4 * period)
     column = ti.floor(s)
     t += 0.5 * (column - 2.0 * ti.floor(column / 2.0))
@@ -167,7 +173,7 @@ def _rug(x, y, half, band, a, b, texture):
 
 @ti.func
 def _painting(s, t, style, a, b, offset):
-    """Three small pictures on s, t in [-1, 1]: hills under a sun, discs, blocks."""
+    """Return the colour of a picture on s, t in [-1, 1]; style 0: hills under a sun, 1: discs, 2: blocks."""
     paper = vec3(0.80, 0.74, 0.63)
     colour = paper
     if style == 0:
@@ -205,7 +211,7 @@ def _painting(s, t, style, a, b, offset):
 
 @ti.func
 def _outdoors(s, t, texture, offset):
-    """Late afternoon over hills, on s, t in [-1, 1]."""
+    """Return the colour of a late afternoon over hills, on s, t in [-1, 1]."""
     colour = _mix(vec3(1.0, 0.90, 0.72), vec3(0.52, 0.72, 0.95), smooth(-0.5, 0.9, t))
     colour = _mix(colour, vec3(1.0, 0.97, 0.92), smooth(0.50, 0.75, texture))
     for layer in range(3):
@@ -217,21 +223,29 @@ def _outdoors(s, t, texture, offset):
 
 
 @ti.func
-def colour_at(pattern, world, local, n_local, half, row):
-    """Linear colour of the surface `row` (a vector of 12) at one point."""
-    a, b = vec3(row[0], row[1], row[2]), vec3(row[3], row[4], row[5])
-    length, style, offset = row[6], row[7], row[10]
+def colour_at(surface, world, local, n_local, half):
+    """Return the linear colour of a surface at one point.
+
+    Args:
+        surface: a row of `surfaces`, as a vector of 12.
+        world, local: the point in room axes and in the axes of its solid, metres.
+        n_local: normal in the axes of the solid.
+        half: half edges of the solid's bounding box.
+    """
+    pattern = ti.cast(surface[11], ti.i32)
+    a, b = vec3(surface[0], surface[1], surface[2]), vec3(surface[3], surface[4], surface[5])
+    length, style, offset = surface[6], surface[7], surface[10]
     u, v = ti.select(ti.abs(n_local.x) > 0.5, world.y, world.x), world.z
     s, t = local.x / ti.max(half.x, 1e-6), local.z / ti.max(half.z, 1e-6)
 
-    # One noise serves all patterns; where it is read depends on the pattern.
+    # All patterns share one noise, read at coordinates of their own.
     q = local / length
     board = vec2(0.0)
     if pattern == Pattern.WOOD:
-        q = _along_grain(local, ti.cast(style, ti.i32), length)
+        q = _wood_coordinates(local, ti.cast(style, ti.i32), length)
     elif pattern == Pattern.PLANKS:
         board = _board(world.y, world.x, length)
-        q = _along_grain(vec3(world.x, world.y, 40.0 * length * board.x), 0, 0.28 * length)
+        q = _wood_coordinates(vec3(world.x, world.y, 40.0 * length * board.x), 0, 0.28 * length)
     elif pattern == Pattern.WALLPAPER or pattern == Pattern.BRICK:
         q = vec3(u, v, 0.0) * 12.0
     elif pattern == Pattern.OUTDOORS:

@@ -1,7 +1,7 @@
-"""Analytic solids of the sample room: exact signed distance, nearest ray hit and normal, in Taichi.
+"""Analytic solids of the sample room: signed distance, first ray hit and normal, in Taichi.
 
-A solid is one row of `shapes` (n, 19): centre (3), rotation room -> local by rows (9), parameters (4), half
-edges of its local bounding box (3). Its kind is `info[i, 0]`. Local z is the axis of all that is round.
+A solid is one row of `shapes` (n, 20): centre (3), rotation from room to local axes by rows (9), parameters (4),
+half edges of its local bounding box (3), kind. Round solids turn about their local z axis. Parameters by kind:
 
     BOX        half edges x, y, z (outside, rounding included); rounding radius
     ELLIPSOID  radii x, y, z; unused
@@ -9,8 +9,8 @@ edges of its local bounding box (3). Its kind is `info[i, 0]`. Local z is the ax
     SHELL      half height, mean radius at the bottom, at the top; half thickness: an open conical wall
     TORUS      ring radius, tube radius, unused, unused
 
-Boxes and ellipsoids are hit in closed form, the others by sphere tracing inside their bounding box
-(Hart 1996), which needs a distance that never overestimates: all of these are exact.
+Rays hit sharp boxes and ellipsoids in closed form, other solids by sphere tracing inside the bounding box (Hart 1996).
+Sphere tracing needs a distance that is never too large; all distances here are exact. Lengths are in metres.
 """
 
 import taichi as ti
@@ -18,13 +18,13 @@ import taichi as ti
 BOX, ELLIPSOID, CONE, SHELL, TORUS = range(5)
 
 FAR = 1.0e6
-"""Distance returned where a ray hits nothing."""
+"""Distance that means "no hit"."""
 
 TOUCH = 5.0e-5
-"""Metres from a surface at which sphere tracing stops: a quarter of one step of the depth images."""
+"""Distance to a surface at which sphere tracing stops, metres: a quarter of one step of the depth images."""
 
 STEPS = 256
-"""Most steps of sphere tracing inside one bounding box."""
+"""Maximum number of sphere tracing steps in one bounding box."""
 
 vec2 = ti.types.vector(2, ti.f32)
 vec3 = ti.types.vector(3, ti.f32)
@@ -32,14 +32,20 @@ vec4 = ti.types.vector(4, ti.f32)
 
 
 @ti.func
+def kind_of(shapes: ti.template(), i):
+    """Return the kind of solid `i`."""
+    return ti.cast(shapes[i, 19], ti.i32)
+
+
+@ti.func
 def parameters(shapes: ti.template(), i):
-    """Give the four parameters of solid `i`."""
+    """Return the four parameters of solid `i`."""
     return vec4(shapes[i, 12], shapes[i, 13], shapes[i, 14], shapes[i, 15])
 
 
 @ti.func
 def to_local_direction(shapes: ti.template(), i, v):
-    """Turn a room direction into the axes of solid `i`."""
+    """Rotate a direction from room axes to the axes of solid `i`."""
     return vec3(
         shapes[i, 3] * v.x + shapes[i, 4] * v.y + shapes[i, 5] * v.z,
         shapes[i, 6] * v.x + shapes[i, 7] * v.y + shapes[i, 8] * v.z,
@@ -49,13 +55,13 @@ def to_local_direction(shapes: ti.template(), i, v):
 
 @ti.func
 def to_local(shapes: ti.template(), i, x):
-    """Move a room point into the axes of solid `i`."""
+    """Transform a point from room axes to the axes of solid `i`."""
     return to_local_direction(shapes, i, x - vec3(shapes[i, 0], shapes[i, 1], shapes[i, 2]))
 
 
 @ti.func
 def to_world_direction(shapes: ti.template(), i, v):
-    """Turn a direction in the axes of solid `i` back into the room."""
+    """Rotate a direction from the axes of solid `i` to room axes."""
     return vec3(
         shapes[i, 3] * v.x + shapes[i, 6] * v.y + shapes[i, 9] * v.z,
         shapes[i, 4] * v.x + shapes[i, 7] * v.y + shapes[i, 10] * v.z,
@@ -65,26 +71,26 @@ def to_world_direction(shapes: ti.template(), i, v):
 
 @ti.func
 def to_world(shapes: ti.template(), i, p):
-    """Move a point in the axes of solid `i` back into the room."""
+    """Transform a point from the axes of solid `i` to room axes."""
     return to_world_direction(shapes, i, p) + vec3(shapes[i, 0], shapes[i, 1], shapes[i, 2])
 
 
 @ti.func
 def half_extent(shapes: ti.template(), i):
-    """Give half the edges of the bounding box of solid `i`."""
+    """Return half the edges of the bounding box of solid `i`."""
     return vec3(shapes[i, 16], shapes[i, 17], shapes[i, 18])
 
 
 @ti.func
-def bounding_gap(half, p):
-    """Distance of the local point `p` to the bounding box: never more than that to the solid."""
-    return ti.max(ti.abs(p) - half, 0.0).norm()
+def bounding_gap(shapes: ti.template(), i, p):
+    """Return the distance from the local point `p` to the bounding box of solid `i`, a lower bound of `distance`."""
+    return ti.max(ti.abs(p) - half_extent(shapes, i), 0.0).norm()
 
 
 @ti.func
 def _ellipsoid_distance(radii, p):
     # The nearest point is r_i^2 y_i / (t + r_i^2), t the largest root of sum (r_i y_i / (t + r_i^2))^2 = 1.
-    # A bracket of it is known (Eberly, "Distance from a point to an ellipsoid").
+    # Bisection finds it from a bracket known in closed form (Eberly, "Distance from a point to an ellipsoid").
     y = ti.max(ti.abs(p), 1e-6)
     square = radii * radii
     shortest = ti.min(radii.x, radii.y, radii.z)
@@ -122,7 +128,7 @@ def _cone_distance(par, p):
 
 @ti.func
 def _traced_distance(kind, par, p):
-    """Signed distance to any solid but an ellipsoid: all that sphere tracing and normals ask for."""
+    """Return the signed distance to a solid that is not an ellipsoid; for sphere tracing and normals."""
     d = FAR
     if kind == BOX:
         q = ti.abs(p) - vec3(par.x, par.y, par.z) + par.w
@@ -141,8 +147,9 @@ def _traced_distance(kind, par, p):
 
 
 @ti.func
-def distance(kind, par, p):
-    """Signed distance in metres of the local point `p`: negative inside."""
+def distance(shapes: ti.template(), i, p):
+    """Return the signed distance from the local point `p` to solid `i`, negative inside."""
+    kind, par = kind_of(shapes, i), parameters(shapes, i)
     d = FAR
     if kind == ELLIPSOID:
         d = _ellipsoid_distance(vec3(par.x, par.y, par.z), p)
@@ -152,11 +159,12 @@ def distance(kind, par, p):
 
 
 @ti.func
-def hit(kind, par, half, o, d, limit):
-    """Smallest t in (0, limit) at which the local ray o + t d (d of unit length) enters the solid, or FAR.
+def hit(shapes: ti.template(), i, o, d, limit):
+    """Return the smallest t in (0, limit) at which the local ray o + t d enters solid `i`, or FAR.
 
-    A ray that starts inside the solid does not hit it.
+    `d` has unit length. A ray that starts inside the solid does not hit it.
     """
+    kind, par, half = kind_of(shapes, i), parameters(shapes, i), half_extent(shapes, i)
     sharp = kind == BOX and par.w == 0.0
     inverse = 1.0 / ti.select(ti.abs(d) < 1e-9, 1e-9, d)
     reach = ti.abs(inverse) * (half + ti.select(sharp, 0.0, TOUCH))
@@ -169,7 +177,7 @@ def hit(kind, par, half, o, d, limit):
             if near > 0.0:
                 t = near
         elif kind == ELLIPSOID:
-            begin = ti.max(near, 0.0)  # from here all numbers are small
+            begin = ti.max(near, 0.0)  # counting from here keeps all numbers small
             a, b = (o + begin * d) / half, d / half
             half_b, c = a.dot(b), a.dot(a) - 1.0
             root = half_b * half_b - b.dot(b) * c
@@ -179,7 +187,7 @@ def hit(kind, par, half, o, d, limit):
             s = ti.max(near, 0.0)
             for step in range(STEPS):
                 gap = _traced_distance(kind, par, o + s * d)
-                # The last step is for rays that creep along the surface: they count as hits.
+                # A ray that creeps along the surface runs out of steps: count it as a hit.
                 if gap < TOUCH or step == STEPS - 1:
                     if step > 0 or gap > -TOUCH:
                         t = s
@@ -191,8 +199,9 @@ def hit(kind, par, half, o, d, limit):
 
 
 @ti.func
-def normal(kind, par, p):
-    """Outward unit normal at the local surface point `p`."""
+def normal(shapes: ti.template(), i, p):
+    """Return the outward unit normal, in local axes, at the surface point `p` of solid `i`."""
+    kind, par = kind_of(shapes, i), parameters(shapes, i)
     n = vec3(0.0)
     if kind == ELLIPSOID:
         radii = vec3(par.x, par.y, par.z)
@@ -200,16 +209,16 @@ def normal(kind, par, p):
     elif kind == BOX:
         q = ti.abs(p) - vec3(par.x, par.y, par.z) + par.w
         n = ti.max(q, 0.0)
-        if n.norm() < 1e-6:  # no rounding here: the face that is nearest
+        if n.norm() < 1e-6:  # on a flat face: take the nearest one
             largest = q.max()
             n = ti.select(q.x == largest, vec3(1, 0, 0), ti.select(q.y == largest, vec3(0, 1, 0), vec3(0, 0, 1)))
         n *= ti.select(p < 0.0, -1.0, 1.0)
     else:
-        for i in range(4):  # a loop keeps the distance function compiled once
+        for k in range(4):  # a loop, so that the distance function is compiled once
             corner = vec3(
-                ti.select(i == 0 or i == 3, 1.0, -1.0),
-                ti.select(i == 1 or i == 3, 1.0, -1.0),
-                ti.select(i == 2 or i == 3, 1.0, -1.0),
+                ti.select(k == 0 or k == 3, 1.0, -1.0),
+                ti.select(k == 1 or k == 3, 1.0, -1.0),
+                ti.select(k == 2 or k == 3, 1.0, -1.0),
             )
             n += corner * _traced_distance(kind, par, p + 2e-4 * corner)
     return n / ti.max(n.norm(), 1e-12)

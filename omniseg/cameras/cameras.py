@@ -92,7 +92,7 @@ class _Traits:
     models: frozenset[CameraModel]
 
     @classmethod
-    def of(cls, distortion: Tensor, model: Tensor) -> _Traits:
+    def from_lenses(cls, distortion: Tensor, model: Tensor) -> _Traits:
         models = frozenset(CameraModel(m) for m in set(model.tolist()))
         return cls(bool((distortion != 0).any()), models)
 
@@ -131,7 +131,7 @@ class Cameras:
             if got != shape:
                 raise ValueError(f"{name}: expected shape {shape}, got {got}")
         if self.traits is None:
-            object.__setattr__(self, "traits", _Traits.of(self.distortion, self.model))
+            object.__setattr__(self, "traits", _Traits.from_lenses(self.distortion, self.model))
 
     @classmethod
     def stack(cls, cameras: Sequence[Camera], c2w: Tensor | np.ndarray) -> Cameras:
@@ -181,6 +181,10 @@ class Cameras:
         factor = width / self.size[:, :1].double()
         size = (self.size * factor).round().long().clamp(min=1)
         return replace(self, intrinsics=(self.intrinsics * factor).to(self.intrinsics.dtype), size=size)
+
+    def spread(self, n: int) -> list[int]:
+        """Return the indices of at most `n` views, spread evenly from the first to the last."""
+        return np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(int)).tolist()
 
     def rays(self, views: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
         """Rays through image points; differentiable in `c2w` only.

@@ -1,161 +1,141 @@
-"""What all commands process: the choice of the device and the way errors reach a person."""
+"""Shared by all commands: parsing, output of one process out of several, and errors in words."""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import io
+import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Literal, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import TypeVar
 
-from omniseg.distributed import Process
+import tyro
+
 from omniseg.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
-
-Device = Literal["auto", "cpu", "cuda"]
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 _INTERRUPTED = "interrupted; what was saved is complete"
 
 _PATIENCE = 10.0
-"""Seconds in which the first of several processes can say what is wrong with all of them."""
-_silenced: TextIO | None = None
-"""What stderr was before `leave_the_word`."""
+"""Seconds for rank 0 to report an error that all ranks hit; when it exits, torchrun ends the others."""
+
+T = TypeVar("T")
+
+_log = logging.getLogger("omniseg")
 
 
-def start(device: Device, process: Process | None = None) -> torch.device:
-    """Choose the device, "auto" being a GPU where there is one, and start the kernels on it.
+def is_rank_0() -> bool:
+    """Return whether this process is the first of those that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None) -> T:
+    """Parse the command line into a dataclass, whose docstrings are the help.
 
     Args:
-        device: what the command line asks for.
-        process: this process among those that `torchrun` started to train together; joins them.
-    Raises:
-        InputError: a GPU was asked for and there is none, or the other processes cannot be reached.
+        arguments: the dataclass.
+        args: words to parse instead of the command line.
+        default: values of what is not given; None: those of the dataclass.
     """
-    process = process or Process()
-    chosen = choose(device, process)
-
-    from omniseg import distributed
-    from omniseg_kernels.launch import init
-
-    cores = None if process.local_world_size == 1 else max((os.cpu_count() or 1) // process.local_world_size, 1)
-    try:
-        init("cuda" if chosen.type == "cuda" else "cpu", threads=cores)
-    except RuntimeError as error:
-        raise InputError(f"--device {chosen.type}: {error}") from error
-    if chosen.type == "cpu":
-        _keep_freed_memory()
-    if process.world_size > 1:
-        signal.signal(signal.SIGINT, _interrupt_once)
-        signal.signal(signal.SIGTERM, _interrupt_once)
-    distributed.start(process, chosen)
-    return chosen
+    with _one_rank_prints():
+        if default is None:
+            return tyro.cli(arguments, args=args)
+        return tyro.cli(arguments, args=args, default=default)
 
 
-def choose(device: Device, process: Process) -> torch.device:
-    """The device by its name on the command line, "auto" being a GPU where there is one.
-
-    Of several processes on a machine each gets a GPU to itself, which from then on is the only one it sees: Taichi
-    and PyTorch need not agree on a number.
-
-    Raises:
-        InputError: a GPU was asked for and there is none, or none for this process.
-    """
-    import torch  # takes seconds, in which this module already answers Ctrl-C
-
-    if process.world_size > 1 and device != "cpu":
-        # Not is_available, which starts CUDA: from then on a process sees what it saw at that time.
-        count = torch.cuda.device_count()
-        if count and process.local_rank >= count:
-            raise InputError(
-                f"process {process.local_rank} of this machine has no GPU of its own: "
-                f"start no more than {count} (--nproc-per-node)"
-            )
-        if count:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            names = visible.split(",") if visible else list(map(str, range(count)))
-            os.environ["CUDA_VISIBLE_DEVICES"] = names[process.local_rank].strip()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    return torch.device(device)
+def parse_known(arguments: type[T]) -> tuple[T, list[str]]:
+    """Parse the options that a dataclass has, `--help` aside, and return the rest of the command line beside it."""
+    with _one_rank_prints():
+        return tyro.cli(arguments, return_unknown_args=True, add_help=False)
 
 
-def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C reaches a process itself and then through torchrun: the second time must not stop it from saving."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _one_rank_prints() -> Iterator[None]:
+    """Discard what ranks other than 0 print: all of them are given the same command line."""
+    with contextlib.ExitStack() as stack:
+        if not is_rank_0():
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
 
 
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next step instead of giving it back to the system.
-
-    By itself it settles either way: in some runs every step got its buffers, 30 MB, as new pages, and took 8 ms of 50
-    longer.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 25)  # the largest it takes
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-        mallopt(_M_TOP_PAD, 1 << 26)
+def say(text: object) -> None:
+    """Print a line, from rank 0 only."""
+    if is_rank_0():
+        print(text, flush=True)
 
 
 def run(command: Callable[[], None]) -> None:
-    """Run a command and exit: 0 when it is done, 1 after an error that is told in words, 130 after Ctrl-C."""
+    """Run a command and exit: 0 when it is done, 1 after an error, 2 after a wrong option, 130 after Ctrl-C."""
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGTERM, _interrupt_once)
     try:
-        with _in_turn():
+        with _log_to_console():
             command()
     except InputError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
+        if not is_rank_0():
+            sys.exit(130)
         _fail(_INTERRUPTED, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
+            _let_rank_0_speak()
             raise
         _fail("out of memory; try a larger --downsample, or a smaller --training.samples-per-step or --width", 1)
-
-
-def leave_the_word(process: Process) -> None:
-    """Let the first of several processes alone print; the others only what ends them and did not end the first."""
-    global _silenced
-    if process.rank:
-        _silenced = sys.stderr
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-
-
-@contextmanager
-def _in_turn() -> Iterator[None]:
-    """What goes wrong in all processes, the first says; when it ends, torchrun ends the others."""
-    try:
-        yield
-    except BaseException as error:
-        if _silenced is None or (isinstance(error, SystemExit) and not error.code):
-            raise
-        try:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            time.sleep(_PATIENCE)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        sys.stderr = _silenced
+    except SystemExit as ended:
+        if ended.code:
+            _let_rank_0_speak()
+        raise
+    except BaseException:
+        _let_rank_0_speak()
         raise
 
 
+@contextlib.contextmanager
+def _log_to_console() -> Iterator[None]:
+    """Print what the library logs: information to stdout, warnings to stderr; from other ranks errors only."""
+    handlers: Sequence[logging.Handler] = (logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr))
+    handlers[0].addFilter(lambda record: record.levelno < logging.WARNING)
+    handlers[1].setLevel(logging.WARNING)
+    level = _log.level
+    _log.setLevel(logging.INFO if is_rank_0() else logging.ERROR)
+    for handler in handlers:
+        _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            _log.removeHandler(handler)
+        _log.setLevel(level)
+
+
+def _let_rank_0_speak() -> None:
+    """Wait in other ranks until torchrun ends them: rank 0 reports what all of them hit."""
+    if is_rank_0():
+        return
+    try:
+        time.sleep(_PATIENCE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Handle a Ctrl-C that arrives directly and again through torchrun: the second must not stop the saving."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class for a full GPU, but a full main memory is a RuntimeError like any other."""
+    """Return whether memory ran out: PyTorch has a class for a full GPU, but a full RAM is a plain RuntimeError."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -165,16 +145,6 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _fail(message: str, status: int) -> None:
+    _let_rank_0_speak()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def _without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Ctrl-C while a command is still importing, before `run` has begun, is no error to look into."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("error: interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = _without_traceback

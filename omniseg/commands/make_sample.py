@@ -6,7 +6,9 @@ from typing import Annotated
 
 import tyro
 
+from omniseg import devices
 from omniseg.commands import common
+from omniseg.devices import Device
 from omniseg_sample_room.capture import make_sample
 from omniseg_sample_room.masks import DEFAULT_SEVERITY
 
@@ -18,28 +20,28 @@ class Arguments:
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to make."""
     views: int = 80
-    """Photos to train on."""
+    """Number of photos to train on."""
     test_views: int = 12
-    """Held-out photos between them."""
+    """Number of held-out photos between them."""
     width: int = 240
     """Width of the photos in pixels."""
     height: int = 180
     """Height of the photos in pixels."""
     seed: int = 0
-    """Another seed, another room: colours and arrangement change, the floor plan stays."""
+    """Seed of colours and arrangement; the floor plan stays."""
     severity: float = DEFAULT_SEVERITY
-    """How bad the masks are, 0 to 3: masks missing, at another granularity in each view, split, merged with
-    neighbours, with bent borders. 1 is as bad as a segmenter's; 0 are the true ones."""
+    """Severity of the errors in the masks, 0 to 3: masks missing, at another granularity in each view, split, merged
+    with neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace an earlier sample in OUT."""
-    device: common.Device = "auto"
-    """Where to render; auto is a GPU where there is one."""
+    device: Device = "auto"
+    """Device to render on; auto: a GPU if there is one."""
 
 
 def main() -> None:
     """Parse the command line and render."""
-    arguments = tyro.cli(Arguments)
-    common.start(arguments.device)
+    arguments = common.parse(Arguments)
+    devices.start(arguments.device)
     out = make_sample(
         arguments.out,
         seed=arguments.seed,

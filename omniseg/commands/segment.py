@@ -1,33 +1,29 @@
-"""Segment a trained run without a window: from clicks, strokes and boxes, a selection file, or everything at once."""
+"""Segment a trained run without a window: by clicks, strokes and boxes, by a selection file, or everything at once."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tqdm import tqdm
 
+from omniseg.api.run import Run, load
 from omniseg.commands import common
-from omniseg.data.drawing import distinct_colours
+from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.export.masks import SourcePhotos, capture_of, write_segments, write_selections
-from omniseg.rendering.view import RenderedView, render_view
-from omniseg.run_folder import Model, fingerprint, load_model
-from omniseg.selection.segment_tree import DEFAULT_LEVEL, check_level, segment_everything
-from omniseg.selection.selections import SELECTIONS
-from omniseg.selection.session import Refusal, SegmentationSession
+from omniseg.export.surface import check_writable
+from omniseg.selection.selections import SELECTIONS, Selection
+from omniseg.selection.tree_building import require_sklearn
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Select in one view and write what is selected in all of them; or segment everything.
+    """Select in one view and write the selection in all views; or segment everything.
 
     OUT gets masks/SELECTION/VIEW.png, cutouts/SELECTION/VIEW.png (RGBA), overlays/VIEW.png and selections.json, which
     --selection, gui.py and export.py read; with --everything, ids/VIEW.png (16 bit, one id per segment in all views)
-    and overlays/VIEW.png. Pixels are counted from 0, column then row, in pictures of --width.
+    and overlays/VIEW.png. Pixels count from 0, column then row, in pictures of --width.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -35,128 +31,95 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     view: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The view that is clicked in."""
+    """View to click in."""
     click: Points = ()
-    """A pixel of what is wanted; may be given several times."""
+    """Pixel of something to select; may be given several times."""
     reject: Points = ()
-    """A pixel of what is not wanted; may be given several times."""
+    """Pixel of something to leave out; may be given several times."""
     scribble: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X Y X Y ...")] = ()
-    """A stroke over what is wanted, by its corners."""
+    """Stroke over something to select, by its corners."""
     box: Annotated[tuple[float, float, float, float] | None, tyro.conf.arg(metavar="X Y X Y")] = None
-    """A box around what is wanted, by two corners."""
+    """Box around something to select, by two opposite corners."""
     threshold: float | None = None
-    """Of the score, from 0 (everything) to 1; unset: the likeliest level."""
+    """Lowest score that is selected, from 0 (everything) to 1; default: the likeliest level."""
     level: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
-    """0 is the finest level, of what was clicked or of everything (0 to 6, also in between, 3 unless given)."""
+    """Level, 0 is the finest. Clicks have whole levels, as many as the view shows; --everything has levels 0 to 6,
+    also values in between, and takes 3 by default."""
     spatial_weight: float = 0.0
-    """How fast the score falls with the distance from a click, 1 / scene unit; 0: it does not."""
+    """Rate at which the score falls with the distance from a click, 1 / scene unit; 0: not at all."""
     name: str = "selection 1"
-    """Of the selection."""
+    """Name of the selection."""
     selection: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write what a selection file selects, instead of clicks."""
+    """Selection file to write out, instead of clicks."""
     everything: bool = False
     """Segment everything, instead of clicks."""
     width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Width of pictures, and of what clicks are counted in; that of the training photos unless given."""
+    """Width of the pictures that are clicked in and written; default: that of the training photos."""
     scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    """The capture, where it has moved: cut-outs are cut from its photos; without it, from renderings."""
-    device: common.Device = "auto"
-    """Where to compute; auto is a GPU where there is one."""
+    """The capture, if it has moved: cut-outs are cut from its photos; without it, from renderings."""
+    device: Device = "auto"
+    """Device to compute on; auto: a GPU if there is one."""
 
 
 def main() -> None:
     """Parse the command line and segment."""
-    arguments = tyro.cli(Arguments)
+    arguments = common.parse(Arguments)
     _check(arguments)
-    model = load_model(arguments.run, common.start(arguments.device))
-    of = fingerprint(arguments.run)
-    photos = SourcePhotos(capture_of(model.config.scene, arguments.scene))
+    run = load(arguments.run, arguments.device)
+    where = {"scene": arguments.scene, "width": arguments.width}
+    n_views = len(run.view_names)
     if arguments.everything:
-        _segment_everything(model, photos, arguments)
+        segments = run.segments(arguments.level)
+        run.export_segments(arguments.out, segments, **where)
+        print(f"{len(segments)} segments: ids and overlays of {n_views} views in {arguments.out}")
         return
-    session = SegmentationSession(model, of)
     if arguments.selection is not None:
-        session.load(arguments.selection)
+        selections = run.load_selections(arguments.selection)
+        if not any(click.accept for selection in selections for click in selection.clicks):
+            raise InputError(f"{arguments.selection}: selects nothing; click on something and save it again")
     else:
-        _click(session, arguments)
-    if not any(click.accept for selection in session.selections.every for click in selection.clicks):
-        source = "--reject alone" if arguments.selection is None else f"{arguments.selection} without a click"
-        raise InputError(f"{source}: nothing is selected; give something to select, too")
-    session.save(arguments.out / SELECTIONS)
-    totals = [0] * len(session.selections.every)
-    for name, frame in _frames(model, arguments.width):
-        counts = write_selections(arguments.out, name, photos.picture(name, frame), frame, session.selections)
-        totals = [total + count for total, count in zip(totals, counts)]
-    for selection, total in zip(session.selections.every, totals):
-        print(f"{selection.name}: {total} pixels in {len(model.viewpoints.names)} views")
+        selections = (_select(run, arguments),)
+    totals = run.export_masks(arguments.out, selections, **where)
+    for selection, total in zip(selections, totals):
+        print(f"{selection.name}: {total} pixels in {n_views} views")
     print(f"masks, cut-outs, overlays and {SELECTIONS} in {arguments.out}")
 
 
 def _check(arguments: Arguments) -> None:
-    drawn = bool(arguments.click or arguments.reject or arguments.scribble or arguments.box)
-    if drawn + (arguments.selection is not None) + arguments.everything != 1:
+    prompted = bool(arguments.click or arguments.reject or arguments.scribble or arguments.box)
+    if prompted + (arguments.selection is not None) + arguments.everything != 1:
         raise InputError("expected either --view with --click, --scribble or --box, or --selection, or --everything")
-    if drawn and arguments.view is None:
+    if prompted and arguments.view is None:
         raise InputError("--view: say in which view to click; apps/render.py RUN --path views shows all of them")
     if len(arguments.scribble) % 2:
         raise InputError("--scribble: expected pairs of numbers, X Y X Y ...")
-    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
-        raise InputError(f"--threshold: expected 0 to 1, got {arguments.threshold}")
-    if arguments.threshold is not None and arguments.level is not None:
-        raise InputError("--threshold, --level: both say how much is selected; give one")
-    if arguments.level is not None:
-        check_level(arguments.level)
-    if arguments.spatial_weight < 0:
-        raise InputError(f"--spatial-weight: expected at least 0, got {arguments.spatial_weight}")
-    if arguments.width is not None and arguments.width < 1:
-        raise InputError(f"--width: expected at least 1, got {arguments.width}")
+    if arguments.level is not None and arguments.level < 0:
+        raise InputError(f"--level: expected at least 0, got {arguments.level:g}")
+    if prompted and arguments.level is not None and arguments.level != int(arguments.level):
+        raise InputError(f"--level: expected a whole number for clicks, got {arguments.level:g}")
+    if arguments.everything:
+        require_sklearn()
+    check_writable(arguments.out)
 
 
-def _frames(model: Model, width: int | None) -> Iterator[tuple[str, RenderedView]]:
-    """Every view of the run, by name."""
-    views = model.viewpoints
-    cameras = views.cameras if width is None else views.cameras.resized(width)
-    for view, name in enumerate(tqdm(views.names, desc="views", unit="view")):
-        yield name, render_view(model.renderer, cameras, view)
-
-
-def _click(session: SegmentationSession, arguments: Arguments) -> None:
-    views = session.model.viewpoints
-    if arguments.view not in views.names:
-        known = ", ".join(views.names[:3])
-        raise InputError(f"--view {arguments.view}: this run has no such view; it has {known}, ...")
-    cameras = views.cameras if arguments.width is None else views.cameras.resized(arguments.width)
-    frame = session.look(cameras, views.names.index(arguments.view))
-    session.mode = "multi"
-    if arguments.name != session.current.name and isinstance(told := session.rename(arguments.name), Refusal):
-        raise InputError(f"--name: {told}")
-    session.set_spatial_weight(arguments.spatial_weight)
-    if arguments.box is not None:
-        _done(session.box(*arguments.box), "--box", frame)
-    if arguments.scribble:
-        corners = [(x + 0.5, y + 0.5) for x, y in zip(arguments.scribble[::2], arguments.scribble[1::2])]
-        _done(session.scribble(corners), "--scribble", frame)
-    for points, accept, option in ((arguments.click, True, "--click"), (arguments.reject, False, "--reject")):
-        for x, y in points:
-            _done(session.click(x + 0.5, y + 0.5, accept), f"{option} {x:g} {y:g}", frame)
-    if arguments.threshold is not None:
-        session.set_threshold(arguments.threshold)
-    elif arguments.level is not None:
-        print(session.set_level(round(arguments.level)))
-
-
-def _done(told: str, what: str, frame: RenderedView) -> None:
-    """Pass on what the session says to a prompt, an error where it hit nothing."""
-    if isinstance(told, Refusal):
-        raise InputError(f"{what}: {told} (the view is {frame.width} x {frame.height} pixels)")
-    print(f"{what}: {told}")
-
-
-def _segment_everything(model: Model, photos: SourcePhotos, arguments: Arguments) -> None:
-    tree = segment_everything(arguments.run, model)
-    segments = tree.cut(DEFAULT_LEVEL if arguments.level is None else arguments.level)
-    colours = distinct_colours(len(segments))
-    for name, frame in _frames(model, arguments.width):
-        ids = segments.of_frame(frame).view(frame.height, frame.width).cpu().numpy()
-        write_segments(arguments.out, name, photos.picture(name, frame), ids, colours)
-    print(f"{len(segments)} segments: ids and overlays of {len(model.viewpoints.names)} views in {arguments.out}")
+def _select(run: Run, arguments: Arguments) -> Selection:
+    assert arguments.view is not None
+    view = run.view(arguments.view, width=arguments.width)
+    stroke = tuple(zip(arguments.scribble[::2], arguments.scribble[1::2]))
+    level = None if arguments.level is None else int(arguments.level)
+    selection = run.select(
+        view,
+        arguments.click,
+        reject=arguments.reject,
+        stroke=stroke,
+        box=arguments.box,
+        level=level,
+        threshold=arguments.threshold,
+        spatial_weight=arguments.spatial_weight,
+        name=arguments.name,
+    )
+    n_levels = run.n_levels(selection, view)
+    at = "" if level is None else f"level {min(level, n_levels - 1)} of 0 to {n_levels - 1}, "
+    n_pixels = int(selection.mask(view).sum())
+    print(f"{selection.name}: {n_pixels} pixels of view {view.name}, {at}threshold {selection.threshold:.3f}")
+    return selection

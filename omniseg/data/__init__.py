@@ -1,1 +1,1 @@
-"""Captures in memory: scenes, splits, normalisation, photos, rays."""
+"""Captures: reading, splitting and normalising scenes; photos in memory, and rays from them."""

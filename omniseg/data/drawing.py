@@ -1,4 +1,4 @@
-"""Drawing on pictures: coloured areas with outlines, selections against labels, contact sheets."""
+"""Drawing on pictures: tinted areas with outlines, selections compared with labels, contact sheets."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,10 @@ import numpy as np
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Rows of pictures of one height each, below one another; narrow rows are filled up with white."""
+    """Return rows of pictures (height, width, 3) in one picture; narrow rows are padded with white.
+
+    Pictures of one row have the same height.
+    """
     strips = [np.concatenate(row, axis=1) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
@@ -17,9 +20,12 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 def mark_selection(
     photo: np.ndarray, selected: np.ndarray, truth: np.ndarray, click: tuple[int, int] | None
 ) -> np.ndarray:
-    """A photo (height, width, 3) on which a selection is compared with the truth, both (height, width) bool.
+    """Return a darkened photo (height, width, 3) uint8 that compares a selection with the truth.
 
-    Green: rightly selected; red: wrongly; blue: missed; a ring around the click (row, column).
+    Args:
+        photo: (height, width, 3) uint8.
+        selected, truth: (height, width) bool. In both: green; only selected: red; only true: blue.
+        click: row and column of a pixel to draw a ring around.
     """
     picture = (photo * 0.5).astype(np.uint8)
     right, wrong, missed = selected & truth, selected & ~truth, truth & ~selected
@@ -33,7 +39,7 @@ def mark_selection(
 
 
 def distinct_colours(count: int) -> np.ndarray:
-    """Colours (count, 3) uint8, neighbours in the list far apart; the k-th is the same however many there are."""
+    """Return colours (count, 3) uint8, neighbours far apart; the k-th one does not depend on `count`."""
     k = np.arange(max(count, 1))
     hue = (k * 0.61803398875 + 0.02) % 1.0 * 179
     hsv = np.stack([hue, 150 + 70 * (k // 3 % 2), 235 - 60 * (k // 2 % 2)], axis=1).astype(np.uint8)
@@ -41,12 +47,12 @@ def distinct_colours(count: int) -> np.ndarray:
 
 
 def paint_ids(picture: np.ndarray, ids: np.ndarray, colours: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """A picture (height, width, 3) with areas tinted and outlined.
+    """Return a picture (height, width, 3) uint8 with tinted and outlined areas.
 
     Args:
         picture: (height, width, 3) uint8.
-        ids: (height, width) integers; 0 stays as it is.
-        colours: (n, 3) uint8, that of id k at k - 1.
+        ids: (height, width) integers; where 0, the picture stays as it is.
+        colours: (n, 3) uint8; id k has colour k - 1.
         strength: of the tint, in [0, 1].
     """
     palette = np.concatenate([np.zeros((1, 3)), colours.reshape(-1, 3)])[ids]

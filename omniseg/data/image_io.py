@@ -1,17 +1,25 @@
-"""One image file at a time: its header, its pixels, shrinking them."""
+"""Image files one at a time: read the size, read or save the pixels, change the size of an image in memory."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from omniseg.errors import InputError
 from omniseg.files import write_atomic
+
+# Pillow's readers themselves, not Image.open: that warns of, or refuses, photos of more than 90 megapixels, although
+# only their header is read.
+_HEADER_READERS = (PngImageFile, JpegImageFile, WebPImageFile, BmpImageFile, TiffImageFile)
+_ALPHA_MODES = ("RGBA", "LA")
 
 
 @dataclass(frozen=True)
@@ -24,50 +32,34 @@ class ImageHeader:
 
 
 def image_header(path: Path) -> ImageHeader:
-    """Read the size of an image without its pixels (PNG and JPEG; others are decoded).
+    """Read the size of an image file without decoding its pixels; EXIF orientation is ignored.
 
     Raises:
-        InputError: the file does not open as an image.
+        InputError: the file cannot be read or does not open as an image.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(26)
-            if start[:8] == b"\x89PNG\r\n\x1a\n" and len(start) == 26:
-                width, height, _, colour = struct.unpack(">IIBB", start[16:26])
-                return ImageHeader(width, height, colour in (4, 6))
-            if start[:2] == b"\xff\xd8" and (size := _jpeg_size(file)):
-                return ImageHeader(*size, False)
+            for reader in _HEADER_READERS:
+                file.seek(0)
+                try:
+                    image = reader(file)
+                except Exception:  # another format, or anything that damage does to a parser
+                    continue
+                return ImageHeader(*image.size, image.mode in _ALPHA_MODES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    pixels = read_image(path)
+    pixels = read_image(path)  # a variant that Pillow does not know, or the message for a damaged file
     return ImageHeader(pixels.shape[1], pixels.shape[0], pixels.shape[2] == 4)
 
 
-def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Width and height from the frame header of a JPEG; None where there is none."""
-    file.seek(2)
-    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
-        marker, length = head[1], int.from_bytes(head[2:], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            frame = file.read(5)
-            if len(frame) < 5:
-                return None
-            height, width = struct.unpack(">HH", frame[1:])
-            return (width, height) if width and height else None
-        if length < 2:
-            return None
-        file.seek(length - 2, 1)
-    return None
-
-
 def read_image(path: Path) -> np.ndarray:
-    """Read an image file as (height, width, 3 or 4) uint8 RGB or RGBA.
+    """Read an image file as (height, width, 3 or 4) uint8 RGB or RGBA; EXIF orientation is ignored.
 
     Raises:
         InputError: the file is missing, truncated, or no image of 8 or 16 bit.
     """
     data = read_bytes(path)
-    image = None if _cut_short(data) else decode(data)
+    image = None if _is_cut_short(data) else decode(data)
     if image is None:
         raise InputError(f"{path}: does not open as an image (truncated or another format); copy or export it again")
     if image.dtype == np.uint16:
@@ -79,15 +71,18 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 
-def _cut_short(data: bytes) -> bool:
-    """Whether the end of a JPEG or PNG is missing, which decodes to a picture that is grey from there on."""
+def _is_cut_short(data: bytes) -> bool:
+    """Tell whether the end of a JPEG or PNG is missing; OpenCV may decode the missing part as grey.
+
+    Pillow would have to decode the image a second time to tell, and accepts a PNG without its end.
+    """
     if data[:2] == b"\xff\xd8":
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # end marker after the last scan
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # no end marker after the last scan
     return data[:4] == b"\x89PNG" and b"IEND" not in data
 
 
 def shrink(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrink (h, w, 3 or 4) uint8 by area averaging; straight colours are averaged by their alpha."""
+    """Shrink (h, w, 3 or 4) uint8 by area averaging; straight colours are weighted by their alpha."""
     if image.shape[:2] == (height, width):
         return image
     if image.shape[2] == 3:
@@ -100,13 +95,18 @@ def shrink(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Tell whether pictures of these sizes (in the same order of sides) are the same one, up to rounding."""
+    """Tell whether images of these two sizes (both width, height or both height, width) have one aspect ratio.
+
+    Both sizes may be off by rounding, 1.5 pixels.
+    """
     (a, b), (c, d) = size, other
     return abs(a * d - b * c) <= 1.5 * max(a + c, b + d)
 
 
 def nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bring (h, w, ...) to another size by taking the pixel under each new pixel's centre."""
+    """Resize (h, w, ...) by taking the pixel under the centre of each new pixel."""
+    if image.shape[:2] == (height, width):
+        return image
     rows = (np.arange(height) + 0.5) * image.shape[0] // height
     columns = (np.arange(width) + 0.5) * image.shape[1] // width
     return image[np.ix_(rows.astype(int), columns.astype(int))]
@@ -129,13 +129,13 @@ def decode(data: bytes) -> np.ndarray | None:
 
 
 def save_image(path: Path, image: np.ndarray) -> None:
-    """Write an image, atomically; the suffix says the format.
+    """Write an image file, atomically; the suffix chooses the format.
 
     Args:
         path: of the file.
         image: (height, width, 3 or 4) uint8 RGB or RGBA, or (height, width) uint8 or uint16 grey.
-
     Raises:
+        ValueError: OpenCV knows no format of this suffix.
         InputError: the file cannot be written.
     """
     if image.ndim == 3:

@@ -1,4 +1,4 @@
-"""Pixels of views: read, shrunk by exact area averaging, kept as bytes, with cameras in scene coordinates."""
+"""Images of views in memory: read, shrunk by exact area averaging, with cameras in scene coordinates."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from tqdm import tqdm
 from omniseg.cameras import Camera, Cameras, pixel_centres
 from omniseg.data.formats.folders import size_fits
 from omniseg.data.image_io import decode, nearest, read_bytes, read_image, same_aspect, shrink
-from omniseg.data.memory import fits, host_array
+from omniseg.data.memory import allocate_host, fits_on
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.scene import Scene, View
 from omniseg.errors import InputError
 
 _LONGEST_SIDE = {"cpu": 400, "cuda": 1600}
+"""Longest side of a photo that `default_downsample` aims at, in pixels, by the type of the device."""
 _AHEAD = 2
-"""Images of each thread that may wait to be stored."""
+"""Decoded images for each thread that may wait to be stored."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,15 +36,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Pixels of V views, one after another, rows from the top. Pixels and depths may lie on another device, see `to`.
+    """Pixels of V views, one view after another, rows from the top.
 
-    pixels: (n_pixels, 3) RGB or (n_pixels, 4) RGBA uint8; colour straight, not multiplied by alpha.
+    Pixels and depths are on the device of the cameras or on the host (see `to`).
+
+    pixels: (n_pixels, 3) RGB or (n_pixels, 4) RGBA uint8; straight colour, not multiplied by alpha.
     offsets: (V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1].
     sizes: (V, 2) int64 width, height.
-    cameras: scene coordinates, of these image sizes.
+    cameras: in scene coordinates, with these image sizes.
     names: names of the views.
-    depths: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0 = unknown; or
-        None where no view has depth.
+    depths: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0: unknown; None if no
+        view has depth.
     """
 
     pixels: Tensor
@@ -57,12 +60,12 @@ class ImageSet:
         return len(self.names)
 
     def image(self, view: int) -> Tensor:
-        """Return the pixels of one view (height, width, 3 or 4) uint8, a view into `pixels`."""
+        """Return the pixels (height, width, 3 or 4) uint8 of one view, without copying them."""
         width, height = self.sizes[view].tolist()
         return self.pixels[self.offsets[view] : self.offsets[view + 1]].view(height, width, -1)
 
     def depth(self, view: int) -> Tensor | None:
-        """Return the depths of one view (height, width), or None."""
+        """Return the depths (height, width) of one view, or None."""
         if self.depths is None:
             return None
         width, height = self.sizes[view].tolist()
@@ -70,59 +73,65 @@ class ImageSet:
 
     @property
     def device(self) -> torch.device:
-        """Where rays are made of the cameras."""
+        """Device on which rays are made."""
         return self.cameras.c2w.device
 
     def to(self, device: torch.device | str, free: int | None = None) -> ImageSet:
-        """Return the set for work on `device`: all of it lies there, but pixels and depths only if they leave room.
+        """Move the set to `device`; pixels and depths stay on the host where they would leave too little room.
 
         Args:
-            device: where rays and renderings are wanted.
-            free: bytes of its memory that nothing uses; asked from the device unless given.
+            device: to make rays on.
+            free: unused bytes of its memory; by default the device is asked.
         """
         n_bytes = self.pixels.nbytes + (0 if self.depths is None else self.depths.nbytes)
-        home = device if fits(n_bytes, device, free) else self.pixels.device
+        storage = device if fits_on(device, n_bytes, free) else self.pixels.device
         return replace(
             self,
-            pixels=self.pixels.to(home),
+            pixels=self.pixels.to(storage),
             offsets=self.offsets.to(device),
             sizes=self.sizes.to(device),
             cameras=self.cameras.to(device),
-            depths=None if self.depths is None else self.depths.to(home),
+            depths=None if self.depths is None else self.depths.to(storage),
         )
 
 
 def default_downsample(scene: Scene, device: torch.device | str) -> float:
-    """Whole factor, on disk, that brings the longest side to about 400 px on a CPU and 1600 on a GPU."""
+    """Return the whole factor that shrinks the longest side to about 400 pixels on a CPU, 1600 on a GPU.
+
+    It is never so small that the images on disk are smaller.
+    """
     longest = max(max(view.camera.width, view.camera.height) for view in scene.views)
     wanted = round(longest / _LONGEST_SIDE.get(torch.device(device).type, _LONGEST_SIDE["cuda"]))
     return float(max(1, wanted, *(min(view.images) for view in scene.views)))
 
 
 def view_cameras(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> Cameras:
-    """Cameras that `load_images` gives for these views, without reading a pixel.
+    """Return the cameras that `load_images` returns for these views, without reading a pixel.
 
     Raises:
-        InputError: no image is as large as asked for.
+        InputError: no image is large enough for `downsample`.
     """
     c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
     return Cameras.stack([_job(view, downsample).camera for view in views], c2w)
 
 
-def load_images(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> ImageSet:
+def load_images(
+    views: Sequence[View], normalisation: Normalisation, downsample: float | None = None, *, progress: bool = True
+) -> ImageSet:
     """Read the images of `views`, shrunk by `downsample` from the cameras' full resolution.
 
-    Alpha is kept; images without it get 255 where others have it. 16 bit becomes 8, grey becomes RGB. EXIF
-    orientation is ignored, as calibration does. Depth images are shrunk to the nearest pixel.
+    If one image has alpha, all have; it is 255 where the file has none. 16 bit becomes 8, grey becomes RGB. EXIF
+    orientation is ignored, as calibration does. Depth images are resized by nearest neighbour.
 
     Args:
         views: at least one.
-        normalisation: input to scene coordinates.
+        normalisation: from input to scene coordinates.
         downsample: at least 1; None takes the largest images on disk.
+        progress: show a progress bar after two seconds.
     Raises:
-        ValueError: no views, or `downsample` below 1.
-        InputError: a file is missing, does not open or disagrees in size with its camera, or all are smaller
-            than asked for.
+        ValueError: there are no views, or `downsample` is below 1.
+        InputError: a file is missing, does not open or disagrees in size with its camera, no image is large enough
+            for `downsample`, or memory and disk are too small.
     """
     if not views:
         raise ValueError("views: expected at least one")
@@ -132,16 +141,16 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
     cameras = [job.camera for job in jobs]
     counts = [camera.width * camera.height for camera in cameras]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    stored = host_array(4 * int(offsets[-1]))
-    pixels = stored[: 3 * offsets[-1]].reshape(-1, 3)  # until an image has alpha
-    depths = host_array(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
+    stored = allocate_host(4 * int(offsets[-1]))
+    pixels = stored[: 3 * offsets[-1]].reshape(-1, 3)  # until the first image with alpha
+    depths = allocate_host(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
     n_threads = min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads)
     try:
         results = _in_order(
             pool, lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs, _AHEAD * n_threads
         )
-        bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False)
+        bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False, disable=not progress)
         for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
             if image.shape[2] == 4 and pixels.shape[1] == 3:
                 pixels = _with_alpha(stored, offsets[:-1], start)
@@ -165,7 +174,7 @@ def load_images(views: Sequence[View], normalisation: Normalisation, downsample:
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], ahead: int
 ) -> Iterator[Result]:
-    """Results of all items, of which only so many are begun ahead: they are large, and what takes them may be slow."""
+    """Like Executor.map, but with at most `ahead` results in memory."""
     begun: deque[Future[Result]] = deque()
     for item in items:
         begun.append(pool.submit(function, item))
@@ -176,18 +185,18 @@ def _in_order(
 
 
 def _with_alpha(stored: np.ndarray, starts: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Spread the first pixels of a store from 3 channels to 4, opaque, in place: a copy would double the memory.
+    """Widen the stored pixels from 3 channels to 4, opaque, in place: a copy would double the memory.
 
     Args:
-        stored: (4 * n,) bytes.
-        starts: (V,) pixel at which each view starts.
-        n_pixels: that are there so far, whole views.
+        stored: (4 * n,) bytes, of which the first 3 * `n_pixels` hold pixels.
+        starts: (V,) first pixel of each view.
+        n_pixels: pixels that are stored so far, those of whole views.
     Returns:
         (n, 4), a view into `stored`.
     """
     opaque, wide = stored[: len(stored) // 4 * 3].reshape(-1, 3), stored.reshape(-1, 4)
     stop = n_pixels
-    for start in starts[starts < n_pixels][::-1]:  # from the last one: no pixel moves onto one yet to be moved
+    for start in starts[starts < n_pixels][::-1]:  # the last view first, so that none overwrites one that has not moved
         wide[start:stop, :3] = opaque[start:stop].copy()
         wide[start:stop, 3] = 255
         stop = start
@@ -196,10 +205,12 @@ def _with_alpha(stored: np.ndarray, starts: np.ndarray, n_pixels: int) -> np.nda
 
 @dataclass(frozen=True)
 class _Job:
+    """An image to load: its file, the file's factor, and the camera at the size that it is shrunk to."""
+
     view: View
     path: Path
     factor: int
-    camera: Camera  # of the image as it is wanted
+    camera: Camera
 
 
 def _job(view: View, downsample: float | None) -> _Job:
@@ -229,7 +240,7 @@ def _load_pixels(job: _Job) -> np.ndarray:
         raise InputError(f"{job.path}: is {width} x {height}, but its camera is {expected}{turned}")
     if image.shape[2] == 4 and image[..., 3].min() == 255:
         image = np.ascontiguousarray(image[..., :3])
-    if width < job.camera.width or height < job.camera.height:  # rounded down on disk, to nearest here
+    if width < job.camera.width or height < job.camera.height:  # the file's size is rounded down, ours to nearest
         return cv2.resize(image, (job.camera.width, job.camera.height), interpolation=cv2.INTER_LINEAR)
     return shrink(image, job.camera.width, job.camera.height)
 
@@ -239,7 +250,7 @@ def _turned(camera: Camera, width: int, height: int) -> bool:
 
 
 def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
-    """Distance along each pixel's ray, scene units, flat, of a z-depth image in steps of the view's unit."""
+    """Read a z-depth image as flat distances along the pixels' rays, scene units, 0: unknown."""
     path = job.view.depth_path
     if path is None:
         return None
@@ -265,7 +276,10 @@ def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
 
 @lru_cache(2)
 def _cosines(camera: Camera) -> np.ndarray:
-    """Of the angle between each pixel's ray and the axis, flat float32. Kept: views mostly share a camera."""
+    """Return the cosine of the angle between each pixel's ray and the optical axis, flat float32.
+
+    Cached, since most views share a camera.
+    """
     alone = Cameras.stack([camera], np.eye(3, 4)[None])
     centres = pixel_centres(camera.width, camera.height)
     return alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy().copy()

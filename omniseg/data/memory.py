@@ -1,4 +1,4 @@
-"""Where a set lives that grows with the capture: on the device, on the host, or in a file that is paged in."""
+"""Place sets that grow with the capture: on the device, in host memory, or in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -17,48 +17,49 @@ from torch import Tensor
 from omniseg.errors import InputError
 
 _DEVICE_SHARE = 1 / 3
-"""Of a device's free memory, what a set may take; the rest is for the training."""
+"""Largest part of a device's free memory that one set may fill; training needs the rest."""
 _HOST_SHARE = 2 / 3
+"""Largest part of the host's available memory that one set may fill before it goes to a file."""
 
 _log = logging.getLogger("omniseg")
 
 
-def fits(n_bytes: int, device: torch.device | str, free: int | None = None) -> bool:
-    """Whether a set of this size is moved to a device, or stays on the host and sends what a step needs.
+def fits_on(device: torch.device | str, n_bytes: int, free: int | None = None) -> bool:
+    """Tell whether a set should move to a device; if not, it stays on the host, which the log says.
 
     Args:
-        n_bytes: of the set.
         device: a CPU takes any set: there is no other place.
-        free: bytes of its memory that nothing uses; asked from the device unless given.
+        n_bytes: size of the set.
+        free: unused bytes of the device; by default the device is asked.
     """
     device = torch.device(device)
     if device.type == "cpu":
         return True
     if free is None:
         free = torch.cuda.mem_get_info(device)[0]
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be reused
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's cache is free too
     if n_bytes <= _DEVICE_SHARE * free:
         return True
     _log.warning("%.1f GB of the capture stay in host memory: %s has %.1f GB free", n_bytes / 1e9, device, free / 1e9)
     return False
 
 
-def take(rows: Tensor, index: Tensor) -> Tensor:
-    """Rows (n, ...) of a set, wherever it lies, by their places (n,) int64; the result lies where `index` does."""
+def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """Return the rows (n, ...) of a set on any device at `index` (n,) int64, on the device of `index`."""
     taken = rows[index.to(rows.device)]
-    if index.is_cuda and not rows.is_cuda:  # pinned, the copy need not be waited for
+    if index.is_cuda and not rows.is_cuda:  # copied from pinned memory, so that the host does not wait
         return taken.pin_memory().to(index.device, non_blocking=True)
     return taken.to(index.device)
 
 
-def host_array(n_bytes: int, free: int | None = None) -> np.ndarray:
-    """Bytes (n_bytes,) uint8 on the host, of any value, paged from a temporary file where memory is short.
+def allocate_host(n_bytes: int, free: int | None = None) -> np.ndarray:
+    """Allocate an uninitialised (n_bytes,) uint8 array, memory-mapped to a temporary file if memory is short.
 
-    What is never written takes neither memory nor disk.
+    Bytes that are never written take neither memory nor disk.
 
     Args:
         n_bytes: at least 1.
-        free: bytes of memory that are available; asked from the system unless given.
+        free: available bytes of memory; by default the system is asked.
     Raises:
         InputError: neither memory nor disk has room.
     """
@@ -74,16 +75,16 @@ def host_array(n_bytes: int, free: int | None = None) -> np.ndarray:
             f"{size}, nor the {disk / 1e9:.1f} GB of disk in {folder}; use a larger --downsample, or set TMPDIR"
         )
     _log.warning("%s: paged from a file in %s, which is slower; a larger --downsample avoids it", size, folder)
-    with tempfile.TemporaryFile(dir=folder) as file:  # has no name; its space is given back with the array
+    with tempfile.TemporaryFile(dir=folder) as file:  # has no name: its space is freed with the array
         file.truncate(n_bytes)
         pages = mmap.mmap(file.fileno(), n_bytes)
     if hasattr(mmap, "MADV_RANDOM"):
-        pages.madvise(mmap.MADV_RANDOM)  # rays come from anywhere: reading ahead would only evict others
+        pages.madvise(mmap.MADV_RANDOM)  # rays are random pixels: reading ahead would only evict others
     return np.frombuffer(pages, np.uint8)
 
 
 def available_memory() -> int:
-    """Bytes of memory that are available on the host or in its container; no bound where the system does not say."""
+    """Return the available bytes of memory of the host or its container; `sys.maxsize` where that is unknown."""
     try:
         meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         available = 1024 * int(meminfo["MemAvailable"].split()[0])
@@ -93,7 +94,7 @@ def available_memory() -> int:
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        cached = int(stat["active_file"]) + int(stat["inactive_file"])  # files read before, which give way
+        cached = int(stat["active_file"]) + int(stat["inactive_file"])  # the file cache is given up on demand
         return max(min(available, limit - used + cached), 0)
     except (OSError, KeyError, ValueError):  # no such group, or "max": no limit
         return available

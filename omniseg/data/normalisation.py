@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from omniseg.cameras.poses import axes_crossing
 from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
@@ -180,7 +181,7 @@ def _placement(scene: Scene, rotation: np.ndarray, focus: _Focus, cascades: int)
 
 
 def _is_blender(c2w: np.ndarray) -> bool:
-    centre, certainty = _axes_crossing(c2w)
+    centre, certainty = axes_crossing(c2w)
     distance = np.median(np.linalg.norm(c2w[:, :, 3], axis=1))
     low, high = _BLENDER_RADIUS
     return low <= distance <= high and (certainty < 0.02 or float(np.linalg.norm(centre)) < 0.2 * distance)
@@ -189,7 +190,7 @@ def _is_blender(c2w: np.ndarray) -> bool:
 def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
     forward, position = c2w[:, :, 2], c2w[:, :, 3]
     depths = _view_depths(scene, c2w)
-    centre, certainty = _axes_crossing(c2w)
+    centre, certainty = axes_crossing(c2w)
     along = ((centre - position) * forward).sum(1)
     distance = float(np.median(along))
     spread = float(np.sqrt(((position - position.mean(0)) ** 2).sum(1).mean()))
@@ -228,25 +229,6 @@ def _inside_out(scene: Scene, position: np.ndarray, centre: np.ndarray, near: fl
 
 def _mostly(mask: np.ndarray) -> bool:
     return bool(mask.mean() >= 0.9)
-
-
-def _axes_crossing(c2w: np.ndarray) -> tuple[np.ndarray, float]:
-    """Point nearest to all optical axes in the L1 sense, and how well it is known (0 to 2/3, 0: parallel).
-
-    Iteratively reweighted least squares, so a few cameras that look elsewhere do not matter.
-    """
-    forward, position = c2w[:, :, 2], c2w[:, :, 3]
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    certainty = float(np.linalg.eigvalsh(across.mean(0))[0])
-    weight = np.ones(len(c2w))
-    centre = position.mean(0)
-    for _ in range(10):
-        left = np.einsum("n,nij->ij", weight, across)
-        right = np.einsum("n,nij,nj->i", weight, across, position)
-        centre = np.linalg.lstsq(left, right, rcond=1e-9)[0]
-        miss = np.linalg.norm(np.einsum("nij,nj->ni", across, centre - position), axis=1)
-        weight = 1 / np.maximum(miss, 1e-3 * (np.median(miss) + 1e-12) + 1e-12)
-    return centre, certainty
 
 
 def _half_view(scene: Scene) -> float:

@@ -1,4 +1,4 @@
-"""Random rays of a set of images, with the colours they should have."""
+"""Random rays of a set of images, with the colours and depths of their pixels."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras, pixel_centres
 from omniseg.data.images import ImageSet
-from omniseg.data.memory import take
+from omniseg.data.memory import gather_rows
 
 _TABLE_PIXELS = 2**24
-"""Largest table of directions: 200 MB."""
+"""Most pixels in the table of ray directions, 200 MB; without a table, directions are computed when they are needed."""
 
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays through pixel centres and what the images show there.
+    """Rays through pixel centres, with the colours and depths of the pixels.
 
     views: (n,) int64 view of each ray.
     rays_o, rays_d: (n, 3) origins and unit directions, scene coordinates.
     rgb: (n, 3) float32 in [0, 1], straight colour.
-    alpha: (n,) float32 in [0, 1], 1 where the images have none.
-    depth: (n,) float32 distance along the ray, scene units, 0 = unknown; None where no view has depth.
+    alpha: (n,) float32 in [0, 1], 1 for images without alpha.
+    depth: (n,) float32 distance along the ray, scene units, 0: unknown; None if no view has depth.
     """
 
     views: Tensor
@@ -34,16 +34,16 @@ class RayBatch:
     depth: Tensor | None
 
     def part(self, rays: slice) -> RayBatch:
-        """Some of the rays."""
+        """Return some of the rays."""
         depth = None if self.depth is None else self.depth[rays]
         return RayBatch(self.views[rays], self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays], depth)
 
 
 class RaySampler:
-    """Draws rays uniformly over all pixels of all views, with replacement.
+    """Sampler that draws rays uniformly, with replacement, from all pixels of all views.
 
-    Drawn on the generator's device, so one generator state gives the same rays on any device of the images;
-    results lie on the device of the images' cameras, wherever their pixels do.
+    Random numbers are drawn on the generator's device, so that one state of it gives the same rays on any device.
+    Results are on the device of the images' cameras, wherever the pixels are.
     """
 
     def __init__(self, images: ImageSet, generator: torch.Generator) -> None:
@@ -60,7 +60,7 @@ class RaySampler:
             n: number of rays.
             cameras: the images' cameras with other (refined) poses; the rays are differentiable in `c2w`.
         Raises:
-            ValueError: `n` is negative, or `cameras` are not as many as the images.
+            ValueError: `n` is negative, or there is not one camera for each image.
         """
         if n < 0:
             raise ValueError(f"n: expected at least 0, got {n}")
@@ -71,23 +71,23 @@ class RaySampler:
         draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
         index = draw.to(images.device)
         views = torch.searchsorted(self._ends, index, right=True)
-        rays_o, rays_d = self._rays.of(index, views, cameras)
-        colour = take(images.pixels, index).float() / 255
+        rays_o, rays_d = self._rays.at(index, views, cameras)
+        colour = gather_rows(images.pixels, index).float() / 255
         return RayBatch(
             views=views,
             rays_o=rays_o,
             rays_d=rays_d,
             rgb=colour[:, :3],
             alpha=colour[:, 3] if colour.shape[1] == 4 else colour.new_ones(n),
-            depth=None if images.depths is None else take(images.depths, index).float(),
+            depth=None if images.depths is None else gather_rows(images.depths, index).float(),
         )
 
 
 class PixelRays:
-    """Rays through pixel centres by their place in a set of images, one image after another.
+    """Rays through the pixels of a set of images, whose pixels are numbered one image after another.
 
-    The directions of every distinct lens are computed once, as far as they fit a table: undistorting each ray
-    that is sampled took two thirds of the sampling.
+    The directions of each distinct lens are computed once and kept in a table if they fit: undistorting every
+    sampled ray took two thirds of the sampling time.
 
     Args:
         cameras: V views.
@@ -98,7 +98,7 @@ class PixelRays:
         self._offsets = offsets
         self._table: Tensor | None = None
         self._shift = offsets[:0]
-        """Of each view, from a pixel's place in the set to its place in the table."""
+        """Shift (V,) from the number of a view's pixel in the set to its row in the table."""
         lens = torch.cat([cameras.intrinsics, cameras.distortion, cameras.model[:, None], cameras.size], dim=1)
         _, lens_of_view = torch.unique(lens, dim=0, return_inverse=True)
         first: dict[int, int] = {}
@@ -118,14 +118,15 @@ class PixelRays:
         base = torch.tensor([starts[number] for number in lens_of_view.tolist()], device=offsets.device)
         self._table, self._shift = torch.cat(directions), base - offsets[:-1]
 
-    def of(self, index: Tensor, views: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-        """Rays of pixels; differentiable in the poses.
+    def at(self, index: Tensor, views: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """Return the rays of pixels; differentiable in the poses.
 
         Args:
-            index, views: (n,) int64 place of each pixel in the set, and its view.
-            cameras: those of the set, in any poses.
+            index: (n,) int64 number of each pixel in the set.
+            views: (n,) int64 view of each pixel.
+            cameras: of the set, in any poses.
         Returns:
-            rays_o, rays_d: (n, 3), as `Cameras.rays`.
+            rays_o, rays_d: (n, 3), as from `Cameras.rays`.
         """
         if self._table is not None:
             return cameras.world_rays(views, self._table[index + self._shift[views]])

@@ -1,4 +1,4 @@
-"""What a reader returns: posed images on disk, no pixels."""
+"""Captures as readers describe them: posed images on disk, without their pixels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from omniseg.cameras import Camera
 
 SceneKind = Literal["synthetic", "forward", "unbounded", "replica"]
-"""What a capture looks like, which chooses the preset.
+"""Kind of a capture, which chooses the preset.
 
 synthetic: an object without surroundings, cameras around it (NeRF-synthetic).
 forward: cameras roughly in a plane that face the same way (LLFF).
-unbounded: anything else that has surroundings.
+unbounded: any other capture with surroundings.
 replica: a bounded room with a known box, usually with depth.
 """
 
@@ -27,16 +27,16 @@ Split = Literal["train", "val", "test"]
 class View:
     """One posed image.
 
-    name: unique in the scene; path of the image without suffix, below the folder of images, with "/".
-    images: files of this image by the whole factor by which they are smaller than `camera`, never empty.
+    name: unique in the scene; path of the image below the folder of images, with "/", without suffix.
+    images: files of this image, at least one, by the whole factor by which they are smaller than `camera`.
     camera: intrinsics at full resolution.
     c2w: (3, 4) float64 camera to world, input coordinates, OpenCV axes.
-    split: as the format says; None where it says nothing.
+    split: split that the format puts the view in; None: the format has no splits.
     depth_path: z-depth image, or None.
     depth_unit: input units per integer step of the depth image.
-    depth_range: nearest and farthest z-depth, input units, where the format tells it (LLFF).
+    depth_range: nearest and farthest z-depth, input units, if the format has them (LLFF).
     hierarchy_path: mask hierarchy `sam/NAME.npz`, or None.
-    label_paths: evaluation labels, level name to `labels/LEVEL/NAME.png`.
+    label_paths: evaluation labels `labels/LEVEL/NAME.png` by the name of their level.
     """
 
     name: str
@@ -52,21 +52,21 @@ class View:
 
     @property
     def image_path(self) -> Path:
-        """The sharpest file of this image."""
+        """Largest file of this image."""
         return self.images[min(self.images)]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A capture, as its files describe it, in input coordinates.
+    """A capture in input coordinates, as its files describe it.
 
     root: folder of the capture.
-    format: name of the reader in `omniseg.data.READERS`.
-    kind: what it looks like.
+    format: name of the reader in `omniseg.data.formats.READERS`.
+    kind: chooses the preset.
     views: sorted by name, at least one, names unique.
     points: (n, 3) float64 points on surfaces (structure from motion), or None.
-    aabb: (2, 3) float64 box of everything worth modelling, where the format gives one.
-    extent: half edge of the modelled cube around the origin, where the format gives one (instant-ngp).
+    aabb: (2, 3) float64 box around everything to be modelled, if the format has one.
+    extent: half edge of the modelled cube around the origin, if the format has one (instant-ngp).
     """
 
     root: Path
@@ -79,11 +79,13 @@ class Scene:
 
 
 _FORWARD_DEGREES = 30.0
+"""Largest angle to the mean direction in a forward capture, for nine of ten views."""
 _FORWARD_FLATNESS = 0.5
+"""Largest spread of a forward capture's cameras along the mean direction, as a part of their spread across it."""
 
 
 def capture_kind(c2w: np.ndarray) -> SceneKind:
-    """Tell "forward" from "unbounded" by the poses (V, 3, 4).
+    """Return "forward" or "unbounded" for poses (V, 3, 4).
 
     Forward: nine of ten views look within 30 degrees of the mean direction, and the cameras spread along that
     direction at most half as far as across it. A single camera is forward.

@@ -1,4 +1,4 @@
-"""Which views are learned from and which are held out."""
+"""Division of views into those to train on and those held out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
 DEFAULT_TEST_EVERY = 8
+"""Every 8th view is held out where neither the user nor the format says otherwise (as in LLFF and mip-NeRF 360)."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices into `Scene.views`, each sorted; no view is in two of them."""
+    """Views to train on, to validate on and to test on: sorted, disjoint indices into `Scene.views`."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
@@ -22,24 +23,23 @@ class Splits:
         """Return the test views.
 
         Raises:
-            InputError: there is none.
+            InputError: there are none.
         """
         if not self.test:
             raise InputError(
                 f"{scene.root}: no view is held out for testing; "
-                "train with --test-every 8, or name test views in the scene"
+                f"train with --test-every {DEFAULT_TEST_EVERY}, or name test views in the scene"
             )
         return self.test
 
 
 def split_views(scene: Scene, test_every: int | None = None) -> Splits:
-    """Divide the views of a scene.
+    """Divide the views of a scene into splits.
 
     Args:
         scene: its views are sorted by name.
-        test_every: hold out views 0, k, 2k...; 0 holds out none; None follows the format, and where that says
-            nothing, holds out every 8th. Where the format says something, views it leaves out are not used,
-            and "val" serves as test when there is no test.
+        test_every: hold out views 0, k, 2k...; 0: none. None follows the format, or else holds out every 8th. If the
+            format has splits, views outside them are not used, and "val" becomes the test split if there is no "test".
     Raises:
         ValueError: `test_every` is negative or 1.
         InputError: no view is left to train on.

@@ -1,1 +1,1 @@
-"""Measures of held-out views: image quality and segmentation against labels."""
+"""Quality of held-out views: images compared with photos, segmentation compared with labels."""

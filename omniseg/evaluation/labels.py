@@ -1,4 +1,4 @@
-"""Measures the feature field of a run on the labels of its held-out views."""
+"""Segmentation quality of a run, measured on the labels of its held-out views."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Model, update_metrics
 from omniseg.selection.query import similarity
-from omniseg.selection.segment_tree import LEVELS, SegmentTree
+from omniseg.selection.segment_tree import SegmentTree
 
+MIN_SHARE = 1 / 300
+"""A label counts in a view where it covers at least this share of the pixels: COCO's "medium", 32 x 32 of 640 x 480."""
 _ORDER = ("part", "object", "group")
-SMALLEST = 1 / 300
-"""Share of a view's pixels from which on a label counts there: what COCO calls medium, 32 x 32 of 640 x 480."""
 _SHOWN = 3
+"""Best labels, and worst labels, in the picture of a level."""
 
 
 def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
-    """Labels (height, width) int32 of a view by level, brought to this size by nearest neighbour; 0 = ignore.
+    """Return the labels (height, width) int32 of a view by level, resized to this size (nearest neighbour); 0 = ignore.
 
     Raises:
-        InputError: a file does not open as an image of integers with one channel, or has another shape.
+        InputError: a file is no image of integers with one channel, or has another aspect ratio.
     """
     labels = {}
     for level, path in view.label_paths.items():
@@ -50,13 +51,13 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
 
 
 def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: Mapping[str, np.ndarray]) -> FeatureView:
-    """Render the features and the depth of one view."""
-    frame = render_view(model.renderer, cameras, view, colour=False)
+    """Render features, depth and positions of one view, without colour."""
+    rendered = render_view(model.renderer, cameras, view, colour=False)
     return FeatureView(
         name=name,
-        features=frame.features,
-        depth=frame.rendering.distance,
-        positions=frame.positions,
+        features=rendered.unit_features,
+        depth=rendered.rendering.distance,
+        positions=rendered.positions,
         pixel=float(cameras.intrinsics[view, :2].prod() ** -0.5),
         labels=labels,
     )
@@ -69,35 +70,40 @@ def evaluate_labels(
     run: Path,
     prompts: int,
     tree: SegmentTree | None = None,
+    *,
+    min_share: float = MIN_SHARE,
+    progress: bool = True,
 ) -> dict[str, LevelQuality]:
-    """Measure every level, write the label part of `metrics.json` and a picture of each level.
+    """Measure every level of labels, write the label part of `metrics.json` and a picture of each level.
 
     Args:
         model: with a feature field.
-        views: held-out views of the capture; those without labels are passed over.
+        views: held-out views of the capture; those without labels are skipped.
         images: of these views.
         run: its folder, for `metrics.json` and `renders/LEVEL.png`.
-        prompts: pixels of a prompt; 0 leaves that measure out.
+        prompts: most positive, and most negative, pixels of a prompt; 0 leaves that measure out.
         tree: segments of everything, to be measured too.
+        min_share: a label counts in a view where it covers at least this share of the pixels.
+        progress: show bars.
     Raises:
-        InputError: no view has a label that is large enough, a label image is damaged, or the run cannot be written.
+        InputError: no label is large enough in any view, a label image is damaged, or the run cannot be written.
     """
     rendered = []
-    for view, source in enumerate(tqdm(views, desc="features of test views", unit="view")):
+    for view, source in enumerate(tqdm(views, desc="features of test views", unit="view", disable=not progress)):
         labels = load_labels(source, *images.sizes[view].tolist())
         if labels:
             rendered.append(feature_view(model, source.name, images.cameras, view, labels))
     levels = {level for view in rendered for level in view.labels}
-    smallest = max(round(SMALLEST * int(images.sizes.prod(1).min())), 1)
+    min_pixels = max(round(min_share * int(images.sizes.prod(1).min())), 1)
     found = {
-        level: measure_level(rendered, level, min_pixels=smallest, prompts=prompts)
+        level: measure_level(rendered, level, min_pixels=min_pixels, prompts=prompts, progress=progress)
         for level in sorted(levels, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     }
     qualities = {level: quality for level, quality in found.items() if quality is not None}
     if not qualities:
-        raise InputError(f"{run}: no held-out view shows a label of at least {smallest} pixels; check labels/")
+        raise InputError(f"{run}: no held-out view shows a label of at least {min_pixels} pixels; check labels/")
     if tree is not None:
-        matches = _everything(tree, rendered, qualities, smallest)
+        matches = _measure_tree(tree, rendered, qualities, min_pixels, progress)
         qualities = {level: replace(quality, everything_miou=matches[level]) for level, quality in qualities.items()}
     for level, quality in qualities.items():
         save_image(run / "renders" / f"{level}.png", _picture(level, quality, rendered, images))
@@ -105,25 +111,30 @@ def evaluate_labels(
     return qualities
 
 
-def _everything(
-    tree: SegmentTree, views: Sequence[FeatureView], levels: Iterable[str], smallest: int
+def _measure_tree(
+    tree: SegmentTree, views: Sequence[FeatureView], levels: Iterable[str], min_pixels: int, progress: bool
 ) -> dict[str, float]:
-    """Best matches, by level of labels, among cuts at all levels and halfway, averaged over views, then labels."""
+    """Return the IoU of the best match among cuts at all levels and halfway between, by level of labels.
+
+    The mean over views is taken for each label, then the mean over labels.
+    """
     found: dict[str, dict[int, list[float]]] = {level: defaultdict(list) for level in levels}
-    cuts = [tree.cut(level) for level in np.arange(0, LEVELS, 0.5)]
-    for view in tqdm(views, desc="segments of test views", unit="view", delay=2, leave=False):
+    cuts = [tree.cut(level) for level in np.arange(0, tree.config.levels, 0.5)]
+    for view in tqdm(views, desc="segments of test views", unit="view", delay=2, leave=False, disable=not progress):
         nearest = tree.nearest(view.features, view.positions)
         ids = [cut.ids[nearest].cpu().numpy() for cut in cuts]
         for level in set(found) & set(view.labels):
             shape = view.labels[level].shape
-            matches = best_matches(view.labels[level], [each.reshape(shape) for each in ids], smallest)
+            matches = best_matches(view.labels[level], [each.reshape(shape) for each in ids], min_pixels)
             for label, value in matches.items():
                 found[level][label].append(value)
-    return {level: float(np.mean([np.mean(values) for values in of.values()])) for level, of in found.items()}
+    return {
+        level: float(np.mean([np.mean(values) for values in by_label.values()])) for level, by_label in found.items()
+    }
 
 
 def table(qualities: Mapping[str, LevelQuality]) -> str:
-    """The figures of all levels for a person to read."""
+    """Return the figures of all levels as a table for a person to read."""
     lines = [f"{'level':<10}{'labels':>8}{'click':>8}{'prompt':>8}{'recall 50':>11}{'recall 75':>11}"]
     everything = any(q.everything_miou is not None for q in qualities.values())
     lines[0] += f"{'everything':>12}" * everything
@@ -135,7 +146,10 @@ def table(qualities: Mapping[str, LevelQuality]) -> str:
 
 
 def _picture(level: str, quality: LevelQuality, views: Sequence[FeatureView], images: ImageSet) -> np.ndarray:
-    """Best labels above worst ones: where the click was set, and what it selects in the view that shows most else."""
+    """Return the picture of a level: a few best labels above the worst, each with the click and with another view.
+
+    The other view is the one that shows most of the label.
+    """
     by_iou = sorted((q for q in quality.labels if q.click is not None), key=lambda q: -(q.click or 0.0))
     chosen = by_iou if len(by_iou) <= 2 * _SHOWN else [*by_iou[:_SHOWN], *by_iou[-_SHOWN:]]
     chosen = chosen or list(quality.labels[: 2 * _SHOWN])

@@ -1,14 +1,14 @@
-"""How well selections of the feature field agree with true labels: click, prompt and recall, level by level.
+"""Agreement of selections with true labels: click mIoU, prompt mIoU and recall of each level.
 
-All three select by a threshold on a score. `best_threshold` is exact: every distinct score is tried.
+All three select by a threshold on a score. `best_threshold` is exact: it tries every distinct score.
 
     click   one click at the pixel of the label farthest from its border, in the view where the label is largest
     prompt  OmniSeg3D's protocol on Replica: many positive and negative pixels, of the view where the object's own size
             (sum of squared depths) is largest. The score of a pixel is the 0.95 quantile, over the positive ones, of
             similarity * exp(-distance / (2 sizes of the object)), less 0.15 times that of the best negative one
-    recall  the share of labels that a click selects well enough in its own view
+    recall  the share of labels that a click selects with an IoU of at least 0.5, or 0.75, in its own view
 
-Segments that nobody clicked for are measured by the one that fits a label best, see `best_matches`.
+Segments of everything are measured by the one that fits a label best, see `best_matches`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,26 @@ from omniseg.selection.query import similarity
 PROMPTS = 64
 """Most positive, and most negative, pixels of a prompt. OmniSeg3D takes 1024, which costs sixteen times as much."""
 _QUANTILE = 0.95
+"""The score of a pixel is this quantile of its scores for all positive pixels of a prompt (OmniSeg3D's protocol)."""
 _NEGATIVE_SHARE = 0.15
+"""The best score for a negative pixel, times this, is subtracted (OmniSeg3D's protocol)."""
 _DECAY = 0.5
+"""The score falls by exp(-this * distance / size of the object) (OmniSeg3D's protocol)."""
 _RECALLS = (0.5, 0.75)
+"""IoU from which on a label counts as found, for `recall_50` and `recall_75`."""
 
 
 @dataclass(frozen=True)
 class FeatureView:
-    """What one view shows, pixel by pixel, rows from the top.
+    """A rendered view with labels; one row for each pixel, row by row from the top left.
 
-    name: of the view.
-    features: (height * width, dim) float32 of unit length, 0 where nothing is.
-    depth: (height * width,) distance along the ray, scene units.
-    positions: (height * width, 3) what is seen there, scene coordinates.
-    pixel: size of a pixel at distance 1.
-    labels: level -> (height, width) int32 ids, 0 = ignore.
+    Attributes:
+        name: of the view.
+        features: (height * width, dim) float32 of unit length; 0 where nothing is seen.
+        depth: (height * width,) distance along the ray, scene units.
+        positions: (height * width, 3) surface points, scene coordinates.
+        pixel: size of a pixel at distance 1.
+        labels: level -> (height, width) int32 ids, 0 = ignore.
     """
 
     name: str
@@ -54,15 +59,16 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """One label of one level.
+    """Figures of one label of one level.
 
-    id: of the label.
-    view: its reference view, where a click was set.
-    pixels: of the label there.
-    clicked: the pixel, row by row from the top left.
-    threshold: of the similarity with it, the best one in that view.
-    click, prompt: IoU averaged over the other views that show the label; None where no other view does.
-    same_view: best IoU of the click in the reference view itself.
+    Attributes:
+        id: of the label.
+        view: name of its reference view, in which the click was set.
+        pixels: of the label in that view.
+        clicked: index of the clicked pixel, row by row from the top left.
+        threshold: best one in that view, of the similarity with the click.
+        click, prompt: mean IoU over the other views that show the label; None where no other view does.
+        same_view: IoU of the click in the reference view itself.
     """
 
     id: int
@@ -77,9 +83,13 @@ class LabelQuality:
 
 @dataclass(frozen=True)
 class LevelQuality:
-    """One level of labels: means over the labels that could be measured, and each of them.
+    """Figures of one level of labels.
 
-    everything_miou: of the best match among the segments of everything, where these were measured.
+    Attributes:
+        click_miou, prompt_miou: means over the labels that could be measured; NaN where none could.
+        recall_50, recall_75: shares of the labels, see above.
+        labels: figures of each label.
+        everything_miou: mean IoU of the best match among the segments of everything; None where not measured.
     """
 
     click_miou: float
@@ -91,7 +101,7 @@ class LevelQuality:
 
 
 def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:
-    """The threshold whose selection `scores >= threshold` has the largest IoU with the truth, and that IoU.
+    """Return the threshold whose selection `scores >= threshold` has the largest IoU with the truth, and that IoU.
 
     Args:
         scores: (n,) float.
@@ -101,20 +111,20 @@ def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:
     ranked = scores[order]
     hits = truth[order].cumsum(0)
     iou = hits.double() / (torch.arange(1, len(hits) + 1, device=hits.device) + hits[-1] - hits)
-    last = torch.ones_like(truth)  # of equal scores, all are selected or none
+    last = torch.ones_like(truth)  # equal scores are selected together
     last[:-1] = ranked[1:] < ranked[:-1]
     best = int(torch.where(last, iou, -1.0).argmax())
     return float(ranked[best]), float(iou[best])
 
 
 def iou(selected: Tensor, truth: Tensor) -> float:
-    """Intersection over union of two bool tensors; 1 where both are empty."""
+    """Return the intersection over union of two bool tensors; 1 where both are empty."""
     union = int((selected | truth).sum())
     return int((selected & truth).sum()) / union if union else 1.0
 
 
 def best_matches(labels: np.ndarray, cuts: Sequence[np.ndarray], min_pixels: int) -> dict[int, float]:
-    """IoU of each label of a view with the segment of any cut that fits it best.
+    """Return the IoU of each label of a view with the segment, of any cut, that fits it best.
 
     Args:
         labels: (height, width) integer ids, 0 = ignore.
@@ -135,7 +145,7 @@ def best_matches(labels: np.ndarray, cuts: Sequence[np.ndarray], min_pixels: int
 
 
 def innermost(mask: np.ndarray) -> int:
-    """Index of the pixel of a mask (height, width) bool that is farthest from its border; image borders count."""
+    """Return the index of the pixel of a mask (height, width) bool farthest from its border; image borders count."""
     padded = np.pad(mask.astype(np.uint8), 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     return int(distance.argmax())
@@ -152,13 +162,13 @@ def measure_level(
     """Measure every label of one level.
 
     Args:
-        views: test views; those without this level are passed over.
+        views: test views; those without this level are skipped.
         level: name.
-        min_pixels: a label counts in a view where it has at least so many pixels.
+        min_pixels: a label counts in a view where it has at least this many pixels.
         prompts: most positive, and most negative, pixels of a prompt.
         progress: show a bar.
     Returns:
-        None where no label is large enough in any view.
+        The figures; None where no label is large enough in any view.
     """
     views = [view for view in views if level in view.labels]
     pixels = {view.name: dict(zip(*np.unique(view.labels[level], return_counts=True))) for view in views}
@@ -212,7 +222,7 @@ def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts:
         return None
     sizes = [view.pixel * float(view.depth[mask].double().norm()) for view, mask in zip(shown, truths)]
     at = int(np.argmax(sizes))
-    prompt = _Prompt.of(shown[at], truths[at], prompts, _DECAY / max(sizes[at], 1e-9))
+    prompt = _Prompt.from_label(shown[at], truths[at], prompts, _DECAY / max(sizes[at], 1e-9))
     threshold, _ = best_threshold(prompt.score(shown[at]), truths[at])
     others = [n for n in range(len(shown)) if n != at]
     return float(np.mean([iou(prompt.score(shown[n]) >= threshold, truths[n]) for n in others]))
@@ -220,15 +230,21 @@ def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts:
 
 @dataclass(frozen=True)
 class _Prompt:
-    """Pixels inside and outside of an object in its reference view: features (n, dim) and positions (n, 3) of each,
-    and how fast they lose strength with the distance, 1 / scene unit."""
+    """A prompt: positive and negative pixels of an object in its reference view.
+
+    Attributes:
+        inside, outside: features (n, dim) and positions (n, 3) of the positive and of the negative pixels.
+        decay: how fast their scores fall with the distance, 1 / scene unit.
+    """
 
     inside: tuple[Tensor, Tensor]
     outside: tuple[Tensor, Tensor]
     decay: float
 
     @classmethod
-    def of(cls, view: FeatureView, truth: Tensor, most: int, decay: float) -> _Prompt:
+    def from_label(cls, view: FeatureView, truth: Tensor, most: int, decay: float) -> _Prompt:
+        """Take at most so many pixels, evenly, inside and outside of a label (n,) bool."""
+
         def some(mask: Tensor) -> tuple[Tensor, Tensor]:
             pixels = mask.nonzero()[:, 0]
             pixels = pixels[:: max(-(-len(pixels) // most), 1)]
@@ -237,22 +253,22 @@ class _Prompt:
         return cls(some(truth), some(~truth), decay)
 
     def score(self, view: FeatureView) -> Tensor:
-        """Score (n,) of each pixel of a view."""
-        inside = self._strength(view, *self.inside)
+        """Return the score (n,) of each pixel of a view."""
+        inside = self._scores(view, *self.inside)
         score = _nth_largest(inside, 1 + int((1 - _QUANTILE) * (len(inside) - 1)))
         if len(self.outside[0]):
-            score = score - _NEGATIVE_SHARE * self._strength(view, *self.outside).amax(0)
+            score = score - _NEGATIVE_SHARE * self._scores(view, *self.outside).amax(0)
         return score
 
-    def _strength(self, view: FeatureView, features: Tensor, positions: Tensor) -> Tensor:
-        """Of each prompt at each pixel, (prompts, n)."""
+    def _scores(self, view: FeatureView, features: Tensor, positions: Tensor) -> Tensor:
+        """Return the score of each pixel of the view for each of these m pixels, (m, n)."""
         squares = positions.square().sum(1)[:, None] + view.positions.square().sum(1)
         distance = squares.addmm_(positions, view.positions.t(), alpha=-2).clamp_(min=0).sqrt_()
         return similarity(features, view.features).mul_(distance.mul_(-self.decay).exp_())
 
 
 def _nth_largest(values: Tensor, n: int) -> Tensor:
-    """The n-th largest of each column of (m, k), n small; a running list, since sorting is many times slower."""
+    """Return the n-th largest of each column of (m, k), for small n; sorting is many times slower."""
     largest = [torch.full_like(values[0], -torch.inf) for _ in range(n)]
     for row in values:
         for place in range(n):

@@ -1,12 +1,10 @@
-"""Renders held-out views and says how close they come to the photos."""
+"""Image quality of held-out views: renders them and compares them with the photos."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from omniseg.data.drawing import contact_sheet
@@ -14,11 +12,12 @@ from omniseg.data.image_io import save_image
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
 from omniseg.evaluation.metrics import SSIM_WINDOW, psnr, ssim
-from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
+from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, update_metrics
+from omniseg.selection.survey import feature_colours
 
 _SHOWN = 4
-_VIEWS_FOR_COLOURS, _RAYS_FOR_COLOURS = 8, 1024
+"""Most views side by side in renders/test.png."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ViewQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over the held-out views, and each of them."""
+    """PSNR (dB) and SSIM of each held-out view, and their means over the views."""
 
     psnr: float
     ssim: float
@@ -40,7 +39,10 @@ class Quality:
 
 
 def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
-    """A photo (height, width, 3) in [0, 1], transparent ones over white, and what renderings are shown over."""
+    """Return a photo (height, width, 3) in [0, 1] and the grey level behind renderings that are compared with it.
+
+    Photos with transparency are shown over white, and their renderings too; those of opaque photos over black.
+    """
     pixels = images.image(view).to(images.device).float() / 255
     if pixels.shape[2] == 3:
         return pixels, 0.0
@@ -48,12 +50,17 @@ def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
     return rgb * alpha + (1 - alpha), 1.0
 
 
-def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
+def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> Quality:
     """Render every view of `images`, compare it with its photo, and write figures and pictures.
 
-    Writes `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
+    Write `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
     a few views side by side) and the image part of `metrics.json`; other parts of that file stay.
 
+    Args:
+        model: trained.
+        images: of the held-out views.
+        run: folder that is written to.
+        progress: show a bar.
     Raises:
         InputError: the run folder cannot be written, or the photos are too small to measure.
     """
@@ -63,10 +70,10 @@ def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
             f"{run}: photos of {width} x {height} pixels cannot be measured; "
             f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
         )
-    colours = feature_colours(model) if model.features is not None else None
+    colours = feature_colours(model, progress=progress) if model.features is not None else None
     views, rows = [], []
     shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}
-    for view, name in enumerate(tqdm(images.names, desc="test views", unit="view")):
+    for view, name in enumerate(tqdm(images.names, desc="test views", unit="view", disable=not progress)):
         photo, background = photo_and_background(images, view)
         rendering = model.renderer.render_image(images.cameras, view, features=colours is not None and view in shown)
         picture = rendering.over(background).clamp(0, 1).view_as(photo)
@@ -75,7 +82,7 @@ def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
         if view in shown:
             rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])
             if colours is not None and rendering.features is not None:
-                rows[-1].append(colours.picture(rendering.features, rendering.opacity, photo.shape[1]))
+                rows[-1].append(colours.picture(rendering.features, rendering.solid, photo.shape[1]))
     save_image(run / "renders" / "test.png", contact_sheet(rows))
     quality = Quality(
         psnr=float(np.mean([v.psnr for v in views])),
@@ -93,17 +100,3 @@ def evaluate_views(model: Model, images: ImageSet, run: Path) -> Quality:
         },
     )
     return quality
-
-
-def feature_colours(model: Model) -> FeatureColours:
-    """Colours that suit what the photos' viewpoints see, a few thousand pixels of some of them."""
-    cameras = model.viewpoints.cameras
-    found = []
-    for view in np.unique(np.linspace(0, len(cameras) - 1, _VIEWS_FOR_COLOURS).round().astype(int)):
-        rays_o, rays_d = cameras.image_rays(int(view))
-        step = max(len(rays_o) // _RAYS_FOR_COLOURS, 1)
-        out = model.renderer.render(rays_o[::step], rays_d[::step], colour=False, features=True)
-        assert out.features is not None
-        found.append(F.normalize(out.features[out.opacity > 0.5], dim=1))
-    features = torch.cat(found)
-    return FeatureColours(features if len(features) else features.new_zeros(1, features.shape[1]))

@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from omniseg.cameras import Camera, Cameras
+from omniseg.cameras.poses import axes_crossing, look_at, upright_rotation
 from omniseg.data.formats.transforms import read_path
 from omniseg.data.normalisation import Normalisation
 from omniseg.errors import InputError
 from omniseg.run_folder import Model
 
 _WIDE_GAP = np.deg2rad(90.0)
+"""An orbit does not cross a gap between the cameras that is wider, radians."""
+_PARALLEL = 1e-4
+"""Optical axes whose crossing is less certain count as parallel (`axes_crossing`)."""
 
 
 def check(frames: int, width: int | None) -> None:
@@ -90,7 +94,7 @@ def spiral(cameras: Cameras, frames: int) -> Cameras:
     c2w = cameras.c2w.double().cpu().numpy()
     centre = c2w[:, :, 3].mean(0)
     subject = _subject(cameras)
-    axes = _rotation(subject - centre)
+    axes = upright_rotation(subject - centre)
     spread = np.quantile(np.abs((c2w[:, :, 3] - centre) @ axes), 0.8, axis=0)
     turn = np.linspace(0, 4 * np.pi, frames, endpoint=False)
     offsets = np.stack([np.cos(turn), np.sin(turn), 0.5 * np.sin(turn / 2)], axis=1) * spread
@@ -108,30 +112,18 @@ def from_file(path: Path, normalisation: Normalisation) -> Cameras:
 
 
 def _subject(cameras: Cameras) -> np.ndarray:
-    """Point that the optical axes come closest to, if it lies before the cameras; else the origin."""
+    """Return the point that the optical axes come closest to if it lies before the cameras, else the origin."""
     c2w = cameras.c2w.double().cpu().numpy()
-    positions, forward = c2w[:, :, 3], c2w[:, :, 2]
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    total = across.sum(0)
-    if np.linalg.cond(total) > 1e4:
+    point, certainty = axes_crossing(c2w)
+    if certainty < _PARALLEL:
         return np.zeros(3)
-    point = np.linalg.solve(total, (across @ positions[:, :, None]).sum(0)[:, 0])
-    ahead = ((point - positions) * forward).sum(1)
+    ahead = ((point - c2w[:, :, 3]) * c2w[:, :, 2]).sum(1)
     return point if np.median(ahead) > 0 else np.zeros(3)
-
-
-def _rotation(forward: np.ndarray) -> np.ndarray:
-    """Camera axes as columns, for cameras that look along `forward` (nowhere: along y) and stand upright."""
-    length = np.linalg.norm(forward)
-    z = forward / length if length > 1e-6 else np.array([0.0, 1.0, 0.0])
-    x = np.cross(z, [0.0, 0.0, 1.0])
-    x = np.array([1.0, 0.0, 0.0]) if np.linalg.norm(x) < 1e-6 else x / np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z], axis=1)
 
 
 def _looking_at(positions: np.ndarray, subject: np.ndarray, like: Cameras) -> Cameras:
     """Undistorted cameras at these positions, with the image size and focal length of the first of `like`."""
-    c2w = np.stack([np.column_stack([_rotation(subject - p), p]) for p in positions])
+    c2w = np.stack([look_at(position, subject) for position in positions])
     width, height = like.size[0].tolist()
     fx, fy = like.intrinsics[0, :2].tolist()
     camera = Camera(width=width, height=height, fx=fx, fy=fy, cx=width / 2, cy=height / 2)

@@ -1,4 +1,4 @@
-"""What segment.py and the window write: masks, cut-outs and overlays of a view, and photos to cut from."""
+"""Masks, cut-outs and overlays of a view as files, and the photos to cut from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from omniseg.data.image_io import read_image, same_aspect, save_image, shrink
 from omniseg.errors import InputError
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import to_uint8
-from omniseg.selection.selections import Selections
+from omniseg.selection.selections import Selections, label_masks
 
 
 class SourcePhotos:
-    """The photos of a run's capture, as far as they are still where they were.
+    """The photos of a run's capture; where one is missing, the rendering takes its place.
 
     Args:
-        scene: the capture; None: there are none.
+        scene: the capture; None: there are no photos.
     Raises:
         InputError: the capture cannot be read.
     """
@@ -31,8 +31,8 @@ class SourcePhotos:
         if scene is not None:
             self._paths = {view.name: view.image_path for view in read_scene(scene).views}
 
-    def picture(self, name: str, frame: RenderedView) -> np.ndarray:
-        """Photo (height, width, 3) uint8 of a view at the size of a frame; without one, what the frame shows.
+    def picture(self, name: str, view: RenderedView) -> np.ndarray:
+        """Return the photo (height, width, 3) uint8 of this name at the size of a view, else the view's own colours.
 
         Raises:
             InputError: the photo is damaged.
@@ -40,36 +40,35 @@ class SourcePhotos:
         path = self._paths.get(name)
         if path is not None:
             photo = read_image(path)
-            if same_aspect(photo.shape[:2], (frame.height, frame.width)):
-                return shrink(photo, frame.width, frame.height)[..., :3]
-        return to_uint8(frame.rendering.over(1.0).view(frame.height, frame.width, 3))
+            if same_aspect(photo.shape[:2], (view.height, view.width)):
+                return shrink(photo, view.width, view.height)[..., :3]
+        return to_uint8(view.rendering.over(1.0).view(view.height, view.width, 3))
 
 
 def write_selections(
-    out: Path, name: str, picture: np.ndarray, frame: RenderedView, selections: Selections
+    out: Path, name: str, picture: np.ndarray, view: RenderedView, selections: Selections
 ) -> list[int]:
-    """Write what selections select in a view: masks, cut-outs where there is anything, and one overlay.
+    """Write what selections select in a view: masks, cut-outs where anything is selected, and one overlay.
 
     Args:
-        out: gets masks/SELECTION/NAME.png, cutouts/SELECTION/NAME.png and overlays/NAME.png.
-        name: of the view.
-        picture: (height, width, 3) uint8 to cut from.
-        frame: the view, of the same size.
-        selections: every one with clicks counts.
+        out: folder for masks/SELECTION/NAME.png, cutouts/SELECTION/NAME.png and overlays/NAME.png.
+        name: of the files.
+        picture: (height, width, 3) uint8 to cut from, of the size of the view.
+        view: in which to select.
+        selections: to write.
     Returns:
         Number of selected pixels of each selection.
     Raises:
         InputError: a file cannot be written.
     """
-    masks = [selection.mask(frame) for selection in selections.every]
-    for folder, mask in zip(folder_names([selection.name for selection in selections.every]), masks):
-        alpha = (mask.view(frame.height, frame.width).cpu().numpy() * 255).astype(np.uint8)
+    masks = [selection.mask(view) for selection in selections.all]
+    for folder, mask in zip(folder_names([selection.name for selection in selections.all]), masks):
+        alpha = (mask * 255).astype(np.uint8)
         save_image(out / "masks" / folder / f"{name}.png", alpha)
         if alpha.any():
             save_image(out / "cutouts" / folder / f"{name}.png", np.dstack([picture, alpha]))
-    ids = selections.label(masks).view(frame.height, frame.width).cpu().numpy()
-    colours = np.array([selection.colour for selection in selections.every], np.uint8)
-    save_image(out / "overlays" / f"{name}.png", paint_ids(picture, ids, colours))
+    colours = np.array([selection.colour for selection in selections.all], np.uint8)
+    save_image(out / "overlays" / f"{name}.png", paint_ids(picture, label_masks(masks), colours))
     return [int(mask.sum()) for mask in masks]
 
 
@@ -78,10 +77,10 @@ def write_segments(out: Path, name: str, picture: np.ndarray, ids: np.ndarray, c
 
     Args:
         out: folder.
-        name: of the view.
+        name: of the files.
         picture: (height, width, 3) uint8.
         ids: (height, width) integers.
-        colours: (n, 3) uint8, that of id k at k - 1.
+        colours: (n, 3) uint8; id k has colour k - 1.
     Raises:
         InputError: a file cannot be written.
     """
@@ -90,7 +89,7 @@ def write_segments(out: Path, name: str, picture: np.ndarray, ids: np.ndarray, c
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Selections' names as those of folders, all different: what a file system does not like becomes "_"."""
+    """Return different folder names for the names of selections; characters that file systems dislike become "_"."""
     found: list[str] = []
     for number, name in enumerate(names, 1):
         safe = re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "selection"
@@ -98,14 +97,18 @@ def folder_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def capture_of(run_scene: str, given: Path | None) -> Path | None:
-    """Where the capture of a run is: as given, else where it was if it still is there, else None.
+def find_capture(recorded: str, given: Path | None, name: str = "scene") -> Path | None:
+    """Return where the capture of a run is: the given path, else the recorded one if it still exists, else None.
 
+    Args:
+        recorded: path in the run's configuration.
+        given: path that a person gave.
+        name: of the option or argument that it was given by, for the message.
     Raises:
-        InputError: the given one does not exist.
+        InputError: the given path does not exist.
     """
     if given is not None:
         if not given.exists():
-            raise InputError(f"--scene {given}: does not exist")
+            raise InputError(f"{name} {given}: does not exist; give the folder or file of the capture")
         return given
-    return Path(run_scene) if run_scene and Path(run_scene).exists() else None
+    return Path(recorded) if recorded and Path(recorded).exists() else None

@@ -1,14 +1,14 @@
-"""The surface of a trained run as triangles, which carry colours and features and can be selected from.
+"""The surface of a trained run as a mesh with colours and features, which can be selected from.
 
-The surface is where light would go two voxels deep, by marching cubes (Lorensen and Cline 1987) on what share of the
-light a voxel stops. What no photo shows was never learned, so only what the run's own viewpoints see of it is kept.
+The surface is an iso surface of the opacity of a voxel, by marching cubes (Lorensen and Cline 1987). What no photo
+shows was never learned, so only the surface that the run's own viewpoints see is kept.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,40 +16,65 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from omniseg.cameras import Cameras
 from omniseg.errors import InputError
+from omniseg.export.triangles import connected_parts, face_areas, part_areas, used_vertices, vertex_normals
 from omniseg.run_folder import Model
 from omniseg.selection.selections import Selection
+from omniseg.selection.survey import depth_maps, survey
 from omniseg_kernels.occupancy import occupied
 
 _CHUNK, _VERTICES_AT_ONCE = 1 << 17, 1 << 20
-_LEVEL = 0.5
-"""Optical depth of a voxel at the surface. At ln 2, half of the light, table legs and leaves are lost; lower, walls
-swell by a voxel."""
-_FEW_VIEWS, _FEW_RAYS, _FAINTEST = 16, 1024, 0.25
-"""Where the field is so faint that this share of what is seen lies below, the surface is where that is."""
-_VIEWS, _RAYS = 200, 1_000_000
-_TOLERANCE = 2.0
-"""How far behind what a viewpoint sees a vertex may lie and still count as seen, voxels."""
-_LOOSE = 5.0
-"""A component of less area is dust, squared voxels. Leaves of a plant are little larger."""
-_ISLAND = 12.0
-"""An island of a selection, or a hole in it, of less area is noise, squared voxels."""
-_SPECK = 0.02
-"""So is an island of less than this share of the largest one's area."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Numbers that decide which surface becomes a mesh, and what is selected of it."""
+
+    iso_depth: float = 0.5
+    """Optical depth of a voxel at the surface. At ln 2 thin parts (table legs, leaves) are lost; much lower, walls
+    thicken by a voxel."""
+    faint_quantile: float = 0.25
+    """In under-trained fields, the iso level is lowered to this quantile of the density at the visible surface."""
+    faint_views: int = 16
+    """That density is sampled in at most this many photos' views ..."""
+    faint_rays: int = 1024
+    """... with about this many rays in each."""
+    views: int = 200
+    """What is visible is decided in at most this many photos' views, spread evenly ..."""
+    rays: int = 1_000_000
+    """... with at most about this many rays in all of them."""
+    tolerance: float = 2.0
+    """A vertex is visible up to this far behind the surface that a view sees, voxels."""
+    min_part: float = 5.0
+    """Connected parts of a smaller area are dust and removed, squared voxels. Leaves of a plant are little larger."""
+    min_island: float = 12.0
+    """Islands of a selection, and holes in it, of a smaller area are noise, squared voxels."""
+    min_island_share: float = 0.02
+    """So are islands with less than this share of the largest island's area."""
+
+    def __post_init__(self) -> None:
+        for name in ("iso_depth", "faint_views", "faint_rays", "views", "rays"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        for name in ("tolerance", "min_part", "min_island", "min_island_share"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected >= 0, got {getattr(self, name)}")
+        if not 0 <= self.faint_quantile <= 1:
+            raise ValueError(f"faint_quantile: expected in [0, 1], got {self.faint_quantile}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Mesh:
     """Triangles in scene coordinates, counter-clockwise as seen from outside; on the CPU.
 
     Attributes:
         vertices: (n, 3).
-        faces: (m, 3) int64, vertices of each.
+        faces: (m, 3) int64, vertices of each face.
         normals: (n, 3) of unit length, outwards.
         colours: (n, 3) in [0, 1].
         features: (n, dim) of unit length; None where the model has no feature field.
-        voxel: edge of the cells that it was made from, scene units.
+        voxel: edge of the voxels that it was made from, scene units.
+        config: numbers that it was made and is selected with.
     """
 
     vertices: Tensor
@@ -58,22 +83,27 @@ class Mesh:
     colours: Tensor
     features: Tensor | None
     voxel: float
+    config: MeshConfig = field(default_factory=MeshConfig)
+
+    def __repr__(self) -> str:
+        return f"Mesh({len(self.vertices)} vertices, {len(self.faces)} faces)"
 
     def keep(self, faces: Tensor) -> Mesh:
-        """These faces (m,) bool and their vertices."""
-        used, kept = _used(self.faces[faces])
+        """Return the mesh of these faces (m,) bool and their vertices."""
+        used, kept = used_vertices(self.faces[faces])
         features = None if self.features is None else self.features[used]
-        return Mesh(self.vertices[used], kept, self.normals[used], self.colours[used], features, self.voxel)
+        vertices, normals, colours = self.vertices[used], self.normals[used], self.colours[used]
+        return Mesh(vertices, kept, normals, colours, features, self.voxel, self.config)
 
     def segments(self, selections: Mapping[int, Selection]) -> Tensor:
-        """Number (m,) int64 of the selection that each face is in, of several the last one; 0: none."""
+        """Return the number (m,) int64 of the selection that each face is in, of several the last; 0: none."""
         found = torch.zeros(len(self.faces), dtype=torch.int64)
         for number, selection in selections.items():
             found[self.select(selection)] = number
         return found
 
     def select(self, selection: Selection) -> Tensor:
-        """(m,) bool, the faces of which most vertices are selected, without specks and pinholes.
+        """Return which faces are selected, (m,) bool: those with two selected vertices, without specks and pinholes.
 
         Raises:
             ValueError: there are no features.
@@ -81,62 +111,71 @@ class Mesh:
         if self.features is None:
             raise ValueError("features: expected a mesh of a model with a feature field")
         selected = selection.select(self.features, self.vertices)[self.faces].sum(1) >= 2
-        area, least = face_areas(self.vertices, self.faces), _ISLAND * self.voxel**2
+        area, least = face_areas(self.vertices, self.faces), self.config.min_island * self.voxel**2
         island = selected.nonzero()[:, 0]
         if not len(island):
             return selected
-        areas = _areas_of_parts(len(self.vertices), self.faces[island], area[island])
-        selected[island[areas < max(least, _SPECK * float(areas.max()))]] = False
+        areas = part_areas(len(self.vertices), self.faces[island], area[island])
+        selected[island[areas < max(least, self.config.min_island_share * float(areas.max()))]] = False
         hole = (~selected).nonzero()[:, 0]
         rim = torch.zeros(len(self.vertices), dtype=torch.bool)
         rim[self.faces[selected]] = True
         part = connected_parts(len(self.vertices), self.faces[hole])
-        # Something small that touches no selected face is loose, and no hole.
+        # A small part that touches no selected face is loose, not a hole.
         at_rim = torch.bincount(part, rim[self.faces[hole]].any(1).float())[part] > 0
         selected[hole[at_rim & (torch.bincount(part, area[hole])[part] < least)]] = True
         return selected
 
 
-def extract_mesh(model: Model, resolution: int = 256, *, reach: float = 1.0, progress: bool = True) -> Mesh:
-    """The surfaces of a model that its viewpoints see.
+def extract_mesh(
+    model: Model,
+    resolution: int = 256,
+    *,
+    reach: float = 1.0,
+    config: MeshConfig | None = None,
+    progress: bool = True,
+) -> Mesh:
+    """Return the surface of a model that its viewpoints see.
 
-    Memory grows with the cube of the resolution, by 4 bytes a cell beside the mesh itself.
+    Memory grows with the cube of the resolution, 4 bytes a voxel beside the mesh itself.
 
     Args:
         model: trained.
-        resolution: cells along the longest edge of the box.
+        resolution: voxels along the longest edge of the box.
         reach: half edge of the cube around the origin that the box is cut to, scene units.
+        config: numbers that decide what becomes the surface; the defaults where None.
         progress: show bars.
     Raises:
         InputError: there is no surface.
     """
+    config = config or MeshConfig()
     voxel, corner, opacity = _voxels(model, resolution, reach, progress)
-    level = min(_LEVEL, voxel * _surface_density(model, reach))
-    vertices, faces = _march(opacity, 1 - math.exp(-level))
+    iso_depth = min(config.iso_depth, voxel * _surface_density(model, reach, config, progress))
+    vertices, faces = _march(opacity, 1 - math.exp(-iso_depth))
     vertices = corner + voxel * vertices
     normals = vertex_normals(vertices, faces)
-    seen = _seen(model, vertices, normals, _TOLERANCE * voxel, progress)
+    seen = _seen_along(model, vertices, normals, voxel, config, progress)
     faces = faces[(seen != 0).any(1)[faces].sum(1) >= 2]
-    faces = faces[_areas_of_parts(len(vertices), faces, face_areas(vertices, faces)) >= _LOOSE * voxel**2]
+    faces = faces[part_areas(len(vertices), faces, face_areas(vertices, faces)) >= config.min_part * voxel**2]
     if not len(faces):
         raise InputError(
             "no surface found: nothing solid was learned where the cameras look; "
             "look at it with apps/render.py, and train longer"
         )
-    used, faces = _used(faces)
+    used, faces = used_vertices(faces)
     vertices = vertices[used]
     normals = vertex_normals(vertices, faces)
     # The colour in a direction that no photo was taken in was never learned.
     directions = torch.where(seen[used].norm(dim=1, keepdim=True) > 0, F.normalize(seen[used], dim=1), -normals)
-    colours, features = _look(model, vertices, directions)
-    return Mesh(vertices, faces, normals, colours, features, voxel)
+    colours, features = _colours_and_features(model, vertices, directions)
+    return Mesh(vertices, faces, normals, colours, features, voxel, config)
 
 
 @torch.no_grad()
 def _voxels(model: Model, resolution: int, reach: float, progress: bool) -> tuple[float, Tensor, np.ndarray]:
-    """Edge of a voxel, the first of a grid of points, and what share of the light a voxel around each stops.
+    """Return the edge of a voxel, the first point of a grid, and the opacity of the voxel around each of its points.
 
-    The share rather than the density, because between two points it is nearer to linear.
+    Opacity rather than density, because between two points it is closer to linear.
     """
     edges = torch.tensor(model.config.marching.box).clamp(max=reach)
     voxel = float(2 * edges.max()) / resolution
@@ -155,46 +194,40 @@ def _voxels(model: Model, resolution: int, reach: float, progress: bool) -> tupl
 
 
 @torch.no_grad()
-def _surface_density(model: Model, reach: float) -> float:
-    """Density that most of what the viewpoints see has at least, where they see it; infinite where that is nothing.
+def _surface_density(model: Model, reach: float, config: MeshConfig, progress: bool) -> float:
+    """Return a low quantile of the density at the visible surface; infinite where nothing is visible.
 
-    A field that had little time, or many views that disagree, stops light over many voxels: its surface is faint.
+    A field that had little time, or views that disagree, stops light over many voxels: its surface is faint.
     """
-    cameras, found = model.viewpoints.cameras, []
-    for view in torch.linspace(0, len(cameras) - 1, min(len(cameras), _FEW_VIEWS)).round().long().tolist():
-        rays_o, rays_d = cameras.image_rays(view)
-        step = max(len(rays_o) // _FEW_RAYS, 1)
-        rays_o, rays_d = rays_o[::step], rays_d[::step]
-        rendering = model.renderer.render(rays_o, rays_d, colour=False)
-        positions = (rays_o + rendering.distance[:, None] * rays_d)[rendering.opacity > 0.5]
-        found.append(model.field.density(positions[(positions.abs() <= reach).all(1)]).sigmas)
-    sigmas = torch.cat(found)
-    return float(sigmas.quantile(_FAINTEST)) if len(sigmas) else math.inf
+    views = model.viewpoints.cameras.spread(config.faint_views)
+    positions = survey(model, views, config.faint_rays * len(views), features=False, progress=progress).positions
+    sigmas = model.field.density(positions[(positions.abs() <= reach).all(1)]).sigmas
+    return float(sigmas.quantile(config.faint_quantile)) if len(sigmas) else math.inf
 
 
-def _march(opacity: np.ndarray, level: float) -> tuple[Tensor, Tensor]:
-    """Vertices (n, 3), in cells, and faces (m, 3) of the surface; none where there is no surface."""
+def _march(opacity: np.ndarray, iso_level: float) -> tuple[Tensor, Tensor]:
+    """Return vertices (n, 3), in voxels, and faces (m, 3) of an iso surface; none where there is no surface."""
     from skimage.measure import marching_cubes
 
-    if not opacity.min() < level < opacity.max():
+    if not opacity.min() < iso_level < opacity.max():
         return torch.empty(0, 3), torch.empty(0, 3, dtype=torch.int64)
-    vertices, faces, _, _ = marching_cubes(opacity, level, gradient_direction="ascent", allow_degenerate=False)
+    vertices, faces, _, _ = marching_cubes(opacity, iso_level, gradient_direction="ascent", allow_degenerate=False)
     return torch.from_numpy(np.ascontiguousarray(vertices)), torch.from_numpy(faces.astype(np.int64))
 
 
 @torch.no_grad()
-def _seen(model: Model, vertices: Tensor, normals: Tensor, tolerance: float, progress: bool) -> Tensor:
-    """Sum (n, 3) of the directions from which viewpoints see the fronts of vertices; 0 where none does.
+def _seen_along(
+    model: Model, vertices: Tensor, normals: Tensor, voxel: float, config: MeshConfig, progress: bool
+) -> Tensor:
+    """Return the sum (n, 3) of the directions in which viewpoints see the fronts of vertices; 0 where none does.
 
-    A vertex is seen that is not much behind what the viewpoint sees there.
+    A viewpoint sees a vertex that is not much behind the surface in its depth map.
     """
-    cameras = _some_cameras(model.viewpoints.cameras)
-    vertices, normals = vertices.to(cameras.c2w), normals.to(cameras.c2w)
+    device = model.viewpoints.cameras.c2w
+    vertices, normals, tolerance = vertices.to(device), normals.to(device), config.tolerance * voxel
     total = torch.zeros_like(vertices)
-    for view in tqdm(range(len(cameras)), desc="visibility", unit="view", delay=2, disable=not progress):
-        rendering = model.renderer.render_image(cameras, view, colour=False)
-        depth = torch.where(rendering.opacity < 0.5, torch.inf, rendering.distance)
-        camera, (width, height) = cameras[[view]], cameras.size[view].tolist()
+    for camera, depth in depth_maps(model, config.views, config.rays, progress=progress):
+        width, height = camera.size[0].tolist()
         for begin in range(0, len(vertices), _VERTICES_AT_ONCE):
             xy, _, inside = camera.project(vertices[begin : begin + _VERTICES_AT_ONCE])
             shown = inside[0].nonzero()[:, 0]
@@ -208,17 +241,9 @@ def _seen(model: Model, vertices: Tensor, normals: Tensor, tolerance: float, pro
     return total.cpu()
 
 
-def _some_cameras(cameras: Cameras) -> Cameras:
-    """At most so many of them, spread evenly, with images small enough for a bounded number of rays."""
-    chosen = torch.linspace(0, len(cameras) - 1, min(len(cameras), _VIEWS)).round().long()
-    cameras = cameras[chosen.to(cameras.c2w.device)]
-    shrink = math.sqrt(min(_RAYS / float(cameras.size.prod(1).sum()), 1.0))
-    return cameras if shrink == 1 else cameras.resized(max(int(float(cameras.size[:, 0].max()) * shrink), 1))
-
-
 @torch.no_grad()
-def _look(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Colours (n, 3), seen along unit directions (n, 3), and features (n, dim) of vertices."""
+def _colours_and_features(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return colours (n, 3), seen along unit directions (n, 3), and features (n, dim) of vertices."""
     device, field = model.grid.bits.device, model.field
     colours, features = [], []
     for position, direction in zip(vertices.to(device).split(_CHUNK), directions.to(device).split(_CHUNK)):
@@ -227,45 +252,3 @@ def _look(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, T
         if model.features is not None:
             features.append(F.normalize(model.features(position), dim=1).cpu())
     return torch.cat(colours), torch.cat(features) if features else None
-
-
-def face_areas(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area (m,) of each face."""
-    return 0.5 * _face_normals(vertices, faces).norm(dim=1)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (n, 3) of vertices: the mean of their faces', by area."""
-    total = torch.zeros_like(vertices)
-    for corner in faces.unbind(1):
-        total.index_add_(0, corner, _face_normals(vertices, faces))
-    return F.normalize(total, dim=1)
-
-
-def _face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Normals (m, 3) as long as twice the area."""
-    a, b, c = (vertices[corner] for corner in faces.unbind(1))
-    return torch.linalg.cross(b - a, c - a)
-
-
-def connected_parts(n_vertices: int, faces: Tensor) -> Tensor:
-    """Number (m,) int64, from 0, of the connected part that each face (m, 3) is in."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    edges = torch.cat([faces[:, :2], faces[:, 1:]]).numpy()
-    links = coo_matrix((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), (n_vertices, n_vertices))
-    part = connected_components(links, directed=False)[1]
-    return torch.from_numpy(part.astype(np.int64))[faces[:, 0]]
-
-
-def _areas_of_parts(n_vertices: int, faces: Tensor, area: Tensor) -> Tensor:
-    """Area (m,) of the connected part that each face is in."""
-    part = connected_parts(n_vertices, faces)
-    return torch.bincount(part, area)[part]
-
-
-def _used(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Which vertices (n,) int64 some faces use, and the faces numbered anew by their order."""
-    used, renumbered = faces.unique(return_inverse=True)
-    return used, renumbered.view(-1, 3)

@@ -1,7 +1,8 @@
-"""What is learned about space: density, colour, where it is empty, and what belongs together."""
+"""Fields: density and colour, occupancy, and the segmentation feature of every point in space."""
 
 from omniseg.fields.feature import FeatureField
 from omniseg.fields.occupancy_grid import OccupancyGrid
+from omniseg.fields.operators import KERNELS, Operators
 from omniseg.fields.radiance import RadianceField
 
-__all__ = ["FeatureField", "OccupancyGrid", "RadianceField"]
+__all__ = ["KERNELS", "FeatureField", "OccupancyGrid", "Operators", "RadianceField"]

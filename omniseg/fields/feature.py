@@ -1,32 +1,35 @@
-"""Feature field: what every point belongs to (OmniSeg3D, arXiv 2311.11666, section 3.2)."""
+"""Feature field: a segmentation feature for every point in space (OmniSeg3D, arXiv 2311.11666, section 3.2)."""
 
 import torch
 from torch import Tensor, nn
 
 from omniseg.config import FeatureFieldConfig
-from omniseg.fields.mlp import MLP, matmul_dtype
-from omniseg_kernels.hash_encoding import hash_encode
+from omniseg.fields.mlp import MLP
+from omniseg.fields.operators import KERNELS, Operators
 
 
 class FeatureField(nn.Module):
-    """Hash grid -> MLP -> a feature; two points belong together as far as theirs point the same way.
+    """Hash grid -> MLP -> feature; the closer the directions of two points' features, the more they belong together.
 
     Args:
         config: sizes.
-        bound: positions lie in [-bound, bound]^3, scene units; beyond it they are clamped.
+        bound: positions lie in [-bound, bound]^3, scene units; those outside are clamped to it.
+        operators: implementation of the hash encoding, and dtype of the matrix products.
     """
 
-    def __init__(self, config: FeatureFieldConfig, bound: float) -> None:
+    def __init__(self, config: FeatureFieldConfig, bound: float, operators: Operators = KERNELS) -> None:
         super().__init__()
-        self.layout, self.bound, self.config = config.encoding, bound, config
-        self.table = nn.Parameter(torch.empty(self.layout.rows, self.layout.features).uniform_(-1e-4, 1e-4))
+        self.layout, self.bound, self.config, self.operators = config.encoding, bound, config, operators
+        table = torch.empty(self.layout.rows, self.layout.features)
+        self.table = nn.Parameter(table.uniform_(-config.table_init, config.table_init))
         self.mlp = MLP((self.layout.channels, config.hidden, config.dim))
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Features (n, dim), float32, of positions (n, 3), scene coordinates; differentiable in the parameters.
+        """Return features (n, dim) float32 of positions (n, 3), scene coordinates; differentiable in the parameters.
 
-        Their length is not fixed; training pulls that of a rendered feature to 1.
+        Their length is arbitrary; training pulls the length of a rendered feature to 1.
         """
         unit = positions * (0.5 / self.bound) + 0.5
-        encoded = hash_encode(unit, self.table, self.layout, out_dtype=matmul_dtype(positions.device))
+        dtype = self.operators.matmul_dtype(positions.device)
+        encoded = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
         return self.mlp(encoded).float()

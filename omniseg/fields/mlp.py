@@ -1,4 +1,4 @@
-"""Small multilayer perceptrons without biases, in the precision that the processor is fast in."""
+"""Small multilayer perceptrons without biases, in the precision that is fast on the processor."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def matmul_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where matrix products in it are faster than in float32, else float32.
+    """Return bfloat16 where its matrix products are faster than those of float32, else float32.
 
     Weights stay float32; a product rounds them and the activations.
     """
@@ -24,10 +24,10 @@ class MLP(nn.Module):
         shapes = zip(widths[1:], widths[:-1])
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(shape)) for shape in shapes)
         for weight in self.weights:
-            nn.init.kaiming_uniform_(weight, a=5**0.5)
+            nn.init.kaiming_uniform_(weight, a=5**0.5)  # as torch.nn.Linear
 
     def forward(self, x: Tensor) -> Tensor:
-        """Differentiable in `x` and the weights."""
+        """Apply the layers; differentiable in `x` and the weights."""
         for weight in self.weights[:-1]:
             x = F.relu_(F.linear(x, weight.to(x.dtype)))
         return F.linear(x, self.weights[-1].to(x.dtype))

@@ -1,4 +1,4 @@
-"""Occupancy grid: which cells of space rays may skip (instant-ngp, Müller et al. 2022, appendix C)."""
+"""Occupancy grid: the cells of space that rays skip (instant-ngp, Müller et al. 2022, appendix C)."""
 
 from collections.abc import Callable
 
@@ -7,24 +7,23 @@ from torch import Tensor, nn
 
 from omniseg.cameras import CameraModel, Cameras
 from omniseg.config import MarchingConfig
-from omniseg_kernels.launch import arch
 from omniseg_kernels.occupancy import OccupancyBits, cell_centres, pack_bits, sample_cells, update_densities
 from omniseg_kernels.visibility import visible_cells
 
-_DECAY = 0.95
-_SHARE = 4
 _CHUNK = 1 << 17
+"""Number of positions whose density is evaluated at once; it limits memory and changes no result."""
 
 
 class OccupancyGrid(nn.Module):
-    """Decayed maximum, per cell, of the opacity that one marching step has in it.
+    """Decayed maximum, for each cell, of the opacity of one marching step through it.
 
-    A step grows with the distance, so a far cell counts as full at a lower density than a near one. Cells that
-    no camera sees are never full. Before the first `update` every visible cell is.
+    Steps grow with the distance, so a far cell counts as full at a lower density than a near one. Cells that no
+    camera sees are never full. Before the first `update` every visible cell is full.
 
     Args:
         config: number, resolution and thresholds of the grids.
-        cameras: the training views; without them every cell counts as visible.
+        cameras: the training views, which also give the device; without them every cell counts as visible.
+        device: device of the grid without cameras, that of the kernels; the CPU unless given.
     """
 
     densities: Tensor
@@ -32,13 +31,14 @@ class OccupancyGrid(nn.Module):
     visible: Tensor
     steps: Tensor
 
-    def __init__(self, config: MarchingConfig, cameras: Cameras | None = None) -> None:
+    def __init__(
+        self, config: MarchingConfig, cameras: Cameras | None = None, *, device: torch.device | None = None
+    ) -> None:
         super().__init__()
-        self.cascades, self.resolution = config.cascades, config.resolution
-        self.opacity_threshold = config.opacity_threshold
+        self.config, self.cascades, self.resolution = config, config.cascades, config.resolution
         cells = config.resolution**3
-        device = torch.device(arch()) if cameras is None else cameras.c2w.device
-        # The frustum test is of pinhole cameras: nothing is ruled out for a lens that sees wider than one.
+        device = device or torch.device("cpu") if cameras is None else cameras.c2w.device
+        # The frustum test assumes pinhole cameras, so it excludes nothing for lenses that see wider.
         if cameras is None or bool((cameras.model != CameraModel.PERSPECTIVE).any()):
             seen = torch.ones(config.cascades, cells, dtype=torch.bool, device=device)
         else:
@@ -49,8 +49,7 @@ class OccupancyGrid(nn.Module):
                 cameras.intrinsics,
                 cameras.size,
                 near=config.near,
-                # Distortion bends rays beyond the pinhole's image: by less than a tenth of it, fisheyes aside.
-                margin=0.1 * float(cameras.size.max()),
+                margin=config.frustum_margin * float(cameras.size.max()),  # for lens distortion
             )
         every = torch.arange(seen.numel(), dtype=torch.int32, device=device)
         reach = 2.0 ** torch.arange(config.cascades, device=device)
@@ -68,25 +67,26 @@ class OccupancyGrid(nn.Module):
 
     @property
     def occupied(self) -> OccupancyBits:
-        """What marching reads."""
+        """The bits that marching reads, one for each cell."""
         return OccupancyBits(self.bits, self.cascades, self.resolution)
 
     @torch.no_grad()
     def update(self, density: Callable[[Tensor], Tensor], strictness: float, generator: torch.Generator) -> None:
-        """Look at a fourth of the visible cells anew, then decide which cells are full.
+        """Evaluate the density in every n-th visible cell, then decide which cells are full.
 
         Args:
             density: positions (n, 3), scene coordinates -> densities (n,).
-            strictness: from 0, every visible cell is full, to 1, the full threshold holds.
-            generator: draws where in each cell the density is looked up.
+            strictness: factor in [0, 1] on the threshold; at 0 every visible cell is full.
+            generator: source of the random position in each cell.
         """
-        cells = self.visible[self.updates % _SHARE :: _SHARE].contiguous()
+        stride = self.config.occupancy_stride
+        cells = self.visible[self.updates % stride :: stride].contiguous()
         self.updates += 1
         noise = torch.rand(len(cells), 3, generator=generator, device=cells.device)
         positions = sample_cells(cells, self.resolution, noise)
         sigmas = torch.cat([density(chunk) for chunk in positions.split(_CHUNK)]) if len(cells) else noise[:, 0]
         cascade = torch.div(cells, self.resolution**3, rounding_mode="floor")
-        update_densities(self.densities, cells, sigmas * self.steps[cascade], _DECAY)
+        update_densities(self.densities, cells, sigmas * self.steps[cascade], self.config.occupancy_decay)
         mean = self.densities.clamp(min=0).sum() / max(len(self.visible), 1)
-        # Never above the mean, so that a field that is still faint everywhere is not declared empty.
-        self.bits = pack_bits(self.densities, mean.clamp(max=self.opacity_threshold) * strictness - 1e-9)
+        # The threshold is never above the mean: a field that is still faint everywhere must not become empty.
+        self.bits = pack_bits(self.densities, mean.clamp(max=self.config.opacity_threshold) * strictness - 1e-9)

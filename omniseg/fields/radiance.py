@@ -7,35 +7,24 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from omniseg.config import RadianceFieldConfig
-from omniseg.fields.mlp import MLP, matmul_dtype
-from omniseg_kernels.gather import append_ray_channels
-from omniseg_kernels.hash_encoding import hash_encode
-from omniseg_kernels.spherical_harmonics import spherical_harmonics
-
-_SH_DEGREE = 4
-_LARGEST_LOG_DENSITY = 15.0
-_LOG_DENSITY_BIAS = -1.0
-"""Space starts thin: what is empty need not be unlearned first."""
+from omniseg.fields.mlp import MLP
+from omniseg.fields.operators import KERNELS, Operators
 
 
 class _DensityHead(torch.autograd.Function):
-    """Of channels (n, c): density, by exp of the first whose value and slope stop growing at exp(15), so that one step
-    cannot make a density infinite; and the channels themselves.
-
-    Both gradients meet here, in one pass over the channels; autograd would write a tensor for each and add them up.
-    """
+    """Adds the gradients of both outputs in one pass; autograd would write a tensor for each first."""
 
     @staticmethod
-    def forward(ctx, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx, channels: Tensor, bias: float, limit: float) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        sigmas = (channels[:, 0].float() + _LOG_DENSITY_BIAS).clamp_(max=_LARGEST_LOG_DENSITY).exp_()
+        sigmas = (channels[:, 0].float() + bias).clamp_(max=limit).exp_()
         ctx.save_for_backward(sigmas)
         ctx.like = channels.shape, channels.dtype
         return sigmas, channels.view_as(channels)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g_sigmas: Tensor | None, g_channels: Tensor | None) -> Tensor:
+    def backward(ctx, g_sigmas: Tensor | None, g_channels: Tensor | None) -> tuple[Tensor, None, None]:
         (sigmas,) = ctx.saved_tensors
         shape, dtype = ctx.like
         if g_channels is None:
@@ -44,12 +33,25 @@ class _DensityHead(torch.autograd.Function):
             g = g_channels.clone(memory_format=torch.contiguous_format)
         if g_sigmas is not None:
             g[:, 0] += (g_sigmas * sigmas).to(dtype)
-        return g
+        return g, None, None
+
+
+def density_head(channels: Tensor, bias: float, limit: float) -> tuple[Tensor, Tensor]:
+    """Return densities exp(min(channels[:, 0] + bias, limit)) of channels (n, c), and the channels; differentiable.
+
+    Above the limit the gradient stays that at the limit, so that one step cannot make a density infinite.
+    """
+    return _DensityHead.apply(channels, bias, limit)
 
 
 @dataclass(frozen=True)
 class Density:
-    """`sigmas` (n,) float32, 1 / scene unit, and the channels (n, 1 + geometry) that colour is made of."""
+    """Density of n positions, and the input of their colour.
+
+    Attributes:
+        sigmas: (n,) float32 densities, 1 / scene unit.
+        geometry: (n, 1 + geometry) channels that the colour MLP reads.
+    """
 
     sigmas: Tensor
     geometry: Tensor
@@ -60,31 +62,36 @@ class RadianceField(nn.Module):
 
     Args:
         config: sizes.
-        bound: positions lie in [-bound, bound]^3, scene units; beyond it they are clamped.
+        bound: positions lie in [-bound, bound]^3, scene units; those outside are clamped to it.
+        operators: implementation of the encodings, and dtype of the matrix products.
     """
 
-    def __init__(self, config: RadianceFieldConfig, bound: float) -> None:
+    def __init__(self, config: RadianceFieldConfig, bound: float, operators: Operators = KERNELS) -> None:
         super().__init__()
-        self.layout, self.bound = config.encoding, bound
-        self.table = nn.Parameter(torch.empty(self.layout.rows, self.layout.features).uniform_(-1e-4, 1e-4))
+        self.layout, self.bound, self.config, self.operators = config.encoding, bound, config, operators
+        table = torch.empty(self.layout.rows, self.layout.features)
+        self.table = nn.Parameter(table.uniform_(-config.table_init, config.table_init))
         self.density_mlp = MLP((self.layout.channels, config.hidden, 1 + config.geometry))
-        self.colour_mlp = MLP((1 + config.geometry + _SH_DEGREE**2, config.hidden, config.hidden, 3))
+        self.colour_mlp = MLP((1 + config.geometry + config.sh_degree**2, config.hidden, config.hidden, 3))
 
     def density(self, positions: Tensor) -> Density:
-        """Density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
+        """Return the density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
         unit = positions * (0.5 / self.bound) + 0.5
-        features = hash_encode(unit, self.table, self.layout, out_dtype=matmul_dtype(positions.device))
-        return Density(*_DensityHead.apply(self.density_mlp(features)))
+        dtype = self.operators.matmul_dtype(positions.device)
+        features = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
+        bias, limit = self.config.log_density_bias, self.config.max_log_density
+        return Density(*density_head(self.density_mlp(features), bias, limit))
 
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
-        """Colour of samples as their rays see it; differentiable in all but the indices.
+        """Return the colour of samples seen along their rays; differentiable in all but the indices.
 
         Args:
-            geometry: (n, 1 + geometry) channels of `density`.
+            geometry: (n, 1 + geometry) channels from `density`.
             rays_d: (n_rays, 3) unit directions.
             ray_indices: (n,) int32 ray of each sample.
         Returns:
             (n, 3) in (0, 1), float32.
         """
-        directions = spherical_harmonics(rays_d, _SH_DEGREE).contiguous().to(geometry.dtype)
-        return torch.sigmoid(self.colour_mlp(append_ray_channels(geometry, directions, ray_indices)).float())
+        directions = self.operators.spherical_harmonics(rays_d, self.config.sh_degree).contiguous().to(geometry.dtype)
+        inputs = self.operators.append_ray_channels(geometry, directions, ray_indices)
+        return torch.sigmoid(self.colour_mlp(inputs).float())

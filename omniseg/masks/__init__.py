@@ -1,1 +1,1 @@
-"""Masks of photos: run lengths, the hierarchy they form, and its patches."""
+"""Masks of photos: run-length codes, mask hierarchies, their patches, and the segmenters that make masks."""

@@ -1,7 +1,7 @@
-"""Mask hierarchy of an image: which pixels no mask tells apart, and how many masks two of them share.
+"""Mask hierarchy of an image: patches of pixels that are in the same masks, and how many masks two patches share.
 
     patch        all pixels that are in exactly the same masks
-    correlation  how many masks contain both of two patches; on the diagonal, how many contain the patch
+    correlation  number of masks that contain both of two patches; on the diagonal, that contain the patch
 
 The more masks two patches share, the nearer they are in the hierarchy of part, object and group. The file
 format `sam/NAME.npz` is that of OmniSeg3D (arXiv 2311.11666).
@@ -22,21 +22,26 @@ from omniseg.files import write_atomic
 from omniseg.masks.run_length import MaskStack
 
 MOST_PATCHES = 8192
-"""More are never told apart: pixels of the smallest patches count as being in no mask."""
+"""Largest number of patches of an image; pixels of the smallest ones beyond it count as being in no mask."""
 
-_COVERED = 0.9
+COVERED = 0.9
+"""Part of a mask that a larger mask must cover more of than this to take all of it."""
+
 _MOST_SHARED = 255
+"""Largest value of `correlation`, which is uint8."""
 _LARGEST_MATRIX = 2**15
+"""Most patches in a file that is read: ids are int16."""
 _KEY_SEED = 20231119
+"""Seed of the masks' random keys; the result does not depend on it."""
 
 
 @dataclass(frozen=True)
 class MaskHierarchy:
     """Patches of an image and their relations.
 
-    indices: (height, width) int16, patch of each pixel.
-    correlation: (n_patches, n_patches) uint8, masks that contain both patches, at most 255. Patch 0 is "in no
-        mask" exactly when correlation[0, 0] is 0.
+    indices: (height, width) int16 patch of each pixel.
+    correlation: (n_patches, n_patches) uint8 number of masks that contain both patches, at most 255. Patch 0 is
+        "in no mask" exactly when correlation[0, 0] is 0.
     """
 
     indices: np.ndarray
@@ -44,19 +49,19 @@ class MaskHierarchy:
 
     @property
     def labelled(self) -> np.ndarray:
-        """(height, width) bool, which pixels are in some mask."""
+        """Pixels that are in some mask, (height, width) bool."""
         return self.correlation.diagonal()[self.indices] > 0
 
     def resized(self, width: int, height: int) -> MaskHierarchy:
-        """The hierarchy for the same picture at another size, by nearest neighbour."""
+        """Return the hierarchy of the same picture at another size, by nearest neighbour."""
         if self.indices.shape == (height, width):
             return self
         return MaskHierarchy(np.ascontiguousarray(nearest(self.indices, width, height)), self.correlation)
 
     def without_slivers(self) -> MaskHierarchy:
-        """The hierarchy with all pixels in no mask whose patch is nowhere three pixels wide.
+        """Return the hierarchy without the patches that are nowhere three pixels wide; their pixels are in no mask.
 
-        Where the borders of two masks do not quite agree they leave such patches, which are nothing by themselves.
+        Such patches are left where the borders of two masks do not quite agree.
         """
         ids = np.pad(self.indices, 1, constant_values=-1)
         middle = self.indices
@@ -84,19 +89,18 @@ class MaskHierarchy:
 
 
 def absorb_covered(stack: MaskStack) -> MaskStack:
-    """Sort masks by area; one that covers more than 90 % of a smaller one takes the rest of it.
+    """Sort masks by area and let one that covers more than 90 % of a smaller one (`COVERED`) take all of it.
 
-    So masks that mean to contain each other really do. Masks without a pixel, and such as have become equal,
-    are dropped.
+    After this, masks that nearly contain each other really do. Empty masks and duplicates are dropped.
     """
-    patches = _Patches.of(stack)
+    patches = _Patches.from_stack(stack)
     order = np.argsort(stack.areas, kind="stable")
     inside = patches.inside[:, order].copy()
     for m in range(inside.shape[1] - 1):
         rows = inside[:, m]
         areas = patches.areas[rows]
         shared = areas @ inside[rows, m + 1 :]
-        taken = np.flatnonzero(shared > _COVERED * areas.sum()) + m + 1
+        taken = np.flatnonzero(shared > COVERED * areas.sum()) + m + 1
         inside[np.ix_(np.flatnonzero(rows), taken)] = True
     inside = inside[:, inside.any(0)]
     first = np.sort(np.unique(inside, axis=1, return_index=True)[1]) if inside.shape[1] else np.arange(0)
@@ -104,12 +108,12 @@ def absorb_covered(stack: MaskStack) -> MaskStack:
 
 
 def build_hierarchy(stack: MaskStack) -> MaskHierarchy:
-    """Patches and correlation of masks as they are; call `absorb_covered` first on a segmenter's masks.
+    """Compute patches and correlation of masks as they are; call `absorb_covered` first on a segmenter's masks.
 
-    Id 0 is always "in no mask", whether or not there is such a pixel; the others fall in area. Work and memory
-    grow with the runs of the masks and with the pixels, never with masks times pixels.
+    Id 0 is always "in no mask", even if there is no such pixel; the others are sorted by falling area. Time and
+    memory grow with the runs of the masks and with the pixels, never with masks times pixels.
     """
-    patches = _Patches.of(stack)
+    patches = _Patches.from_stack(stack)
     labelled = np.flatnonzero(patches.inside.any(1))
     kept = labelled[np.argsort(-patches.areas[labelled], kind="stable")][: MOST_PATCHES - 1]
     ids = np.zeros(len(patches.areas), np.int16)
@@ -124,50 +128,50 @@ def build_hierarchy(stack: MaskStack) -> MaskHierarchy:
 class _Patches:
     """Classes of pixels that are in the same masks, on runs that no mask divides.
 
-    starts, lengths: (n_runs,) pixel number and count; runs cover the image.
-    of_run: (n_runs,) class of each run.
+    starts, lengths: (n_runs,) first pixel and number of pixels; together the runs cover the image.
+    classes: (n_runs,) class of each run.
     areas: (n_classes,) pixels of each class.
-    inside: (n_classes, n_masks) bool.
+    inside: (n_classes, n_masks) bool, the masks that contain each class.
     """
 
     width: int
     height: int
     starts: np.ndarray
     lengths: np.ndarray
-    of_run: np.ndarray
+    classes: np.ndarray
     areas: np.ndarray
     inside: np.ndarray
 
     @classmethod
-    def of(cls, stack: MaskStack) -> _Patches:
-        """Classes by a 64-bit key: the exclusive or of random keys of the masks that a pixel is in."""
+    def from_stack(cls, stack: MaskStack) -> _Patches:
+        """Group pixels by a 64-bit key: the exclusive or of random keys of the masks that a pixel is in."""
         n_pixels = stack.width * stack.height
         at = np.concatenate([np.zeros(1, np.int64), *stack.borders])
         starts, place = np.unique(at[at < n_pixels], return_inverse=True)
         lengths = np.diff(starts, append=n_pixels)
         random = np.random.default_rng(_KEY_SEED)
         areas = stack.areas
-        while True:  # once, unless two classes of pixels got the same key: a chance of 1 in 10^10
+        while True:  # runs once, unless two classes of pixels get the same key: a chance of 1 in 10^10
             keys = random.integers(1, 2**64, len(stack), np.uint64, endpoint=False)
             flips = np.repeat(keys, [len(b) for b in stack.borders])[np.concatenate([*stack.borders, []]) < n_pixels]
             changes = np.zeros(len(starts), np.uint64)
             np.bitwise_xor.at(changes, place[1:], flips)
             key = np.bitwise_xor.accumulate(changes)
-            _, first, of_run = np.unique(key, return_index=True, return_inverse=True)
-            sizes = np.bincount(of_run, lengths, len(first)).astype(np.int64)
+            _, first, classes = np.unique(key, return_index=True, return_inverse=True)
+            sizes = np.bincount(classes, lengths, len(first)).astype(np.int64)
             inside = stack.contain(starts[first])
             if np.array_equal(sizes @ inside, areas):
-                return cls(stack.width, stack.height, starts, lengths, of_run, sizes, inside)
+                return cls(stack.width, stack.height, starts, lengths, classes, sizes, inside)
 
     def image(self, ids: np.ndarray) -> np.ndarray:
-        """(height, width) of a value for each class."""
-        return np.repeat(ids[self.of_run], self.lengths).reshape(self.height, self.width)
+        """Return the image (height, width) of a value for each class."""
+        return np.repeat(ids[self.classes], self.lengths).reshape(self.height, self.width)
 
     def stack(self, inside: np.ndarray) -> MaskStack:
-        """Masks made of whole classes, (n_classes, n_masks) bool."""
+        """Return the masks that are made of these classes, (n_classes, n_masks) bool."""
         n_pixels, borders = self.width * self.height, []
         for member in inside.T:
-            on = np.concatenate([[False], member[self.of_run], [False]])
+            on = np.concatenate([[False], member[self.classes], [False]])
             at = np.append(self.starts, n_pixels)
             borders.append(at[on[1:] != on[:-1]])
         return MaskStack(self.width, self.height, tuple(borders))
@@ -177,8 +181,8 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
     """Read `sam/NAME.npz`, our own or OmniSeg3D's.
 
     Raises:
-        InputError: missing, damaged, without `indices` and `correlation`, holding pickled objects (never
-            opened), or ids and matrix do not fit together.
+        InputError: the file is missing or damaged, lacks `indices` or `correlation`, holds pickled objects (which are
+            never opened), or ids and matrix do not fit together.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -187,7 +191,7 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
         raise InputError(f"{path}: does not exist") from error
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "allow_pickle" in str(error)
-        reason = "holds pickled objects, which are never opened" if pickled else "is damaged or no npz file"
+        reason = "holds pickled objects, which are never opened" if pickled else "is damaged or not an npz file"
         raise InputError(f"{path}: {reason}; delete it and make it again with run_sam.py") from error
     missing = [name for name in ("correlation", "indices") if name not in arrays]
     if missing:
@@ -200,7 +204,7 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
 
 
 def _problem(indices: np.ndarray, correlation: np.ndarray) -> str | None:
-    """What does not fit, in words."""
+    """Describe the first thing that does not fit; None: all fits."""
     if indices.ndim != 2 or indices.dtype.kind not in "iu" or indices.size == 0:
         return f"indices: expected an image of integers, got shape {indices.shape} of {indices.dtype}"
     n = len(correlation) if correlation.ndim == 2 else 0
@@ -208,7 +212,7 @@ def _problem(indices: np.ndarray, correlation: np.ndarray) -> str | None:
         return f"correlation: expected a square matrix of integers, got {correlation.shape} of {correlation.dtype}"
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n:
-        return f"indices run from {low} to {high}, but correlation is of {n} patches"
+        return f"indices run from {low} to {high}, but correlation has {n} patches"
     if not np.array_equal(correlation, correlation.T):
         return "correlation is not symmetric"
     return None

@@ -1,14 +1,13 @@
-"""From photos to mask hierarchies on disk, in the layout of OmniSeg3D (arXiv 2311.11666).
+"""Make the mask hierarchies of photos on disk, in the layout of OmniSeg3D (arXiv 2311.11666).
 
 sam/NAME.npz      the hierarchy, written last: a photo is finished when this file opens
 masks/NAME.png    all masks over the darkened photo, small ones on top of large ones
-patches/NAME.png  what the masks tell apart, one colour each
+patches/NAME.png  the patches of the hierarchy, one colour each, over the darkened photo
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from omniseg.data.image_io import read_image, save_image, shrink
 from omniseg.distributed import Process
 from omniseg.errors import InputError
+from omniseg.files import require_writable
 from omniseg.masks.hierarchy import MaskHierarchy, absorb_covered, build_hierarchy, load_hierarchy
 from omniseg.masks.photos import HIERARCHIES, MASKS, PATCHES, Photo
 from omniseg.masks.run_length import MaskStack
@@ -27,14 +27,16 @@ from omniseg.masks.segmenters import Segmenter
 _log = logging.getLogger("omniseg")
 
 _PHOTO_SHARE = 0.35
+"""Brightness of the photo below the colours of masks and patches."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to do in this process.
+    """Photos that this process segments.
 
+    out: folder to write `sam`, `masks` and `patches` into.
     todo: photos to segment.
-    finished: how many have their hierarchy already.
+    finished: number of this process's photos that have their hierarchy already.
     """
 
     out: Path
@@ -45,12 +47,18 @@ class Plan:
 def plan(
     photos: Sequence[Photo], segmenter: Segmenter, out: Path, process: Process, *, overwrite: bool = False
 ) -> Plan:
-    """Take this process's share of the photos that have masks and no hierarchy yet: rank, rank + world_size, ...
+    """Choose the photos that this process segments: rank, rank + world_size, ... of those that have masks.
 
-    One line of warning counts the photos without masks.
+    Photos with a hierarchy count as finished. One warning counts the photos without masks.
 
+    Args:
+        photos: of the capture.
+        segmenter: knows which photos have masks.
+        out: folder to write into.
+        process: this one of several processes.
+        overwrite: segment finished photos again, and replace pictures that others have made.
     Raises:
-        InputError: there are masks for none of the photos, or pictures of others would be overwritten.
+        InputError: no photo has masks, or pictures that others have made would be overwritten.
     """
     known = [photo for photo in photos if segmenter.knows(photo.name)]
     if not known:
@@ -65,28 +73,40 @@ def plan(
         )
     if not overwrite:
         _refuse_foreign_pictures(known, out)
-    # Shared out before the finished ones are left out: processes do not see the same ones finished.
+    # Divided before finished ones are left out: other processes finish photos meanwhile.
     mine = known[process.rank :: process.world_size]
     todo = tuple(photo for photo in mine if overwrite or not _finished(_path(out, HIERARCHIES, photo)))
     return Plan(out, todo, len(mine) - len(todo))
 
 
-def make_hierarchies(plan: Plan, segmenter: Segmenter, process: Process, *, downsample: float = 1.0) -> None:
-    """Segment the photos of a plan and write what becomes of them; a photo that cannot be done stops no other.
+def make_hierarchies(
+    plan: Plan, segmenter: Segmenter, process: Process, *, downsample: float = 1.0, progress: bool = True
+) -> None:
+    """Segment the photos of a plan and write hierarchies and pictures; a photo that fails stops no other.
 
+    A warning names each photo that fails.
+
+    Args:
+        plan: from `plan`.
+        segmenter: source of the masks.
+        process: this one of several processes.
+        downsample: factor by which photos are shrunk first, at least 1.
+        progress: show a progress bar, in the first process.
     Raises:
-        InputError: some photos could not be done, or nothing can be written.
+        InputError: a photo failed, or nothing can be written.
     """
     failed, empty = [], []
     if plan.todo:
-        _make_folder(plan.out / HIERARCHIES)
-    for photo in tqdm(plan.todo, desc="photos", unit="img", disable=process.rank > 0):
+        require_writable(plan.out / HIERARCHIES)
+    bar = tqdm(plan.todo, desc="photos", unit="img", disable=not progress or process.rank > 0)
+    for photo in bar:
         try:
             image = _read(photo.path, downsample)
             stack = absorb_covered(segmenter.segment(image, photo.name))
         except InputError as error:
             failed.append(photo)
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            bar.clear()  # so that the warning does not end up in the same line
+            _log.warning("skipped: %s", error)
             continue
         if not len(stack):
             empty.append(photo)
@@ -100,26 +120,34 @@ def make_hierarchies(plan: Plan, segmenter: Segmenter, process: Process, *, down
     if failed:
         names = ", ".join(photo.path.name for photo in failed[:5]) + (", ..." if len(failed) > 5 else "")
         raise InputError(
-            f"{len(failed)} of {len(plan.todo)} photos could not be done, as said above: {names}; "
+            f"{len(failed)} of {len(plan.todo)} photos could not be done, see above: {names}; "
             "mend or remove them and start again: finished ones are kept"
         )
 
 
 def pictures(image: np.ndarray, stack: MaskStack, hierarchy: MaskHierarchy) -> tuple[np.ndarray, np.ndarray]:
-    """Masks, and patches, in colours over the darkened photo, of the masks' size."""
+    """Paint the masks, and the patches, in colours over the darkened photo, in the masks' size.
+
+    Args:
+        image: (height, width, 3) uint8, of the masks' aspect.
+        stack: the masks.
+        hierarchy: made of them.
+    Returns:
+        Two images (height, width, 3) uint8.
+    """
     photo = shrink(image, stack.width, stack.height)
     n = len(hierarchy.correlation)
     colours = np.random.default_rng(0).integers(64, 256, (max(n, len(stack) + 1), 3)).astype(np.float32)
-    of_patch = np.where((hierarchy.correlation.diagonal() > 0)[hierarchy.indices], hierarchy.indices + 1, 0)
-    return _painted(photo, _smallest_mask(stack) + 1, colours), _painted(photo, of_patch, colours)
+    patches = np.where(hierarchy.labelled, hierarchy.indices + 1, 0)
+    return _painted(photo, _smallest_mask(stack) + 1, colours), _painted(photo, patches, colours)
 
 
 def _smallest_mask(stack: MaskStack) -> np.ndarray:
-    """(height, width) rank by area, the largest 0, of the smallest mask at each pixel; -1 in none."""
+    """Return the smallest mask at each pixel, as its rank by area, the largest mask 0; -1: in no mask."""
     n_pixels = stack.width * stack.height
     starts = np.unique(np.concatenate([np.zeros(1, np.int64), *stack.borders]))
     starts = starts[starts < n_pixels]
-    # On the runs that no border divides, of which there are far fewer than pixels.
+    # There are far fewer runs between borders than pixels.
     smallest = np.full(len(starts), -1, np.int64)
     for rank, k in enumerate(np.argsort(-stack.areas, kind="stable")):
         at = np.searchsorted(starts, stack.borders[k])
@@ -129,13 +157,13 @@ def _smallest_mask(stack: MaskStack) -> np.ndarray:
 
 
 def _painted(photo: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """The darkened photo with colour k - 1 where the id is k, and none where it is 0."""
+    """Return the darkened photo with colour k - 1 where the id is k, and no colour where it is 0."""
     table = np.concatenate([np.zeros((1, 3)), colours * (1 - _PHOTO_SHARE)]).astype(np.uint8)
     return (photo * np.float32(_PHOTO_SHARE)).astype(np.uint8) + table[ids]
 
 
 def _path(out: Path, folder: str, photo: Photo) -> Path:
-    # The name may hold dots, so that nothing may be taken for a suffix.
+    # Not with_suffix: the name may hold dots.
     return out / folder / f"{photo.name}{'.npz' if folder == HIERARCHIES else '.png'}"
 
 
@@ -148,7 +176,7 @@ def _finished(path: Path) -> bool:
 
 
 def _refuse_foreign_pictures(photos: Sequence[Photo], out: Path) -> None:
-    """Masks of somebody else often lie in `masks`, too; our own never without a folder `sam`."""
+    """Raise if pictures would be overwritten that we have not made: ours are never without a folder `sam`."""
     if (out / HIERARCHIES).is_dir():
         return
     for path in (_path(out, folder, photo) for folder in (MASKS, PATCHES) for photo in photos):
@@ -156,15 +184,8 @@ def _refuse_foreign_pictures(photos: Sequence[Photo], out: Path) -> None:
             raise InputError(f"{path}: would be overwritten; write elsewhere with --out, or allow it with --overwrite")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
-
-
 def _read(path: Path, downsample: float) -> np.ndarray:
-    """Pixels (height, width, 3) uint8, what is transparent on white."""
+    """Read a photo as (height, width, 3) uint8, shrunk; transparent pixels are blended with white."""
     image = read_image(path)
     height, width = image.shape[:2]
     image = shrink(image, max(1, round(width / downsample)), max(1, round(height / downsample)))

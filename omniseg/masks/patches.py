@@ -1,4 +1,4 @@
-"""Mask hierarchies of views, and random pixels that lie in masks."""
+"""Mask hierarchies of views in memory, and random pixels that are in masks."""
 
 from __future__ import annotations
 
@@ -15,29 +15,43 @@ from tqdm import tqdm
 
 from omniseg.cameras import Cameras
 from omniseg.data.image_io import same_aspect
-from omniseg.data.memory import fits
+from omniseg.data.memory import fits_on
 from omniseg.data.rays import PixelRays
 from omniseg.data.scene import View
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import MaskHierarchy, load_hierarchy
 
 _PLAIN_BYTES = 1 << 30
-"""Correlations beyond are kept compressed: a view may have thousands of patches, and as many million relations."""
+"""Largest size of all correlations; those beyond it are compressed. A view may have thousands of patches, and one byte
+for each pair of them."""
 
 _log = logging.getLogger("omniseg")
 
 
 @dataclass(frozen=True)
 class ViewPatches:
-    """The pixels of one view that are in some mask, as runs of neighbours of one patch, row after row.
+    """The pixels of one view that are in some mask, sorted by patch, as a run-length coded permutation.
 
-    Line these pixels up patch by patch, those of a patch in their order in the image. A run takes 8 bytes, and
-    is tens of pixels long in photos: such a line, written out, and an image of ids take 6 bytes a pixel.
+    Sort the pixels that are in some mask by their patch, those of one patch by their number in the image. The place of
+    a pixel in this order is its rank: the pixels of each patch have consecutive ranks, so that a random rank is a
+    random pixel, and its patch follows from the rank. Six pixels, of which pixel 2 (patch 0) is in no mask:
 
-    ends: (n_runs,) int32, for each run, how many pixels of the line there are up to its last.
-    shifts: (n_runs,) int32, what to add to a place in the line to get to the pixel.
-    starts: (n_patches,) int64 place in the line where each patch begins.
-    shared: (n_patches, n_patches) uint8, masks that two patches share; or the same, compressed.
+        pixel             0  1  2  3  4  5
+        patch of it       2  2  0  1  1  2        three runs: 0 to 1, 3 to 4, and 5
+
+        rank              0  1  2  3  4
+        pixel at rank     3  4  0  1  5           first patch 1, then patch 2: its two runs
+        ends                 2     4  5           rank 3 is in the second run, since 2 <= 3 < 4
+        shifts               3    -2  1           pixel = rank + shift of the run: 3 - 2 = 1
+        starts            [0, 0, 2]               patches 0 (no ranks), 1 and 2
+
+    A run takes 8 bytes, and is tens of pixels long in photos; the plain permutation and an image of ids would take
+    6 bytes a pixel.
+
+    ends: (n_runs,) int32 number of ranks up to the end of each run (inclusive sum of the runs' lengths).
+    shifts: (n_runs,) int32 pixel number minus rank in each run.
+    starts: (n_patches,) int64 first rank of each patch.
+    shared: (n_patches, n_patches) uint8 number of masks that two patches share; or the same, compressed.
     """
 
     ends: Tensor
@@ -46,8 +60,8 @@ class ViewPatches:
     shared: Tensor | bytes
 
     @classmethod
-    def of(cls, hierarchy: MaskHierarchy) -> ViewPatches:
-        """Of a mask hierarchy, on the host."""
+    def from_hierarchy(cls, hierarchy: MaskHierarchy) -> ViewPatches:
+        """Sort the pixels of a mask hierarchy by patch; the tensors are on the host."""
         ids = hierarchy.indices.reshape(-1)
         begins = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
         lengths, patches = np.diff(begins, append=len(ids)), ids[begins]
@@ -64,37 +78,41 @@ class ViewPatches:
 
     @property
     def n_bytes(self) -> int:
-        """Of all tensors."""
+        """Size of all tensors."""
         return sum(each.nbytes for each in vars(self).values() if isinstance(each, Tensor))
 
     @property
     def correlation(self) -> Tensor:
-        """(n_patches, n_patches) uint8, masks that two patches share."""
+        """Number of masks that two patches share, (n_patches, n_patches) uint8."""
         if isinstance(self.shared, Tensor):
             return self.shared
         n, plain = len(self.starts), bytearray(zlib.decompress(self.shared))
         return torch.frombuffer(plain, dtype=torch.uint8).view(n, n).to(self.starts.device)
 
     def compressed(self) -> ViewPatches:
-        """The same, with the correlation in about a fifth of its bytes."""
+        """Return the same with a compressed correlation, which takes about a fifth of the bytes."""
         return replace(self, shared=zlib.compress(self.correlation.cpu().numpy().tobytes(), 1))
 
     def to(self, device: torch.device | str) -> ViewPatches:
         """Return the patches on `device`."""
         return replace(self, **{name: each.to(device) for name, each in vars(self).items() if isinstance(each, Tensor)})
 
-    def pixels(self, places: Tensor) -> Tensor:
-        """Pixels (n,) int64, row by row from the top left, at these places in the line."""
-        run = torch.searchsorted(self.ends, places.to(torch.int32), right=True)
-        return places + self.shifts[run]
+    def pixels(self, ranks: Tensor) -> Tensor:
+        """Return the pixels (n,) int64, numbered row by row from the top left, at ranks (n,) int64."""
+        run = torch.searchsorted(self.ends, ranks.to(torch.int32), right=True)
+        return ranks + self.shifts[run]
+
+    def patches(self, ranks: Tensor) -> Tensor:
+        """Return the patches (n,) int64 of the pixels at ranks (n,) int64."""
+        return torch.searchsorted(self.starts, ranks, right=True) - 1
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Patches of V views. They may lie on another device than the cameras, see `to`.
+    """Patches of V views, on the device of the cameras or on the host (see `to`).
 
-    views: the patches of each.
-    cameras: scene coordinates, of the image sizes that the patches have.
+    views: patches of each view.
+    cameras: in scene coordinates, with the image sizes that the patches have.
     names: names of the views.
     """
 
@@ -107,59 +125,62 @@ class PatchSet:
 
     @property
     def device(self) -> torch.device:
-        """Where pixels are drawn and rays are made."""
+        """Device on which pixels are drawn and rays are made."""
         return self.cameras.c2w.device
 
     @cached_property
     def offsets(self) -> Tensor:
-        """(V + 1,) int64, pixels of view v are offsets[v] to offsets[v + 1] in a row of all."""
+        """Offsets (V + 1,) int64: pixels of view v are offsets[v] to offsets[v + 1] among those of all views."""
         counts = self.cameras.size.prod(1)
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
     def to(self, device: torch.device | str, free: int | None = None) -> PatchSet:
-        """Return the set for work on `device`: all of it lies there, but patches only if they leave room.
+        """Move the set to `device`; the patches stay on the host where they would leave too little room.
 
         Args:
-            device: where pixels are drawn.
-            free: bytes of its memory that nothing uses; asked from the device unless given.
+            device: to draw pixels on.
+            free: unused bytes of its memory; by default the device is asked.
         """
         views = self.views
-        if fits(sum(view.n_bytes for view in views), device, free):
+        if fits_on(device, sum(view.n_bytes for view in views), free):
             views = tuple(view.to(device) for view in views)
         return replace(self, views=views, cameras=self.cameras.to(device))
 
 
-def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
-    """Read the mask hierarchies of views, without slivers; one line of the log counts the views that have none.
+def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True) -> PatchSet | None:
+    """Read the mask hierarchies of views, without slivers. A warning counts the views that have none.
 
     Args:
         views: of the capture.
-        cameras: of these views, of the image size that is trained on; hierarchies are brought to it by nearest
+        cameras: of these views, with the image size that is trained on; hierarchies are resized to it by nearest
             neighbour.
+        progress: show a progress bar after two seconds.
     Returns:
-        The views with a pixel in some mask; None where no view has a hierarchy file.
+        The views with a pixel in some mask; None if no view has a hierarchy file.
     Raises:
-        InputError: a file is damaged or is of a picture of another shape, or no pixel of any is in a mask.
+        InputError: a file is damaged or has another aspect than its view, or no pixel of any view is in a mask.
     """
     found = [v for v, view in enumerate(views) if view.hierarchy_path is not None]
     if not found:
         return None
     patches, kept, n_bytes, empty = [], [], 0, 0
-    for v in tqdm(found, desc="masks", unit="img", delay=2, leave=False):
+    for v in tqdm(found, desc="masks", unit="img", delay=2, leave=False, disable=not progress):
         path = views[v].hierarchy_path
         assert path is not None
         hierarchy = load_hierarchy(path)
         width, height = cameras.size[v].tolist()
         h, w = hierarchy.indices.shape
         if not same_aspect((h, w), (height, width)):
-            raise InputError(f"{path}: is of a {w} x {h} picture, which does not fit the photo of {width} x {height}")
+            raise InputError(
+                f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; make it again (run_sam.py)"
+            )
         hierarchy = hierarchy.resized(width, height).without_slivers()
         if not hierarchy.labelled.any():
             empty += 1
             continue
         kept.append(v)
         n_bytes += hierarchy.correlation.nbytes
-        found_here = ViewPatches.of(hierarchy)
+        found_here = ViewPatches.from_hierarchy(hierarchy)
         patches.append(found_here if n_bytes <= _PLAIN_BYTES else found_here.compressed())
     if not kept:
         raise InputError(f"{views[found[0]].hierarchy_path}: no pixel is in any mask, nor in the other views")
@@ -171,12 +192,12 @@ def load_patches(views: Sequence[View], cameras: Cameras) -> PatchSet | None:
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """Pixels of one view that are in some mask.
+    """Random pixels of one view that are in some mask.
 
     view: index in the `PatchSet`.
-    pixels: (n,) int64, row by row from the top left.
+    pixels: (n,) int64, numbered row by row from the top left.
     patches: (n,) int64 patch of each pixel.
-    correlation: (n_patches, n_patches) uint8 of the view.
+    correlation: (n_patches, n_patches) uint8 number of masks that two patches of the view share.
     """
 
     view: int
@@ -186,7 +207,7 @@ class PatchBatch:
 
 
 class PatchSampler:
-    """Draws pixels of a view that are in some mask, every one alike, with replacement."""
+    """Sampler that draws uniformly, with replacement, from the pixels of a view that are in some mask."""
 
     def __init__(self, patches: PatchSet, generator: torch.Generator) -> None:
         self.patches, self.generator = patches, generator
@@ -198,10 +219,9 @@ class PatchSampler:
         device = self.generator.device
         patches = self.patches.views[view].to(device)
         random = torch.rand(n, generator=self.generator, device=device, dtype=torch.float64)
-        place = (random * patches.ends[-1]).long()
-        drawn = torch.searchsorted(patches.starts, place, right=True) - 1
-        return PatchBatch(view, patches.pixels(place), drawn, patches.correlation)
+        ranks = (random * patches.ends[-1]).long()
+        return PatchBatch(view, patches.pixels(ranks), patches.patches(ranks), patches.correlation)
 
     def rays(self, view: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions (n, 3), scene coordinates, of pixels (n,) of a view."""
-        return self._rays.of(self._offsets[view] + pixels, torch.full_like(pixels, view), self.patches.cameras)
+        """Return the origins and unit directions (n, 3), scene coordinates, of pixels (n,) of a view."""
+        return self._rays.at(self._offsets[view] + pixels, torch.full_like(pixels, view), self.patches.cameras)

@@ -1,4 +1,4 @@
-"""The photos to segment, by the names that their capture gives them, and where their hierarchies belong."""
+"""Photos to segment, with the view names of their capture, and the folder where their hierarchies belong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
 MASKS, PATCHES, HIERARCHIES = "masks", "patches", "sam"
-"""Folders of what is written, below the root of a capture."""
+"""Folders of the files that are written, below the root of a capture."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos of one place.
+    """Photos of one capture or folder.
 
     root: folder in which a reader looks for `sam/NAME.npz`.
     photos: sorted by name, at least one.
-    left_out: other images in the same folder, which no view of the capture uses.
+    left_out: number of other images in the same folder, which no view of the capture uses.
     """
 
     root: Path
@@ -38,10 +38,10 @@ class Photos:
 
 
 def find_photos(images: Path) -> Photos:
-    """Find the photos in a capture, in the folder of its images, or in any folder.
+    """Find the photos of a capture, of the folder of its images, or of any folder.
 
     Raises:
-        InputError: there is nothing, there are no photos, or a capture cannot be read.
+        InputError: the path does not exist, holds no photos, or is a capture that cannot be read.
     """
     if not images.exists():
         raise InputError(f"{images}: does not exist; give a folder of photos, or of a capture")
@@ -49,11 +49,11 @@ def find_photos(images: Path) -> Photos:
         scene = read_scene(images)
         return Photos(scene.root, tuple(Photo(view.name, view.image_path) for view in scene.views))
     if (images / "images").is_dir() and not any(p.suffix.lower() in IMAGE_SUFFIXES for p in images.iterdir()):
-        images = images / "images"  # of a capture without poses as yet
+        images = images / "images"  # of a capture that has no poses yet
     files = list_images(images)
     if not files:
         raise InputError(f"{images}: holds no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})")
-    # Not resolved: beside a link to a folder of images, not beside what it points to.
+    # Not resolved: for a link to a folder of images, `sam` belongs beside the link.
     folder = Path(os.path.abspath(images))
     for root in folder.parents[:2]:
         found = _views_below(root, images, files)
@@ -68,7 +68,7 @@ def _is_capture(root: Path) -> bool:
 
 
 def _views_below(root: Path, images: Path, files: list[str]) -> Photos | None:
-    """Those of the files that are views of the capture in `root`, if there is one and some are."""
+    """Return those files that are views of the capture in `root`; None if there is no capture or no such file."""
     scene = _read_if_capture(root)
     if scene is None:
         return None
@@ -84,5 +84,5 @@ def _views_below(root: Path, images: Path, files: list[str]) -> Photos | None:
 def _read_if_capture(root: Path) -> Scene | None:
     try:
         return read_scene(root) if _is_capture(root) else None
-    except InputError:  # the photos were asked for, not the capture around them
+    except InputError:  # photos can be segmented even if the capture around them is damaged
         return None

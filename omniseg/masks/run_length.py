@@ -1,4 +1,4 @@
-"""Masks of one image, run-length coded: three hundred of them at 12 megapixels are a few megabytes."""
+"""Run-length coded masks of one image: three hundred of them at 12 megapixels take a few megabytes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MaskStack:
-    """Any number of masks of one image, each as the borders of its runs.
+    """Masks of one image, each as the borders of its runs.
 
     Pixels are numbered row by row from the top left. A pixel is in a mask when the number of borders at or
     before it is odd.
 
-    width, height: of the image, pixels.
-    borders: for each mask int64, strictly rising, an even number of them, from 0 to width * height.
+    width, height: size of the image in pixels.
+    borders: one int64 array a mask, strictly rising, of even length, values from 0 to width * height.
     """
 
     width: int
@@ -27,8 +27,8 @@ class MaskStack:
         return len(self.borders)
 
     @classmethod
-    def of(cls, masks: Iterable[np.ndarray], width: int, height: int) -> MaskStack:
-        """Code masks (height, width) bool, or numbers that are not 0 inside; one at a time is held in full.
+    def from_masks(cls, masks: Iterable[np.ndarray], width: int, height: int) -> MaskStack:
+        """Encode masks (height, width) of bool, or of numbers that are not 0 inside; only one is held in full.
 
         Raises:
             ValueError: a mask has another shape.
@@ -37,17 +37,17 @@ class MaskStack:
 
     @property
     def areas(self) -> np.ndarray:
-        """Pixels of each mask, (n,) int64."""
+        """Area (n,) int64 of each mask in pixels."""
         return np.array([(b[1::2] - b[::2]).sum() for b in self.borders], np.int64)
 
     def mask(self, k: int) -> np.ndarray:
-        """Mask k as (height, width) bool."""
+        """Return mask k as (height, width) bool."""
         marks = np.zeros(self.width * self.height + 1, np.bool_)
         marks[self.borders[k]] = True
         return np.logical_xor.accumulate(marks[:-1]).reshape(self.height, self.width)
 
     def contain(self, pixels: np.ndarray) -> np.ndarray:
-        """Which masks contain which pixels: (n_pixels, n_masks) bool of pixel numbers (n_pixels,)."""
+        """Return (n_pixels, n_masks) bool: the masks that contain each of the pixel numbers (n_pixels,)."""
         inside = np.zeros((len(pixels), len(self)), np.bool_)
         for k, borders in enumerate(self.borders):
             inside[:, k] = np.searchsorted(borders, pixels, side="right") % 2 == 1
@@ -55,7 +55,7 @@ class MaskStack:
 
 
 def mask_borders(mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Borders of the runs of one mask (height, width), as `MaskStack` keeps them.
+    """Return the borders of the runs of one mask (height, width), as `MaskStack` keeps them.
 
     Raises:
         ValueError: the mask has another shape.

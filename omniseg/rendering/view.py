@@ -1,11 +1,12 @@
-"""What one camera sees, ready to be clicked in; whole, or finer and finer while somebody is looking."""
+"""Rendered views, ready to be clicked in: rendered at once, or coarse first and then finer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,50 +17,96 @@ _COARSEST = 8
 _FEWEST_RAYS = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RenderedView:
-    """A rendered view, pixel by pixel, rows from the top.
+    """One camera's picture with features: flat tensors for computing, numpy pictures to look at.
+
+    Tensors have one row for each pixel, row by row from the top left, and stay on the device of the renderer.
 
     Attributes:
         cameras: the one camera, at the size of this picture.
         rendering: of its height * width rays.
-        features: (height * width, dim) of unit length, 0 where nothing is.
-        positions: (height * width, 3) what is seen there, scene coordinates.
+        unit_features: (height * width, dim) of unit length; 0 where nothing is seen; dim is 0 without features.
+        positions: (height * width, 3) surface points, scene coordinates.
+        solid: (height * width,) bool, true where something opaque is seen.
+        width, height: pixels.
+        name: of the view; empty for a camera without one.
     """
 
     cameras: Cameras
     rendering: Rendering
-    features: Tensor
+    unit_features: Tensor
     positions: Tensor
+    solid: Tensor
+    width: int
+    height: int
+    name: str = field(default="", kw_only=True)
 
     @classmethod
-    def of(cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering) -> RenderedView:
-        """Of a camera, its rays and what they see, features among it."""
-        assert rendering.features is not None
+    def from_rendering(
+        cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering, *, name: str = ""
+    ) -> RenderedView:
+        """Make the view of one camera from all of its rays (height * width, 3) and their rendering.
+
+        Raises:
+            ValueError: there is not one ray for each pixel.
+        """
+        width, height = cameras.size[0].tolist()
+        if len(rays_o) != width * height:
+            raise ValueError(f"rays_o, rays_d: expected {width * height} rays, one for each pixel, got {len(rays_o)}")
         positions = rays_o + rendering.distance[:, None] * rays_d
-        return cls(cameras, rendering, F.normalize(rendering.features, dim=1), positions)
+        none = rendering.rgb.new_zeros(len(rays_o), 0)
+        features = none if rendering.features is None else F.normalize(rendering.features, dim=1)
+        return cls(cameras, rendering, features, positions, rendering.solid, width, height, name=name)
+
+    def __repr__(self) -> str:
+        return f"RenderedView({self.name!r}, {self.width} x {self.height})"
 
     @property
-    def width(self) -> int:
-        """Pixels in a row."""
-        return int(self.cameras.size[0, 0])
+    def rgb(self) -> np.ndarray:
+        """Colour (height, width, 3) float32 in [0, 1] over black; read-only. Black if rendered without colour."""
+        return self.picture(self.rendering.rgb)
 
     @property
-    def height(self) -> int:
-        """Rows."""
-        return int(self.cameras.size[0, 1])
+    def depth(self) -> np.ndarray:
+        """Distance (height, width) float32 along each ray, scene units; 0 where nothing is seen; read-only."""
+        return self.picture(self.rendering.distance)
 
     @property
-    def solid(self) -> Tensor:
-        """(height * width,) bool, whether anything is seen there."""
-        return self.rendering.opacity > 0.5
+    def features(self) -> np.ndarray:
+        """Features (height, width, dim) float32 of unit length; 0 where nothing is seen; read-only.
+
+        dim is 0 where the run has no feature field.
+        """
+        return self.picture(self.unit_features)
+
+    @property
+    def opacity(self) -> np.ndarray:
+        """Opacity (height, width) float32 in [0, 1]; read-only."""
+        return self.picture(self.rendering.opacity)
+
+    def picture(self, values: Tensor) -> np.ndarray:
+        """Return values (height * width, ...) of all pixels as a read-only array (height, width, ...)."""
+        array = values.detach().cpu().numpy().reshape(self.height, self.width, *values.shape[1:])
+        array.flags.writeable = False  # on a CPU it is the tensor's own memory
+        return array
 
 
-def render_view(renderer: Renderer, cameras: Cameras, view: int = 0, *, colour: bool = True) -> RenderedView:
-    """Render one of these cameras, colour or not, with features."""
+def render_view(
+    renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "", colour: bool = True
+) -> RenderedView:
+    """Render one of these cameras, with features if there are any.
+
+    Args:
+        renderer: of the fields.
+        cameras: at the size of the picture.
+        view: index of the camera.
+        name: of the view.
+        colour: evaluate the colour; without it the picture is black.
+    """
     rays_o, rays_d = cameras.image_rays(view)
-    rendering = renderer.render(rays_o, rays_d, colour=colour, features=True)
-    return RenderedView.of(cameras[[view]], rays_o, rays_d, rendering)
+    rendering = renderer.render(rays_o, rays_d, colour=colour, features=renderer.features is not None)
+    return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, name=name)
 
 
 class ProgressiveFrames:
@@ -68,7 +115,7 @@ class ProgressiveFrames:
     Args:
         renderer: with a feature field.
         budget: seconds that one step should take.
-        coarsest: the first frame has this many times fewer pixels a side.
+        coarsest: the first picture has this many times fewer pixels a side.
     """
 
     def __init__(self, renderer: Renderer, budget: float = 0.06, coarsest: int = _COARSEST) -> None:
@@ -77,11 +124,11 @@ class ProgressiveFrames:
         self._steps: Iterator[RenderedView | None] = iter(())
 
     def look(self, cameras: Cameras) -> None:
-        """Begin anew with this one camera."""
+        """Start over with this one camera."""
         self._steps = self._refine(cameras)
 
     def advance(self) -> RenderedView | None:
-        """Work for about the budget. Returns a frame when one is complete, each finer than the one before."""
+        """Work for about the budget. Return a view when one is complete, each finer than the one before."""
         return next(self._steps, None)
 
     def _refine(self, cameras: Cameras) -> Iterator[RenderedView | None]:
@@ -107,4 +154,4 @@ class ProgressiveFrames:
             done += count
             if done < len(rays_o):
                 yield None
-        yield RenderedView.of(cameras, rays_o, rays_d, Rendering.cat(parts))
+        yield RenderedView.from_rendering(cameras, rays_o, rays_d, Rendering.cat(parts))

@@ -1,10 +1,10 @@
-"""Clicks, and how much pixels or points belong to what was clicked (OmniSeg3D, arXiv 2311.11666, section 3.3).
+"""Clicks and their scores: how much pixels or points belong to what was clicked (OmniSeg3D, section 3.3).
 
     score = max over accepted clicks of (1 + f . f_click) / 2 * exp(-w * |x - x_click|)
 
-and 0 where the feature is more like a rejected click's than like any accepted one's. What scores at least a threshold
-is selected. As the threshold falls, a selection grows in leaps, from part to object to group; between two leaps lies
-a plateau, over which it hardly changes.
+and 0 where the feature is more similar to a rejected click's than to any accepted one's (arXiv 2311.11666). Points
+that score at least a threshold are selected. As the threshold falls, a selection grows in leaps, from part to object
+to group. Between two leaps lies a plateau, along which it hardly changes.
 """
 
 from __future__ import annotations
@@ -16,23 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BINS = 1024
-_MOST_LEVELS = 7
-_TOLERANCE = 0.08
-_SHORTEST = 0.05
-_FACTOR = 1.25
-_FEWEST = 1 / 4000
-_MOST = 0.98
-UNRELATED = 0.45
-"""What scores less has no mask in common with the click: where it ends is no plateau."""
+from omniseg.config import LevelConfig
 
 
 @dataclass(frozen=True)
 class Click:
-    """A point that was pointed at.
+    """A point of the surface that was clicked.
 
     Attributes:
-        accept: whether what is like it is wanted; else it is taken away.
+        accept: select what is similar to it; False: take that away.
         position: scene coordinates.
         feature: of unit length.
     """
@@ -43,12 +35,12 @@ class Click:
 
 
 def similarity(features: Tensor, prompts: Tensor) -> Tensor:
-    """(1 + cosine) / 2 in [0, 1], (n, m), of unit features (n, dim) with those of prompts (m, dim)."""
+    """Return (1 + cosine) / 2 in [0, 1], (n, m), of unit features (n, dim) and those of prompts (m, dim)."""
     return 0.5 + 0.5 * (features @ prompts.t())  # the product is small, the features are not
 
 
 def score(features: Tensor, positions: Tensor, clicks: Sequence[Click], spatial_weight: float = 0.0) -> Tensor:
-    """How much points belong to what was clicked.
+    """Return how much points belong to what was clicked.
 
     Args:
         features: (n, dim) of unit length.
@@ -75,46 +67,49 @@ def score(features: Tensor, positions: Tensor, clicks: Sequence[Click], spatial_
 
 @dataclass(frozen=True)
 class Plateau:
-    """Thresholds over which a selection hardly changes: the middle one, how far apart the ends are in angle between
-    features, radians, and how many points are selected."""
+    """A range of thresholds along which a selection hardly changes.
+
+    Attributes:
+        threshold: in the middle of the range.
+        width: of the range, as an angle between features, radians.
+        count: points selected at `threshold`.
+    """
 
     threshold: float
     width: float
     count: int
 
 
-def plateaus(scores: Tensor) -> tuple[Plateau, ...]:
-    """The plateaus of scores (n,) of everything that is in view, from the smallest selection to the largest.
+def plateaus(scores: Tensor, config: LevelConfig) -> tuple[Plateau, ...]:
+    """Return the plateaus of the scores (n,) of all points in view, from the smallest selection to the largest.
 
-    Selections of almost nothing and of almost everything are not among them; there may be none.
+    There may be none.
     """
     n = len(scores)
     if not n:
         return ()
-    # In angles between features: where two are alike, the score hardly changes with the angle.
+    # In angles between features: where two are similar, the score hardly changes with the angle.
     angles = torch.acos((2 * scores.clamp(0, 1) - 1).clamp(-1, 1))
-    bins = (angles * (_BINS / math.pi)).long().clamp(max=_BINS - 1)
-    counts = torch.bincount(bins, minlength=_BINS).cumsum(0).cpu().double()[: _bin(UNRELATED)]
-    first = torch.searchsorted(counts, counts / (1 + _TOLERANCE), side="left")
-    last = torch.searchsorted(counts, counts * (1 + _TOLERANCE), side="right")
-    widths = (last - first) * (math.pi / _BINS)
-    widths[(counts < max(n * _FEWEST, 1)) | (counts > n * _MOST)] = 0.0
+    bins = (angles * (config.bins / math.pi)).long().clamp(max=config.bins - 1)
+    end = int(math.acos(2 * config.unrelated - 1) * config.bins / math.pi)
+    counts = torch.bincount(bins, minlength=config.bins).cumsum(0).cpu().double()[:end]
+    first = torch.searchsorted(counts, counts / (1 + config.tolerance), side="left")
+    last = torch.searchsorted(counts, counts * (1 + config.tolerance), side="right")
+    widths = (last - first) * (math.pi / config.bins)
+    widths[(counts < max(n * config.min_share, 1)) | (counts > n * config.max_share)] = 0.0
     found: list[Plateau] = []
     for at in widths.argsort(descending=True, stable=True).tolist():
         width, middle = float(widths[at]), int(first[at] + last[at]) // 2
         count = int(counts[middle])
-        if width < _SHORTEST or len(found) == _MOST_LEVELS:
+        if width < config.min_width or len(found) == config.max_levels:
             break
-        if all(max(count, p.count) >= _FACTOR * min(count, p.count) for p in found):
-            found.append(Plateau(0.5 + 0.5 * math.cos((middle + 1) * math.pi / _BINS), width, count))
+        if all(max(count, p.count) >= config.min_growth * min(count, p.count) for p in found):
+            found.append(Plateau(0.5 + 0.5 * math.cos((middle + 1) * math.pi / config.bins), width, count))
     return tuple(sorted(found, key=lambda plateau: plateau.count))
 
 
-def _bin(score: float) -> int:
-    return int(math.acos(2 * score - 1) * _BINS / math.pi)
-
-
-def main_plateau(found: Sequence[Plateau]) -> Plateau | None:
-    """What a first click most likely means: the smallest of those that are at least half as wide as the widest."""
+def main_plateau(found: Sequence[Plateau], config: LevelConfig) -> Plateau | None:
+    """Return the plateau that a first click most likely means: the smallest selection among the wide ones."""
     widest = max((plateau.width for plateau in found), default=0.0)
-    return min((p for p in found if p.width >= widest / 2), key=lambda plateau: plateau.count, default=None)
+    wide = [plateau for plateau in found if plateau.width >= widest * config.first_width]
+    return min(wide, key=lambda plateau: plateau.count, default=None)

@@ -1,10 +1,10 @@
-"""Named selections, which hold in every view, and the file that replays them.
+"""Named selections, which hold in every view, and the file that stores them.
 
     {"format": 1, "features": FINGERPRINT, "active": 0, "selections": [
         {"name": ..., "colour": [r, g, b], "threshold": ..., "spatial_weight": ...,
          "clicks": [{"accept": true, "position": [x, y, z], "feature": [...]}, ...]}, ...]}
 
-Positions are scene coordinates. The fingerprint is that of the feature field that was clicked in.
+Positions are scene coordinates. FINGERPRINT is that of the feature field that was clicked in.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from omniseg.errors import InputError
@@ -25,7 +25,7 @@ from omniseg.rendering.view import RenderedView
 from omniseg.selection.query import Click, score
 
 SELECTIONS = "selections.json"
-"""What commands call the file that they write."""
+"""Usual name of a selection file."""
 
 _FORMAT = 1
 _COLOURS = (
@@ -40,15 +40,15 @@ _COLOURS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Selection:
-    """What belongs to some clicks.
+    """Clicks and the threshold of their score. It selects in every view, and points and faces as well.
 
     Attributes:
-        name: for people and files.
+        name: shown to people and used for files.
         colour: red, green, blue in [0, 255].
         clicks: accepted and rejected points.
-        threshold: of the score, in [0, 1].
+        threshold: points that score at least this are selected, in [0, 1].
         spatial_weight: how fast the score falls with the distance from a click, 1 / scene unit; 0: it does not.
     """
 
@@ -58,43 +58,67 @@ class Selection:
     threshold: float = 0.9
     spatial_weight: float = 0.0
 
+    def __repr__(self) -> str:
+        rejected = sum(not click.accept for click in self.clicks)
+        count = f"{len(self.clicks)} click{'s' * (len(self.clicks) != 1)}" + f", {rejected} rejected" * bool(rejected)
+        weight = f", spatial weight {self.spatial_weight:g}" if self.spatial_weight else ""
+        return f"Selection({self.name!r}: {count}, threshold {self.threshold:.3f}{weight})"
+
+    @property
+    def is_empty(self) -> bool:
+        """True without an accepted click: nothing is selected then."""
+        return not any(click.accept for click in self.clicks)
+
     def score(self, features: Tensor, positions: Tensor) -> Tensor:
-        """Score (n,) of points with unit features (n, dim) at positions (n, 3), scene coordinates."""
+        """Return the score (n,) in [0, 1] of points with unit features (n, dim) at scene coordinates (n, 3)."""
         return score(features, positions, self.clicks, self.spatial_weight)
 
     def select(self, features: Tensor, positions: Tensor) -> Tensor:
-        """(n,) bool, which of these points are selected; none without an accepted click."""
-        found = self.score(features, positions)
-        return (found >= self.threshold) & (found > 0)
+        """Return which points are selected, (n,) bool; arguments as for `score`."""
+        return self.above(self.score(features, positions))
 
-    def mask(self, frame: RenderedView) -> Tensor:
-        """(height * width,) bool, which pixels of a frame are selected."""
-        return self.select(frame.features, frame.positions) & frame.solid
+    def above(self, scores: Tensor) -> Tensor:
+        """Return which scores select, bool."""
+        return (scores >= self.threshold) & (scores > 0)
+
+    def mask(self, view: RenderedView) -> np.ndarray:
+        """Return which pixels of a view are selected, (height, width) bool."""
+        selected = self.select(view.unit_features, view.positions) & view.solid
+        return selected.view(view.height, view.width).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class Selections:
-    """All selections of a session, at least one, and which of them clicks go to."""
+    """All selections of a session, at least one; clicks go to the active one.
 
-    every: tuple[Selection, ...]
+    Attributes:
+        all: the selections.
+        active: index of the active one.
+    """
+
+    all: tuple[Selection, ...]
     active: int = 0
 
     @property
     def current(self) -> Selection:
-        """The active one."""
-        return self.every[self.active]
+        """The active selection."""
+        return self.all[self.active]
 
-    @staticmethod
-    def label(masks: Sequence[Tensor]) -> Tensor:
-        """Which selection (n,) uint8 a point is in, from 1, by their masks (n,) bool; of several, the last; 0: none."""
-        labels = torch.zeros_like(masks[0], dtype=torch.uint8)
-        for number, mask in enumerate(masks, 1):
-            labels[mask] = number
-        return labels
+    def replace_current(self, selection: Selection) -> Selections:
+        """Return these selections with another one in the place of the active one."""
+        return replace(self, all=(*self.all[: self.active], selection, *self.all[self.active + 1 :]))
 
 
-def fresh(existing: Sequence[Selection], name: str | None = None) -> Selection:
-    """An empty selection with a colour, and unless given a name, that none of the existing ones has."""
+def label_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the number uint8, from 1, of the last mask (bool, all of one shape) that holds each pixel; 0: none."""
+    labels = np.zeros(masks[0].shape, np.uint8)
+    for number, mask in enumerate(masks, 1):
+        labels[mask] = number
+    return labels
+
+
+def empty_selection(existing: Sequence[Selection], name: str | None = None) -> Selection:
+    """Return a selection without clicks, in the least used colour; it gets a new name where `name` is None or taken."""
     taken = {selection.name for selection in existing}
     number = len(existing) + 1
     while name is None or name in taken:
@@ -114,42 +138,42 @@ def save_selections(path: Path, selections: Selections, fingerprint: str) -> Non
         "format": _FORMAT,
         "features": fingerprint,
         "active": selections.active,
-        "selections": [asdict(selection) for selection in selections.every],
+        "selections": [asdict(selection) for selection in selections.all],
     }
     write_atomic(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
 
 
 def load_selections(path: Path, fingerprint: str, dim: int) -> Selections:
-    """Read what `save_selections` wrote; it replays the same result bit for bit.
+    """Read a selection file; it selects the same as when it was saved, bit for bit.
 
     Args:
         path: of the file.
-        fingerprint: of the feature field that it must belong to.
+        fingerprint: of the feature field that the file must belong to.
         dim: channels of that field.
     Raises:
-        InputError: the file is missing, no selection file, damaged, or of another feature field.
+        InputError: the file is missing, damaged, not a selection file, or of another feature field.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file that a session saved") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not a selection file (no JSON); give a file that a session saved") from error
+        raise InputError(f"{path}: is not a selection file (not JSON); give a file that a session saved") from error
     try:
         if content["format"] != _FORMAT:
             raise ValueError(f"format: expected {_FORMAT}, got {content['format']!r}")
-        of = str(content["features"])
-        found = tuple(_selection(entry, dim if of == fingerprint else None) for entry in content["selections"])
+        made_with = str(content["features"])
+        found = tuple(_selection(entry, dim if made_with == fingerprint else None) for entry in content["selections"])
         active = content["active"]
         if not found or type(active) is not int or not 0 <= active < len(found):
-            raise ValueError("active: expected one of the selections")
+            raise ValueError("active: expected the index of a selection")
         if len({selection.name for selection in found}) < len(found):
-            raise ValueError("selections: expected a name of its own for each")
+            raise ValueError("selections: expected different names")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is not a selection file of this version ({error}); save it again") from error
-    if of != fingerprint:
+    if made_with != fingerprint:
         raise InputError(
-            f"{path}: was made with another feature field, to which its clicks mean nothing here; "
+            f"{path}: was made with another feature field, so its clicks mean nothing here; "
             "give the run it was made with, or click again"
         )
     return Selections(found, active)
@@ -161,10 +185,10 @@ def _selection(entry: Any, dim: int | None) -> Selection:
         raise ValueError("colour: expected three numbers in [0, 255]")
     threshold, weight = float(entry["threshold"]), float(entry["spatial_weight"])
     if not (0 <= threshold <= 1 and 0 <= weight < math.inf):
-        raise ValueError("threshold, spatial_weight: expected one in [0, 1] and one of at least 0")
+        raise ValueError("threshold, spatial_weight: expected a number in [0, 1] and one of at least 0")
     clicks = tuple(_click(click, dim) for click in entry["clicks"])
     if not isinstance(entry["name"], str) or not entry["name"].strip():
-        raise ValueError("name: expected a text")
+        raise ValueError("name: expected text")
     return Selection(entry["name"], (red, green, blue), clicks, threshold, weight)
 
 

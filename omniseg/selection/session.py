@@ -1,4 +1,4 @@
-"""One session of clicking: all the logic behind the window, the web page, the command line and the tests."""
+"""One session of clicking: all the logic behind windows, commands, Python and the tests."""
 
 from __future__ import annotations
 
@@ -7,33 +7,66 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from omniseg.cameras import Cameras
+from omniseg.errors import NothingThere, Refused
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import Model
-from omniseg.selection.prompts import along, fill_box, grid_points, seen_at
+from omniseg.selection.prompts import clicks_at, fit_box, points_along, points_in_box
 from omniseg.selection.query import Click, Plateau, main_plateau, plateaus
-from omniseg.selection.selections import Selection, Selections, fresh, load_selections, save_selections
+from omniseg.selection.selections import (
+    Selection,
+    Selections,
+    empty_selection,
+    label_masks,
+    load_selections,
+    save_selections,
+)
 
 Mode = Literal["single", "multi"]
+"""What an accepted click does to the clicks before it: take their place, or add to them."""
 
-_SCRIBBLE_CLICKS = 16
-_HIDDEN = 0.03
-"""A click is hidden behind what is this much nearer, relative to its distance."""
 _MOST_UNDONE = 256
 
 
-class Refusal(str):
-    """Why an edit could not be done, in words; nothing was changed."""
+@dataclass(frozen=True)
+class Edit:
+    """Result of an edit; as text, one sentence for a person.
 
-    __slots__ = ()
+    Attributes:
+        selection: the active selection after the edit.
+        n_pixels: how many pixels of the current view it selects; None before a view is shown.
+        level, n_levels: number of the level that was chosen, from 0, and how many there are; None where none was.
+        action: what was done, where the selection does not show it, such as "undone".
+    """
+
+    selection: Selection
+    n_pixels: int | None
+    level: int | None = None
+    n_levels: int | None = None
+    action: str = ""
+
+    def __str__(self) -> str:
+        selection = self.selection
+        if not selection.clicks:
+            said = f"{selection.name}: no clicks"
+        elif selection.is_empty:
+            said = f"{selection.name}: only rejected clicks, nothing is selected; click on something to select"
+        elif self.n_pixels is None:
+            said = f"{selection.name}: {len(selection.clicks)} click{'s' * (len(selection.clicks) != 1)}"
+        else:
+            said = f"{selection.name}: {self.n_pixels} pixels at threshold {selection.threshold:.3f}"
+        if self.level is not None and self.n_levels is not None:
+            said += f", level {self.level} of 0 to {self.n_levels - 1}"
+        return f"{self.action}; {said}" if self.action else said
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a click of the active selection is in the current frame, in its pixels."""
+    """A click of the active selection that the current view shows, at x, y in its pixels."""
 
     x: float
     y: float
@@ -41,15 +74,18 @@ class Mark:
 
 
 class SegmentationSession:
-    """Clicks become selections in 3D, which hold in every view.
+    """Turns clicks into selections in 3D, which hold in every view.
 
-    An edit returns in words what it did, for a person to read; a `Refusal` where it cannot be done, and then nothing
-    has changed. Pixels are those of the current frame, as docs/conventions.md has them: x right, y down, the centre of
-    the first one at (0.5, 0.5).
+    An edit returns an `Edit`. One that cannot be done raises `Refused` or `NothingThere` and changes nothing. Points
+    are in pixels of the current view, as in docs/conventions.md: x right, y down, the centre of the first pixel at
+    (0.5, 0.5). Levels are numbered from 0, the smallest selection.
 
     Args:
-        model: with a feature field.
-        fingerprint: of that field (`checkpoint.fingerprint`), for selection files.
+        model: with a feature field; its configuration holds the numbers of levels and prompts.
+        fingerprint: of the feature field (`run_folder.fingerprint`), for selection files.
+    Attributes:
+        mode: "single": an accepted click replaces the clicks before it; "multi": it adds to them.
+        view: the current view; None before the first one.
     Raises:
         ValueError: the model has no feature field.
     """
@@ -60,260 +96,319 @@ class SegmentationSession:
         self.model, self.fingerprint = model, fingerprint
         self.renderer = model.renderer
         self.mode: Mode = "single"
-        self.frame: RenderedView | None = None
-        self._edited = Selections((fresh(()),))
+        self.view: RenderedView | None = None
+        self._selections = Selections((empty_selection(()),))
         self._undo: list[Selections] = []
         self._redo: list[Selections] = []
         self._sliding: str | None = None
         self._scored: tuple[RenderedView, Selection, Tensor] | None = None
 
-    # What is seen
+    def __repr__(self) -> str:
+        return f"SegmentationSession({self.view}, {len(self.selections.all)} selections, current: {self.current})"
 
-    def look(self, cameras: Cameras, view: int = 0) -> RenderedView:
-        """Render one of these cameras in full and work in it from now on."""
-        self.frame = render_view(self.renderer, cameras, view)
-        return self.frame
+    # The current view
 
-    def show(self, frame: RenderedView) -> None:
-        """Work in this frame, rendered elsewhere, from now on."""
-        self.frame = frame
+    def look(self, cameras: Cameras, view: int = 0, *, name: str = "") -> RenderedView:
+        """Render one of these cameras and make it the current view."""
+        self.view = render_view(self.renderer, cameras, view, name=name)
+        return self.view
+
+    def show(self, view: RenderedView) -> None:
+        """Make a view that was rendered elsewhere the current one."""
+        self.view = view
 
     @property
     def selections(self) -> Selections:
-        """All selections as they are now."""
-        return self._edited
+        """All selections."""
+        return self._selections
 
     @property
     def current(self) -> Selection:
         """The active selection."""
-        return self._edited.current
+        return self._selections.current
 
-    def score(self) -> Tensor:
-        """Score (height * width,) in [0, 1] of the active selection in the current frame; 0 where nothing is."""
-        frame, selection = self._frame(), self.current
-        if self._scored is None or self._scored[0] is not frame or not _scores_alike(self._scored[1], selection):
-            found = torch.where(frame.solid, selection.score(frame.features, frame.positions), 0.0)
-            self._scored = frame, selection, found
-        return self._scored[2]
+    def score(self) -> np.ndarray:
+        """Return the score (height, width) float32 in [0, 1] of the active selection; 0 where nothing is seen."""
+        view = self._current_view()
+        return self._scores().clone().view(view.height, view.width).cpu().numpy()
 
-    def mask(self) -> Tensor:
-        """(height * width,) bool, what the active selection selects in the current frame."""
-        found = self.score()
-        return (found >= self.current.threshold) & (found > 0)
+    def mask(self) -> np.ndarray:
+        """Return which pixels of the current view the active selection selects, (height, width) bool."""
+        view = self._current_view()
+        return self._selected().view(view.height, view.width).cpu().numpy()
 
-    def labels(self) -> Tensor:
-        """Which selection (height * width,) uint8 each pixel of the current frame is in, from 1; 0: none."""
-        frame = self._frame()
+    def labels(self) -> np.ndarray:
+        """Return the number uint8, from 1, of the selection that each pixel (height, width) is in; 0: none.
+
+        A pixel in several selections gets the number of the last one.
+        """
+        view = self._current_view()
         masks = [
-            self.mask() if number == self._edited.active else selection.mask(frame)
-            for number, selection in enumerate(self._edited.every)
+            self.mask() if number == self._selections.active else selection.mask(view)
+            for number, selection in enumerate(self._selections.all)
         ]
-        return self._edited.label(masks)
+        return label_masks(masks)
 
     def marks(self) -> list[Mark]:
-        """The clicks of the active selection that the current frame shows."""
-        frame, clicks = self._frame(), self.current.clicks
+        """Return the clicks of the active selection that the current view shows."""
+        view, clicks = self._current_view(), self.current.clicks
         if not clicks:
             return []
-        positions = frame.positions.new_tensor([click.position for click in clicks])
-        xy, _, inside = frame.cameras.project(positions)
-        found, seen, solid = [], frame.rendering.distance, frame.solid
+        margin = self.model.config.prompts.hidden_margin
+        positions = view.positions.new_tensor([click.position for click in clicks])
+        xy, _, inside = view.cameras.project(positions)
+        found, seen = [], view.rendering.distance
         for (x, y), visible, position, click in zip(xy[0].tolist(), inside[0].tolist(), positions, clicks):
             if not visible:
                 continue
-            pixel = min(int(y), frame.height - 1) * frame.width + min(int(x), frame.width - 1)
-            distance = float((position - frame.cameras.c2w[0, :, 3]).norm())
-            if not solid[pixel] or distance <= float(seen[pixel]) * (1 + _HIDDEN):
+            pixel = min(int(y), view.height - 1) * view.width + min(int(x), view.width - 1)
+            distance = float((position - view.cameras.c2w[0, :, 3]).norm())
+            if not view.solid[pixel] or distance <= float(seen[pixel]) * (1 + margin):
                 found.append(Mark(x, y, click.accept))
         return found
 
-    # Edits
+    # Clicks
 
-    def click(self, x: float, y: float, accept: bool = True) -> str:
-        """Accept or reject what is seen at a point of the frame.
+    def click(self, x: float, y: float, accept: bool = True) -> Edit:
+        """Accept or reject what is seen at a point.
 
-        An accepted click in single mode takes the place of the clicks before it. The first one of a selection sets
-        the threshold, see `main_plateau`.
+        In single mode an accepted click replaces the clicks before it. The first click of a selection also chooses
+        its level, see `query.main_plateau`.
+
+        Raises:
+            Refused: the point lies outside the view.
+            NothingThere: nothing solid is seen there.
         """
-        clicks = self._hits([(x, y)], accept)
-        if isinstance(clicks, Refusal):
-            return clicks
+        return self._add(self._hits([(x, y)], accept), replaces=self.mode == "single" and accept)
+
+    def scribble(self, points: Sequence[tuple[float, float]], accept: bool = True) -> Edit:
+        """Accept or reject what lies along a stroke through these points (x, y).
+
+        Raises:
+            Refused: the stroke lies outside the view.
+            NothingThere: nothing solid is seen along it.
+        """
+        clicks = self._hits(points_along(points, self.model.config.prompts), accept)
         return self._add(clicks, replaces=self.mode == "single" and accept)
 
-    def scribble(self, points: Sequence[tuple[float, float]], accept: bool = True) -> str:
-        """Accept or reject what lies along a stroke through these points (x, y) of the frame."""
-        clicks = self._hits(along(points, _SCRIBBLE_CLICKS), accept)
-        if isinstance(clicks, Refusal):
-            return clicks
-        return self._add(clicks, replaces=self.mode == "single" and accept)
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> Edit:
+        """Select what fills a box and stays inside it, with the best of a grid of clicks in the box.
 
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> str:
-        """Select what fills a box of the frame and stays inside it, by the best of a grid of clicks in it."""
-        frame = self._frame()
+        Raises:
+            Refused: the box lies outside the view or is smaller than 2 x 2 pixels.
+            NothingThere: nothing solid is seen in it.
+        """
+        view, config = self._current_view(), self.model.config.prompts
         (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
-        x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(frame.width)), min(y1, float(frame.height))
+        x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(view.width)), min(y1, float(view.height))
         if x1 - x0 < 2 or y1 - y0 < 2:
-            return Refusal("the box lies outside the picture or is smaller than 2 x 2 pixels")
-        clicks = self._hits(grid_points(x0, y0, x1, y1), True)
-        if isinstance(clicks, Refusal):
-            return clicks
-        click, threshold = fill_box(frame, clicks, (x0, y0, x1, y1), self.current.spatial_weight)
+            raise Refused("the box lies outside the picture or is smaller than 2 x 2 pixels; draw a larger one")
+        box = x0, y0, x1, y1
+        clicks = self._hits(points_in_box(box, config.box_grid), True)
+        click, threshold = fit_box(view, clicks, box, self.current.spatial_weight, config)
         kept = () if self.mode == "single" else self.current.clicks
-        self._edit(replace(self.current, clicks=(*kept, click), threshold=threshold))
-        return self._told()
+        self._change(replace(self.current, clicks=(*kept, click), threshold=threshold))
+        return self._result()
 
-    def set_threshold(self, threshold: float) -> str:
-        """Set the threshold, in [0, 1]; a slider's many values are one step to undo."""
-        self._edit(replace(self.current, threshold=min(max(threshold, 0.0), 1.0)), sliding="threshold")
-        return self._told()
+    def clear(self) -> Edit:
+        """Remove all clicks of the active selection."""
+        self._change(replace(self.current, clicks=()))
+        return self._result("cleared")
 
-    def set_spatial_weight(self, weight: float) -> str:
-        """Set how fast the score falls with the distance, 1 / scene unit, at least 0."""
-        self._edit(replace(self.current, spatial_weight=max(weight, 0.0)), sliding="spatial_weight")
-        return self._told()
+    # Threshold and level
+
+    def set_threshold(self, threshold: float) -> Edit:
+        """Set the threshold, clipped to [0, 1]. Undo takes all values of one slide of a slider back at once."""
+        self._change(replace(self.current, threshold=min(max(threshold, 0.0), 1.0)), sliding="threshold")
+        return self._result()
+
+    def set_spatial_weight(self, weight: float) -> Edit:
+        """Set how fast the score falls with the distance from a click, 1 / scene unit, at least 0."""
+        self._change(replace(self.current, spatial_weight=max(weight, 0.0)), sliding="spatial_weight")
+        return self._result()
 
     def levels(self) -> tuple[Plateau, ...]:
-        """The plateaus of the active selection in the current frame, from part to group."""
-        return plateaus(self.score()[self._frame().solid]) if self.current.clicks else ()
+        """Return the levels of the active selection in the current view, from part to group."""
+        if not self.current.clicks:
+            return ()
+        return plateaus(self._scores()[self._current_view().solid], self.model.config.levels)
 
-    def step_level(self, by: int) -> str:
-        """Go to the next larger (+1) or smaller (-1) plateau, or several on."""
-        found = self.levels()
-        if not found:
-            return Refusal("nothing to step through: click on something in this view first")
-        count = int(self.mask().sum())
-        larger = [plateau for plateau in found if plateau.count > 1.1 * count]
-        smaller = [plateau for plateau in found if plateau.count < count / 1.1][::-1]
+    def step_level(self, by: int) -> Edit:
+        """Go to the next larger (+1) or smaller (-1) level, or several further.
+
+        Raises:
+            Refused: there is no further level.
+        """
+        found = self._levels()
+        count, factor = int(self._selected().sum()), self.model.config.levels.min_step
+        larger = [plateau for plateau in found if plateau.count > factor * count]
+        smaller = [plateau for plateau in found if plateau.count < count / factor][::-1]
         ahead = larger if by > 0 else smaller
         if not ahead:
-            return Refusal(f"this is the {'largest' if by > 0 else 'smallest'} level here")
-        return self._at(found, ahead[min(abs(by), len(ahead)) - 1])
+            raise Refused(f"this is the {'largest' if by > 0 else 'smallest'} level here")
+        return self._choose(found, ahead[min(abs(by), len(ahead)) - 1])
 
-    def set_level(self, level: int) -> str:
-        """Go to a plateau by its number, 0 the smallest; beyond the last one, the last."""
-        found = self.levels()
-        if not found:
-            return Refusal("nothing to step through: click on something in this view first")
-        return self._at(found, found[min(max(level, 0), len(found) - 1)])
+    def set_level(self, level: int) -> Edit:
+        """Go to a level by its number, from 0, the smallest; a number beyond the last level means the last.
 
-    def new_selection(self, name: str | None = None) -> str:
-        """Begin another selection, which clicks go to from now on."""
-        every = self._edited.every
-        added = fresh(every, name)
-        self._commit(Selections((*every, added), len(every)))
-        return f"new: {added.name}"
+        Raises:
+            Refused: there are no levels.
+        """
+        found = self._levels()
+        return self._choose(found, found[min(max(level, 0), len(found) - 1)])
 
-    def activate(self, number: int) -> str:
-        """Let clicks go to another selection, by its place in the list."""
-        if not 0 <= number < len(self._edited.every):
-            return Refusal(f"there is no selection {number + 1}")
-        self._commit(replace(self._edited, active=number))
-        return self._told()
+    # Several selections
 
-    def rename(self, name: str) -> str:
-        """Give the active selection another name."""
+    def new_selection(self, name: str | None = None) -> Edit:
+        """Add an empty selection and make it the active one; it gets a new name where `name` is None or taken."""
+        before = self._selections.all
+        self._commit(Selections((*before, empty_selection(before, name)), len(before)))
+        return self._result("new selection")
+
+    def activate(self, number: int) -> Edit:
+        """Make another selection the active one, by its index.
+
+        Raises:
+            Refused: there is no such selection.
+        """
+        if not 0 <= number < len(self._selections.all):
+            raise Refused(f"there is no selection {number + 1}, only {len(self._selections.all)}")
+        self._commit(replace(self._selections, active=number))
+        return self._result()
+
+    def rename(self, name: str) -> Edit:
+        """Give the active selection another name.
+
+        Raises:
+            Refused: the name is empty or taken.
+        """
         name = name.strip()
-        if not name or any(selection.name == name for selection in self._edited.every):
-            return Refusal(f"the name {name!r} is empty or taken")
-        self._edit(replace(self.current, name=name))
-        return f"renamed to {name}"
+        if not name or any(selection.name == name for selection in self._selections.all):
+            raise Refused(f"the name {name!r} is empty or taken; choose another one")
+        self._change(replace(self.current, name=name))
+        return self._result("renamed")
 
-    def remove(self) -> str:
-        """Remove the active selection; the last one becomes empty."""
-        gone = self._edited.active
-        kept = (*self._edited.every[:gone], *self._edited.every[gone + 1 :]) or (fresh(()),)
+    def remove(self) -> Edit:
+        """Remove the active selection; the last one is replaced by an empty one."""
+        removed, before = self._selections.active, self._selections.all
+        kept = (*before[:removed], *before[removed + 1 :]) or (empty_selection(()),)
         name = self.current.name
-        self._commit(Selections(kept, min(gone, len(kept) - 1)))
-        return f"removed {name}"
+        self._commit(Selections(kept, min(removed, len(kept) - 1)))
+        return self._result(f"removed {name}")
 
-    def clear(self) -> str:
-        """Take all clicks of the active selection away."""
-        self._edit(replace(self.current, clicks=()))
-        return f"cleared {self.current.name}"
+    # History and files
 
-    def undo(self) -> str:
-        """Take the last edit back."""
+    def undo(self) -> Edit:
+        """Take the last edit back.
+
+        Raises:
+            Refused: there is none.
+        """
         if not self._undo:
-            return Refusal("nothing to undo")
-        self._redo.append(self._edited)
-        self._edited, self._sliding = self._undo.pop(), None
-        return f"undone; {self._told()}"
+            raise Refused("nothing to undo")
+        self._redo.append(self._selections)
+        self._selections, self._sliding = self._undo.pop(), None
+        return self._result("undone")
 
-    def redo(self) -> str:
-        """Do again what was undone last."""
+    def redo(self) -> Edit:
+        """Repeat the edit that was taken back last.
+
+        Raises:
+            Refused: there is none.
+        """
         if not self._redo:
-            return Refusal("nothing to redo")
-        self._undo.append(self._edited)
-        self._edited, self._sliding = self._redo.pop(), None
-        return f"done again; {self._told()}"
+            raise Refused("nothing to redo")
+        self._undo.append(self._selections)
+        self._selections, self._sliding = self._redo.pop(), None
+        return self._result("redone")
 
-    def save(self, path: Path) -> str:
+    def save(self, path: Path) -> None:
         """Write all selections to a file.
 
         Raises:
             InputError: it cannot be written.
         """
-        save_selections(path, self._edited, self.fingerprint)
-        return f"saved {path}"
+        save_selections(path, self._selections, self.fingerprint)
 
-    def load(self, path: Path) -> str:
-        """Take all selections from a file; an edit like any other, which can be undone.
+    def load(self, path: Path) -> Edit:
+        """Replace all selections by those of a file, which can be undone.
 
         Raises:
-            InputError: no selection file of this feature field; the selections stay as they are.
+            InputError: it is not a selection file of this feature field; the selections stay as they are.
         """
         self._commit(load_selections(path, self.fingerprint, self.model.config.features.dim))
-        return f"{len(self._edited.every)} selections from {path}"
+        count = len(self._selections.all)
+        return self._result(f"loaded {count} selection{'s' * (count != 1)} from {path}")
 
-    # Inside
+    # Private
 
-    def _frame(self) -> RenderedView:
-        if self.frame is None:
-            raise RuntimeError("look() at something first")
-        return self.frame
+    def _current_view(self) -> RenderedView:
+        if self.view is None:
+            raise RuntimeError("the session has no view yet: call look() or show() first")
+        return self.view
 
-    def _hits(self, points: Sequence[tuple[float, float]], accept: bool) -> tuple[Click, ...] | Refusal:
-        """What is seen at points of the frame; in words, that it is nothing."""
-        frame = self._frame()
-        inside = [(x, y) for x, y in points if 0 <= x < frame.width and 0 <= y < frame.height]
+    def _scores(self) -> Tensor:
+        """Return the score (pixels,) of the active selection, computed once for each view and each set of clicks."""
+        view, selection = self._current_view(), self.current
+        if self._scored is None or self._scored[0] is not view or not _score_alike(self._scored[1], selection):
+            found = torch.where(view.solid, selection.score(view.unit_features, view.positions), 0.0)
+            self._scored = view, selection, found
+        return self._scored[2]
+
+    def _selected(self) -> Tensor:
+        """Return the mask (pixels,) of the active selection."""
+        return self.current.above(self._scores())
+
+    def _hits(self, points: Sequence[tuple[float, float]], accept: bool) -> tuple[Click, ...]:
+        """Return clicks on what is seen at points of the view, at least one."""
+        view = self._current_view()
+        inside = [(x, y) for x, y in points if 0 <= x < view.width and 0 <= y < view.height]
         if not inside:
-            return Refusal("outside the picture: nothing was clicked")
-        clicks = seen_at(self.renderer, frame.cameras, inside, accept)
-        return clicks or Refusal("nothing is there: click on something solid")
+            raise Refused(f"outside the picture, which is {view.width} x {view.height} pixels")
+        clicks = clicks_at(self.renderer, view.cameras, inside, accept)
+        if not clicks:
+            raise NothingThere("nothing is there; click on something solid")
+        return clicks
 
-    def _add(self, clicks: tuple[Click, ...], replaces: bool) -> str:
+    def _add(self, clicks: tuple[Click, ...], replaces: bool) -> Edit:
         before = self.current.clicks
-        self._edit(replace(self.current, clicks=clicks if replaces else (*before, *clicks)))
-        if not any(click.accept for click in self.current.clicks):
-            return "taken away; click on something to select, too"
-        if not before and (likely := main_plateau(self.levels())):
-            self._edited = self._with(replace(self.current, threshold=likely.threshold))
-        return self._told()
+        self._change(replace(self.current, clicks=clicks if replaces else (*before, *clicks)))
+        if before or self.current.is_empty:
+            return self._result()
+        found = self.levels()
+        likely = main_plateau(found, self.model.config.levels)
+        if likely is None:
+            return self._result()
+        self._selections = self._selections.replace_current(replace(self.current, threshold=likely.threshold))
+        return replace(self._result(), level=found.index(likely), n_levels=len(found))
 
-    def _at(self, found: Sequence[Plateau], plateau: Plateau) -> str:
-        self._edit(replace(self.current, threshold=plateau.threshold))
-        return f"level {found.index(plateau) + 1} of {len(found)}: {self._told()}"
+    def _levels(self) -> tuple[Plateau, ...]:
+        """Return the levels, at least one."""
+        found = self.levels()
+        if not found:
+            raise Refused("there are no levels here; click on something in this view first")
+        return found
 
-    def _told(self) -> str:
-        selection = self.current
-        if self.frame is None or not selection.clicks:
-            return f"{selection.name}: {len(selection.clicks)} clicks"
-        return f"{selection.name}: {int(self.mask().sum())} pixels at threshold {selection.threshold:.3f}"
+    def _choose(self, found: Sequence[Plateau], plateau: Plateau) -> Edit:
+        self._change(replace(self.current, threshold=plateau.threshold))
+        return replace(self._result(), level=found.index(plateau), n_levels=len(found))
 
-    def _with(self, selection: Selection) -> Selections:
-        every = list(self._edited.every)
-        every[self._edited.active] = selection
-        return replace(self._edited, every=tuple(every))
+    def _result(self, action: str = "") -> Edit:
+        """Describe the selections as they are after an edit."""
+        if self.view is None:
+            return Edit(self.current, None, action=action)
+        count = 0 if self.current.is_empty else int(self._selected().sum())
+        return Edit(self.current, count, action=action)
 
-    def _edit(self, selection: Selection, sliding: str | None = None) -> None:
-        self._commit(self._with(selection), sliding)
+    def _change(self, selection: Selection, sliding: str | None = None) -> None:
+        self._commit(self._selections.replace_current(selection), sliding)
 
-    def _commit(self, edited: Selections, sliding: str | None = None) -> None:
-        """Make an edit that can be undone; one that continues the slide of a slider joins the edit before."""
+    def _commit(self, selections: Selections, sliding: str | None = None) -> None:
+        """Make an edit that can be undone; one that continues the slide of a slider joins the edit before it."""
         if sliding is None or sliding != self._sliding:
-            self._undo = [*self._undo[-_MOST_UNDONE:], self._edited]
-        self._edited, self._sliding, self._redo = edited, sliding, []
+            self._undo = [*self._undo[-_MOST_UNDONE:], self._selections]
+        self._selections, self._sliding, self._redo = selections, sliding, []
 
 
-def _scores_alike(a: Selection, b: Selection) -> bool:
+def _score_alike(a: Selection, b: Selection) -> bool:
     return a.clicks is b.clicks and a.spatial_weight == b.spatial_weight

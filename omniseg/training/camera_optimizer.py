@@ -1,4 +1,4 @@
-"""What may be wrong with a capture, learned along with the field: camera poses and exposure."""
+"""Learned corrections of camera poses and exposure."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from omniseg.cameras import Cameras
 
 
-class Corrections(nn.Module):
-    """A small motion of every camera and a gain and offset of every photo's colours; nothing, unless asked for.
+class CameraOptimizer(nn.Module):
+    """Small motion of every camera, and gain and offset of every photo's colours, learned along with the field.
 
-    They help to learn from photos that disagree. A rendering for looking at uses none of them.
+    They help to learn from photos that disagree. Renderings for evaluation and viewing use none of them.
 
     Args:
         n_views: number of training views.
@@ -26,17 +26,17 @@ class Corrections(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(n_views, 3)) if exposure else None
 
     def cameras(self, cameras: Cameras) -> Cameras:
-        """The cameras in their corrected poses; differentiable."""
+        """Return the cameras in their corrected poses; differentiable in the motions."""
         if self.motions is None:
             return cameras
-        # The mean motion would only shift the whole scene away from the test views.
+        # A motion that all cameras share would only move the scene away from the test views.
         motions = self.motions - self.motions.mean(0)
         rotation = rotation_matrix(motions[:, :3]) @ cameras.c2w[:, :, :3]
         translation = cameras.c2w[:, :, 3:] + motions[:, 3:, None]
         return replace(cameras, c2w=torch.cat([rotation, translation], dim=2))
 
     def colour(self, rgb: Tensor, views: Tensor) -> Tensor:
-        """Colours (n, 3) as the camera of each view (n,) exposed them; differentiable."""
+        """Return colours (n, 3) with the exposure of their views (n,) int64; differentiable in all but the views."""
         if self.gains is None or self.offsets is None:
             return rgb
         gains, offsets = self.gains - self.gains.mean(0), self.offsets - self.offsets.mean(0)
@@ -44,7 +44,10 @@ class Corrections(nn.Module):
 
 
 def rotation_matrix(vectors: Tensor) -> Tensor:
-    """Rotation matrices (n, 3, 3) of rotation vectors (n, 3), radians, by the exponential map; differentiable."""
+    """Return rotation matrices (n, 3, 3) of rotation vectors (n, 3), radians; differentiable.
+
+    By the exponential map, R = exp([v]_x).
+    """
     x, y, z = vectors.unbind(1)
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)

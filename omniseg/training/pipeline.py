@@ -1,12 +1,15 @@
-"""The two stages as a command trains them: from a scene into a run folder, going on where a run stopped.
+"""Training of a capture: both stages, from photos and masks into a run folder, with resume.
 
-Where several processes train together all of them do what follows, and the first alone writes and speaks.
+With several processes, every one of them runs all of this; rank 0 alone writes files.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -14,166 +17,268 @@ from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.images import ImageSet, load_images, view_cameras
-from omniseg.data.normalisation import Placement
+from omniseg.data.normalisation import Placement, place
 from omniseg.data.scene import Scene, View
-from omniseg.data.splits import Splits
+from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError
 from omniseg.masks.patches import PatchSet, load_patches
-from omniseg.run_folder import FEATURES, METRICS, RADIANCE, Model, Viewpoints, load_model, save_features, save_radiance
+from omniseg.run_folder import (
+    CONFIG,
+    FEATURES,
+    METRICS,
+    RADIANCE,
+    Model,
+    Viewpoints,
+    load_model,
+    save_features,
+    save_radiance,
+)
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.radiance import RadianceTrainer
 from omniseg.training.tensorboard import tensorboard_report
 from omniseg.training.trainer import Trainer
 
+Stage = Literal["all", "radiance", "features"]
 
-@dataclass(frozen=True)
-class Job:
-    """What is trained, on what, into which folder."""
+_log = logging.getLogger("omniseg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A capture, how to train it, and the run folder for the result.
+
+    Attributes:
+        run: run folder.
+        config: resolved configuration.
+        scene: the capture.
+        stage: "radiance", density and colour only; "features", the masks only, on the radiance field in `run`; "all".
+        resume: continue the training that `run` holds.
+        overwrite: replace the result that `run` holds.
+        progress: show progress bars.
+    """
 
     run: Path
     config: Config
     scene: Scene
-    placement: Placement
-    splits: Splits
-    resume: bool
+    stage: Stage = "all"
+    resume: bool = False
+    overwrite: bool = False
+    progress: bool = True
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Position and scale of the capture in scene coordinates."""
+        return place(self.scene)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Indices of training and held-out views."""
+        return split_views(self.scene, self.config.test_every)
 
     def views(self, indices: tuple[int, ...]) -> list[View]:
-        """These views of the scene."""
+        """Return these views of the scene."""
         return [self.scene.views[v] for v in indices]
 
     def images(self, indices: tuple[int, ...]) -> ImageSet | None:
-        """The photos of these views; None of none."""
+        """Load the photos of these views; None for no views."""
         if not indices:
             return None
-        return load_images(self.views(indices), self.placement.normalisation, self.config.downsample)
+        normalisation = self.placement.normalisation
+        return load_images(self.views(indices), normalisation, self.config.downsample, progress=self.progress)
+
+    @cached_property
+    def replaces(self) -> bool:
+        """True if the run folder holds a result that this training replaces."""
+        return not self.resume and _holds_result(self.run, self.stage)
 
 
-def train_radiance(job: Job, device: torch.device, replaces: bool) -> Model:
-    """Stage 1, from the start or from where it stopped.
+def check_run_folder(run: Path, stage: Stage, *, resume: bool, overwrite: bool) -> None:
+    """Check that a run folder suits what is asked for, before any work.
 
-    Args:
-        job: what to train.
-        device: where to.
-        replaces: the run folder holds the result of another training, which goes.
+    Raises:
+        InputError: it holds a result and neither `resume` nor `overwrite` is given, or it lacks what they need.
     """
-    images = job.images(job.splits.train)
+    if resume and overwrite:
+        raise InputError("--resume continues a result, --overwrite replaces it: give one of them")
+    holds = _holds_result(run, stage)
+    if stage == "features" and not (run / RADIANCE).exists():
+        raise InputError(f"{run}: holds no radiance field for features; check --run, or leave out --stage")
+    if resume and not holds:
+        raise InputError(f"{run}: holds no run to continue; check --run, or leave out --resume")
+    if holds and not resume and not overwrite:
+        what = "features" if stage == "features" else "a run"
+        raise InputError(
+            f"{run}: already holds {what}; --resume continues it, --overwrite replaces it, --run avoids it"
+        )
+
+
+def _holds_result(run: Path, stage: Stage) -> bool:
+    radiance_files = (CONFIG, RADIANCE, RadianceTrainer.resume_file)
+    feature_files = (FEATURES, FeatureTrainer.resume_file)
+    return any((run / name).exists() for name in (feature_files if stage == "features" else radiance_files))
+
+
+def train(training: Training, device: torch.device) -> Model:
+    """Train the stages that are asked for and save the results in the run folder.
+
+    Without masks the radiance field alone is trained, and a warning logged.
+
+    Raises:
+        InputError: a photo or mask does not open, the run folder cannot be written, or does not fit.
+    """
+    # Masks are read before stage 1, so that a damaged file does not show up after minutes.
+    patches = None
+    if training.stage != "radiance":
+        patches = training_patches(training, required=training.stage == "features")
+    if training.stage == "features":
+        model = trained_radiance(training, device)
+    else:
+        model = train_radiance(training, device)
+    return model if patches is None else train_features(training, model, patches)
+
+
+def train_radiance(training: Training, device: torch.device) -> Model:
+    """Train stage 1, from the start or from the last checkpoint."""
+    images = training.images(training.splits.train)
     assert images is not None
     images = images.to(device)  # no second copy stays on the host
-    trainer = RadianceTrainer(job.config, images)
-    viewpoints = _viewpoints(job)
-    if job.resume:
-        trainer.resume(job.run)
-        _refuse_other_views(job, load_model(job.run, device).viewpoints, viewpoints)
+    trainer = RadianceTrainer(training.config, images)
+    viewpoints = _viewpoints(training)
+    if training.resume:
+        trainer.resume(training.run)
+        _refuse_other_views(training, load_model(training.run, device).viewpoints, viewpoints)
         if trainer.done >= 1:
-            print("this training is complete: --training.steps N (or --seconds S) above what it had makes it longer")
+            _log.info("the radiance field is complete: a larger --training.steps or --seconds trains it longer")
 
     def model() -> Model:
         cameras = viewpoints.cameras.to(device)
         poses = cameras.c2w.clone()
-        poses[: len(trainer.cameras)] = trainer.corrections.cameras(trainer.cameras).c2w.detach()
+        poses[: len(trainer.cameras)] = trainer.camera_optimizer.cameras(trainer.cameras).c2w.detach()
         corrected = replace(viewpoints, cameras=replace(cameras, c2w=poses))
         seconds = trainer.progress.seconds
-        return Model(job.config, job.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
+        return Model(training.config, training.placement.normalisation, corrected, trainer.field, trainer.grid, seconds)
 
     def save() -> None:
-        save_radiance(job.run, model())
-        trainer.save_resume(job.run)
+        save_radiance(training.run, model())
+        trainer.save_resume(training.run)
 
-    begun = trainer.progress.step
-    _run(trainer, save, job.run / "log", before=lambda: _remove_results(job.run) if replaces else None)
-    if trainer.progress.step > begun and distributed.process().rank == 0:
-        _remove_features(job.run)  # of a geometry that is no more
-    distributed.wait()  # before another process looks for them
-    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / RADIANCE}")
+    replaces, first_step = training.replaces, trainer.progress.step
+    _run(training, trainer, save, "log", before=lambda: _remove_results(training.run) if replaces else None)
+    if trainer.progress.step > first_step and distributed.process().rank == 0:
+        _remove_features(training.run)  # they belong to a geometry that no longer exists
+    distributed.barrier()  # before another process looks for them
+    _report(trainer, training.run / RADIANCE)
     return model()
 
 
-def train_features(job: Job, radiance: Model, patches: PatchSet) -> Model:
-    """Stage 2, from the start or from where it stopped."""
-    patches = replace(patches, cameras=_as_trained(radiance, patches)).to(radiance.grid.bits.device)
-    trainer = FeatureTrainer(job.config, patches, radiance.renderer)
-    if job.resume and (job.run / FeatureTrainer.resume_file).exists():
-        trainer.resume(job.run)
+def train_features(training: Training, radiance: Model, patches: PatchSet) -> Model:
+    """Train stage 2, from the start or from the last checkpoint."""
+    patches = replace(patches, cameras=_trained_cameras(radiance, patches)).to(radiance.grid.bits.device)
+    trainer = FeatureTrainer(training.config, patches, radiance.renderer)
+    if training.resume and (training.run / FeatureTrainer.resume_file).exists():
+        trainer.resume(training.run)
         if trainer.done >= 1:
-            print("the features are complete: --feature-training.steps N above what they had trains them longer")
+            _log.info("the features are complete: a larger --feature-training.steps or --seconds trains them longer")
 
     def model() -> Model:
-        trained = {"features": trainer.features, "feature_seconds": trainer.progress.seconds}
-        return replace(radiance, config=job.config, **trained)
+        seconds = trainer.progress.seconds
+        return replace(radiance, config=training.config, features=trainer.features, feature_seconds=seconds)
 
     def save() -> None:
-        save_features(job.run, model())
-        trainer.save_resume(job.run)
+        save_features(training.run, model())
+        trainer.save_resume(training.run)
 
-    _run(trainer, save, job.run / "log" / "features")
-    print(f"trained {trainer.progress.step} steps in {trainer.progress.seconds:.0f} s: {job.run / FEATURES}")
+    _run(training, trainer, save, "log/features")
+    _report(trainer, training.run / FEATURES)
     return model()
 
 
-def _run(trainer: Trainer, save: Callable[[], None], log: Path, before: Callable[[], None] = lambda: None) -> None:
-    """Train; `before` is done after the first save."""
-    distributed.wait()  # for every process to have read what will be written over
+def _report(trainer: Trainer, path: Path) -> None:
+    _log.info("trained %d steps in %.0f s: %s", trainer.progress.step, trainer.progress.seconds, path)
+
+
+def _run(
+    training: Training,
+    trainer: Trainer,
+    save: Callable[[], None],
+    log: str,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Train; `before` is called after the first save."""
+    distributed.barrier()  # until every process has read what will be overwritten
     if distributed.process().rank:
-        trainer.run(save=lambda: None, quiet=True)
+        trainer.run(save=lambda: None, progress=False)
         return
-    save()  # now, so that a folder that cannot be written is not found out after the training
+    save()  # first, so that a folder that cannot be written does not show up after the training
     before()
-    trainer.run(save=save, report=tensorboard_report(log))
+    trainer.run(save=save, report=tensorboard_report(training.run / log), progress=training.progress)
 
 
-def training_patches(job: Job, required: bool) -> PatchSet | None:
-    """Masks of the training views, with cameras in scene coordinates."""
-    views = job.views(job.splits.train)
-    cameras = view_cameras(views, job.placement.normalisation, job.config.downsample)
+def training_patches(training: Training, required: bool) -> PatchSet | None:
+    """Load the masks of the training views, with cameras in scene coordinates.
+
+    Returns:
+        None where the capture has no masks.
+    Raises:
+        InputError: it has none although they are `required`, or one is damaged.
+    """
+    views = training.views(training.splits.train)
+    cameras = view_cameras(views, training.placement.normalisation, training.config.downsample)
     patches = load_patches(views, cameras)
     if patches is not None:
         return patches
-    what = f"{job.scene.root}: has no masks (sam/NAME.npz)"
-    how = f"make them with: python data_tools/run_sam.py {job.scene.root}"
+    what = f"{training.scene.root}: has no masks (sam/NAME.npz)"
+    how = f"make them with: python data_tools/run_sam.py {training.scene.root}"
     if required:
         raise InputError(f"{what}; {how}")
-    print(f"{what}, so the radiance field alone is trained; {how}")
+    _log.warning("%s, so the radiance field alone is trained; %s", what, how)
     return None
 
 
-def trained_radiance(job: Job, device: torch.device) -> Model:
-    """The radiance field that the run folder holds."""
-    model = load_model(job.run, device)
-    _refuse_other_views(job, model.viewpoints, _viewpoints(job))
+def trained_radiance(training: Training, device: torch.device) -> Model:
+    """Load the radiance field of the run folder and check that it fits the training.
+
+    Raises:
+        InputError: it was trained on other views or with another configuration.
+    """
+    model = load_model(training.run, device)
+    _refuse_other_views(training, model.viewpoints, _viewpoints(training))
     for name in ("marching", "radiance", "training", "downsample", "test_every"):
-        if getattr(model.config, name) != getattr(job.config, name):
+        if getattr(model.config, name) != getattr(training.config, name):
             raise InputError(
-                f"--{name.replace('_', '-')}: is decided by the radiance field of {job.run}; leave it away"
+                f"--{name.replace('_', '-')}: is fixed by the radiance field in {training.run}; leave it out"
             )
     return model
 
 
-def _as_trained(model: Model, patches: PatchSet) -> Cameras:
-    """The cameras of the masks in the poses that stage 1 ended with."""
+def _trained_cameras(model: Model, patches: PatchSet) -> Cameras:
+    """Return the cameras of the masks in the poses that stage 1 ended with."""
     place = {name: k for k, name in enumerate(model.viewpoints.names)}
     return model.viewpoints.cameras[[place[name] for name in patches.names]].to(patches.device)
 
 
-def _viewpoints(job: Job) -> Viewpoints:
-    used = (*job.splits.train, *job.splits.test)
-    views = job.views(used)
+def _viewpoints(training: Training) -> Viewpoints:
+    used = (*training.splits.train, *training.splits.test)
+    views = training.views(used)
     return Viewpoints(
         names=tuple(view.name for view in views),
-        cameras=view_cameras(views, job.placement.normalisation, job.config.downsample),
-        held_out=tuple(v in job.splits.test for v in used),
+        cameras=view_cameras(views, training.placement.normalisation, training.config.downsample),
+        held_out=tuple(v in training.splits.test for v in used),
     )
 
 
-def _refuse_other_views(job: Job, then: Viewpoints, now: Viewpoints) -> None:
-    """A capture may move between two sessions, but one with other photos would spoil what was learned."""
+def _refuse_other_views(training: Training, then: Viewpoints, now: Viewpoints) -> None:
+    """Raise InputError if the capture has changed: it may move, but other photos would spoil the result."""
     poses = then.cameras.c2w.cpu(), now.cameras.c2w.cpu()
-    same = then.names == now.names and (job.config.training.refine_poses or poses[0].allclose(poses[1], atol=1e-4))
+    same = then.names == now.names and (training.config.training.refine_poses or poses[0].allclose(poses[1], atol=1e-4))
     if not same:
-        raise InputError(f"{job.scene.root}: has other views than {job.run} was trained on; train into another --run")
+        raise InputError(
+            f"{training.scene.root}: has other views than {training.run} was trained on; train into another --run"
+        )
 
 
 def _remove_results(run: Path) -> None:
-    """Figures and pictures of the run that was here before."""
+    """Remove figures and pictures of the run that was here before."""
     (run / METRICS).unlink(missing_ok=True)
     for folder in ("renders", "log"):
         shutil.rmtree(run / folder, ignore_errors=True)

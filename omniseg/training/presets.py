@@ -1,6 +1,7 @@
-"""Configurations that follow from the kind of a scene, the size of its photos, and the device."""
+"""Presets: the configuration for a kind of scene, a size of photos and a device."""
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -19,7 +20,7 @@ from omniseg.data.splits import split_views
 from omniseg_kernels.hash_encoding import HashLayout
 
 _FINEST_STEP = 2 * math.sqrt(3) / 1024
-"""Steps across the diagonal of [-1, 1]^3 as instant-ngp takes them."""
+"""Step length of instant-ngp: 1/1024 of the diagonal of [-1, 1]^3."""
 
 
 def preset(
@@ -31,36 +32,66 @@ def preset(
     downsample: float | None = None,
     test_every: int | None = None,
 ) -> Config:
-    """Default configuration of a scene on a device.
+    """Return the default configuration for a capture on a device.
 
     Args:
         scene: the capture.
-        placement: where it sits in the grid.
-        device: what it will be trained on; a CPU gets coarser grids and shorter training.
-        kind: of scene, where it is known better than the reader knows it.
-        downsample: factor that the photos are shrunk by; follows the device unless given.
+        placement: position of the scene in the grid.
+        device: device to train on.
+        kind: kind of scene, where it is known better than the reader recognises it.
+        downsample: factor that the photos are shrunk by; None follows the device.
         test_every: see `split_views`.
     """
     kind = kind or scene.kind
     downsample = downsample or default_downsample(scene, device)
     cameras = [scene.views[v].camera for v in split_views(scene, test_every).train]
-    n_pixels = sum(camera.width * camera.height for camera in cameras) / downsample**2
-    longest_side = max(max(camera.width, camera.height) for camera in cameras) / downsample
+    return settings_for(
+        kind,
+        device,
+        n_pixels=sum(camera.width * camera.height for camera in cameras) / downsample**2,
+        longest_side=max(max(camera.width, camera.height) for camera in cameras) / downsample,
+        placement=placement,
+        downsample=downsample,
+        test_every=test_every,
+    )
+
+
+def settings_for(
+    kind: SceneKind,
+    device: torch.device,
+    *,
+    n_pixels: float,
+    longest_side: float,
+    placement: Placement | None = None,
+    downsample: float = 1.0,
+    test_every: int | None = None,
+) -> Config:
+    """Return the default configuration for photos of a kind and size.
+
+    Args:
+        kind: kind of scene.
+        device: device to train on; a CPU gets coarser grids and shorter training.
+        n_pixels: pixels of all training photos together, after shrinking.
+        longest_side: pixels of the longest side of a photo, after shrinking.
+        placement: position of the scene in the grid; None: the whole of one grid.
+        downsample: factor that the photos are shrunk by.
+        test_every: see `split_views`.
+    """
     on_gpu = device.type == "cuda"
     open_ended = kind in ("unbounded", "forward")
+    marching = MarchingConfig(
+        # On a CPU finer cells pay in a room that fills them (+0.3 dB), not around one object (-0.3 dB).
+        resolution=128 if on_gpu or kind == "replica" else 64,
+        step=_FINEST_STEP if on_gpu else (4.5 if open_ended else 3) * _FINEST_STEP,
+        opacity_threshold=0.01 if on_gpu else 0.03,
+        cone_angle=(1 / 256 if on_gpu else 1 / 64) if open_ended else 0.0,
+    )
+    if placement is not None:
+        marching = replace(marching, near=placement.near, cascades=placement.cascades, box=placement.box)
     return Config(
         downsample=downsample,
         test_every=test_every,
-        marching=MarchingConfig(
-            near=placement.near,
-            cascades=placement.cascades,
-            box=placement.box,
-            # On a CPU finer cells pay in a room that fills them (+0.3 dB), not around one object (-0.3 dB).
-            resolution=128 if on_gpu or kind == "replica" else 64,
-            step=_FINEST_STEP if on_gpu else (4.5 if open_ended else 3) * _FINEST_STEP,
-            opacity_threshold=0.01 if on_gpu else 0.03,
-            cone_angle=(1 / 256 if on_gpu else 1 / 64) if open_ended else 0.0,
-        ),
+        marching=marching,
         radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
         training=RadianceTrainingConfig(
             steps=20_000 if on_gpu else 1_100,
@@ -81,7 +112,7 @@ def preset(
 
 
 def _encoding(n_pixels: float, longest_side: float) -> HashLayout:
-    """A row of every level for about 16 training pixels, and cells of about a quarter pixel."""
+    """Return a layout with one row per level for about 16 training pixels, and cells of about a quarter pixel."""
     log2_table = min(max(math.floor(math.log2(max(n_pixels, 1))) - 4, 14), 19)
     finest = min(max(2 ** math.ceil(math.log2(4 * longest_side)), 256), 4096)
     return HashLayout(levels=12 if log2_table <= 16 else 16, log2_table=log2_table, finest_resolution=finest)

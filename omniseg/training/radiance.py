@@ -1,4 +1,4 @@
-"""Stage 1: learn density and colour from posed photos."""
+"""Stage 1: train the radiance field on posed photos."""
 
 import math
 from typing import Any
@@ -11,123 +11,126 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
 from omniseg.data.rays import RayBatch, RaySampler
-from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg.errors import InputError
+from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
+from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
-from omniseg.training.camera_optimizer import Corrections
+from omniseg.training.camera_optimizer import CameraOptimizer
 from omniseg.training.losses import depth_error, distortion, opacity_entropy
 from omniseg.training.trainer import StepReport, Trainer
 
-_GRID_EVERY, _YOUNG_GRID_EVERY, _YOUNG = 32, 16, 256
-"""The grid is looked at every so many steps, and more often in the first `_YOUNG`, while the shape is made out."""
-_RAMP = 0.15
-"""Share of the training over which steps shorten to their length and culling becomes as strict as configured.
-Coarse steps and no culling at first let the colours of many rays settle the rough shape; fine steps from the
-start lock in fog near the cameras."""
-_COARSENESS = 3.0
-_FIRST_SAMPLES_PER_RAY = 256
-_FEWEST_RAYS, _MOST_RAYS = distributed.MOST_PROCESSES, 1 << 18
-_FILL = 0.97
-"""Aimed at, of the samples of a step: then nearly every step has few enough to be padded to the same number."""
-_CORRECTION_LR = 0.05
-
 
 class RadianceTrainer(Trainer):
-    """Everything that one optimisation step of stage 1 needs. The error of a step is the squared error of colour.
+    """Training of stage 1; the error of a step is the squared error of colour.
+
+    Steps are coarse and no cell is skipped at first (`training.ramp`): so the colours of many rays settle the rough
+    shape. Fine steps from the start would lock in fog near the cameras.
 
     Args:
         config: resolved configuration.
-        images: training views; the device of their cameras is that of the training.
+        images: training views; training runs on the device of their cameras.
+        operators: implementation of the operators of a step.
     """
 
     stage = "radiance"
     resume_file = "resume/radiance.safetensors"
 
-    def __init__(self, config: Config, images: ImageSet) -> None:
-        device = images.device
+    def __init__(self, config: Config, images: ImageSet, operators: Operators = KERNELS) -> None:
+        device, training = images.device, config.training
+        ranks, rays = distributed.process().world_size, training.min_rays
+        if rays < ranks:
+            raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
         torch.manual_seed(config.seed)
         self.cameras: Cameras = images.cameras
-        self.field = RadianceField(config.radiance, config.marching.bound).to(device)
+        self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
-        self.renderer = Renderer(self.field, self.grid, config.marching)
-        training = config.training
-        self.corrections = Corrections(len(images.names), poses=training.refine_poses, exposure=training.exposure).to(
-            device
-        )
+        self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
+        self.camera_optimizer = CameraOptimizer(
+            len(images.names), poses=training.refine_poses, exposure=training.exposure
+        ).to(device)
         super().__init__(
             config,
+            training,
             device,
-            modules={"field": self.field, "grid": self.grid, "corrections": self.corrections},
-            groups=[(list(self.field.parameters()), 1.0), (list(self.corrections.parameters()), _CORRECTION_LR)],
-            steps=training.steps,
-            lr=training.lr,
-            free=("scene", "seconds", "training.steps", "features", "feature_training"),
+            modules={"field": self.field, "grid": self.grid, "corrections": self.camera_optimizer},
+            groups=[
+                (list(self.field.parameters()), 1.0),
+                (list(self.camera_optimizer.parameters()), training.correction_lr),
+            ],
+            free=("training.steps", "features", "feature_training"),
         )
         self.sampler = RaySampler(images, self.generator)
-        self.progress.n_rays = max(training.samples_per_step // _FIRST_SAMPLES_PER_RAY, _FEWEST_RAYS)
+        self.progress.n_rays = max(training.samples_per_step // training.initial_samples_per_ray, training.min_rays)
 
     def step(self) -> StepReport:
-        """One optimisation step."""
+        """Do one optimisation step."""
         training, progress = self.config.training, self.progress
-        ramp = min(self.done / _RAMP, 1.0)
-        every = _YOUNG_GRID_EVERY if progress.step < _YOUNG else _GRID_EVERY
-        if progress.step % every == 0 and progress.step:
-            self.grid.update(self._densities, ramp, self.generator)
+        ramp = min(self.done / training.ramp, 1.0)
+        warmup = progress.step < training.grid_warmup_steps
+        if progress.step and progress.step % (training.grid_warmup_every if warmup else training.grid_every) == 0:
+            with span("occupancy grid"):
+                self.grid.update(self._densities, ramp, self.generator)
         n_rays = progress.n_rays
-        # Of all processes, so that they draw the same numbers as one; then this one's rays.
-        batch = self.sampler.sample(n_rays, self.corrections.cameras(self.cameras))
-        jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
-        part = distributed.process().rank_slice(n_rays)
+        # The whole batch, so that all ranks draw the same numbers as one process; then this rank's slice.
+        with span("rays"):
+            batch = self.sampler.sample(n_rays, self.camera_optimizer.cameras(self.cameras))
+            jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
+        mine = distributed.process().rank_slice(n_rays)
+        coarseness = training.coarseness ** (1 - ramp)
         rendering = self.renderer.train(
-            batch.rays_o[part], batch.rays_d[part], jitter=jitter[part], coarseness=_COARSENESS ** (1 - ramp)
+            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness
         )
-        n_samples = distributed.count(rendering.samples.n_samples)
-        squared_error, loss = self._loss(batch, part, rendering)
+        n_samples = distributed.sum_int(rendering.samples.n_samples)
+        with span("loss"):
+            squared_error, loss = self._loss(batch, mine, rendering)
         self.descend(loss)
-        squared_error, loss = distributed.totals(squared_error, loss)
+        squared_error, loss = distributed.sum_scalars(squared_error, loss)
 
-        wanted = n_rays * _FILL * training.samples_per_step / max(n_samples, 1)
-        progress.n_rays = int(min(max(wanted, n_rays / 2, _FEWEST_RAYS), n_rays * 2, _MOST_RAYS))
+        target = n_rays * training.fill * training.samples_per_step / max(n_samples, 1)
+        change = training.max_rays_change
+        progress.n_rays = int(min(max(target, n_rays / change, training.min_rays), n_rays * change, training.max_rays))
         progress.step += 1
         return StepReport(loss.detach(), squared_error.detach(), n_rays, n_samples)
 
     def figure(self, error: float) -> tuple[str, float, str]:
-        """PSNR of the colours of a step."""
+        """Return the PSNR of the colours of a step."""
         return "psnr", -10 * math.log10(max(error, 1e-10)), "dB"
 
     def extra_state(self) -> dict[str, Any]:
-        """Which part of the grid is looked at next."""
+        """Return the number of grid updates, which decides the cells that the next one evaluates."""
         return {"grid_updates": self.grid.updates}
 
     def restore_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what `extra_state` gave."""
+        """Restore the values that `extra_state` returned."""
         self.grid.updates = int(state["grid_updates"])
 
     def _densities(self, positions: Tensor) -> Tensor:
-        """Densities (n,) at positions (n, 3), scene coordinates, a part by each process."""
+        """Return densities (n,) at positions (n, 3), scene coordinates, of which each rank computes a slice."""
         mine = positions[distributed.process().rank_slice(len(positions))]
-        return distributed.gather(self.field.density(mine).sigmas, len(positions))
+        return distributed.all_gather(self.field.density(mine).sigmas, len(positions))
 
-    def _loss(self, whole: RayBatch, part: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
-        """Squared error and loss of a batch, or what a rendered part of it adds to them."""
-        training, batch = self.config.training, whole.part(part)
-        background = _background(training, len(whole.rgb), self.generator)[part]
-        alpha = batch.alpha[:, None]
-        target = batch.rgb * alpha + background * (1 - alpha)
-        colour = self.corrections.colour(rendering.over(background), batch.views)
-        share = len(batch.rgb) / len(whole.rgb)
+    def _loss(self, batch: RayBatch, mine: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
+        """Return what this rank's rays add to the squared error and to the loss of a batch."""
+        training, own = self.config.training, batch.part(mine)
+        background = _background(training, len(batch.rgb), self.generator)[mine]
+        alpha = own.alpha[:, None]
+        target = own.rgb * alpha + background * (1 - alpha)
+        colour = self.camera_optimizer.colour(rendering.over(background), own.views)
+        share = len(own.rgb) / len(batch.rgb)
         squared_error = (colour - target).square().mean() * share
         loss = squared_error
         if training.opacity_weight:
             loss = loss + training.opacity_weight * share * opacity_entropy(rendering.opacity)
         if training.distortion_weight:
             loss = loss + training.distortion_weight * share * distortion(rendering)
-        if training.depth_weight and batch.depth is not None and whole.depth is not None:
-            n_known = (whole.depth > 0).sum()
-            loss = loss + training.depth_weight * depth_error(rendering, batch.depth, n_known)
+        if training.depth_weight and own.depth is not None and batch.depth is not None:
+            n_known = (batch.depth > 0).sum()
+            loss = loss + training.depth_weight * depth_error(rendering, own.depth, n_known)
         return squared_error, loss
 
 
 def _background(training: RadianceTrainingConfig, n_rays: int, generator: torch.Generator) -> Tensor:
+    """Return the background colour (n_rays, 3) of rays."""
     if training.background == "random":
         return torch.rand(n_rays, 3, generator=generator, device=generator.device)
     value = 1.0 if training.background == "white" else 0.0

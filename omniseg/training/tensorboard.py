@@ -1,11 +1,11 @@
-"""Training curves for TensorBoard, where the extra `log` is installed."""
+"""Training curves for TensorBoard, if the extra `log` is installed."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 
 def tensorboard_report(folder: Path) -> Callable[[int, dict[str, float]], None] | None:
-    """A function that writes named figures of a step into `folder`, or None without TensorBoard."""
+    """Return a function that writes named figures of a step into `folder`, or None without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

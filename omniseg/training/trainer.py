@@ -1,4 +1,4 @@
-"""What training a stage takes, whichever it is: a budget, an optimiser, a loop, and going on after a stop."""
+"""Training loop of both stages: budget, learning rate, optimiser, checkpoints, resume."""
 
 import math
 import time
@@ -13,18 +13,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg import distributed
-from omniseg.config import Config
+from omniseg.config import Config, OptimizationConfig
 from omniseg.errors import InputError
+from omniseg.profiling import span
 from omniseg.run_folder import read_tensors, with_prefix, write_tensors
 
-_LOWEST_LR = 1 / 30
+FREE_ON_RESUME = ("scene", "seconds", "levels", "prompts", "segment_tree")
+"""Fields of the configuration that may change on resume in either stage."""
 _REPORT_EVERY = 0.5
+"""Seconds between two updates of the progress bar."""
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass
 class Progress:
-    """How far a training has come; saved and restored with it."""
+    """State of a training that is saved and restored with it: steps and seconds done, rays of the next step."""
 
     step: int = 0
     seconds: float = 0.0
@@ -33,11 +36,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did.
+    """Figures of one step.
 
-    loss, error: tensors on the device, so that reading them is the caller's decision; what `error` is, the
-        stage says.
-    n_rays, n_samples: how many were looked at.
+    Attributes:
+        loss: scalar on the device, so that the caller decides when to wait for it.
+        error: scalar on the device, defined by the stage.
+        n_rays, n_samples: numbers of rays and samples of all ranks.
     """
 
     loss: Tensor
@@ -47,75 +51,80 @@ class StepReport:
 
 
 class Trainer(ABC):
-    """A training of one stage.
+    """Training of one stage.
 
     Args:
         config: resolved configuration.
-        device: where everything lies.
-        modules: what is learned or kept, by the names that its tensors have on disk.
-        groups: parameters of the optimiser and the share of the learning rate that each group gets.
-        steps: optimisation steps, unless the configuration has a budget of seconds.
-        lr: learning rate of Adam at the start; falls to a thirtieth by a cosine.
-        free: prefixes of the configuration's fields that may change between two sessions.
+        optimization: section of the configuration that holds steps, learning rate and Adam's parameters.
+        device: device of the modules and of all random numbers.
+        modules: modules that are trained or saved, by the prefix of their tensors in the resume file.
+        groups: parameters of each optimiser group, and its learning rate as a factor on that of the stage.
+        free: fields of the configuration, or whole sections, that may change on resume besides `FREE_ON_RESUME`.
     """
 
     stage: str
     """Name of the stage, for the progress bar."""
     resume_file: str
-    """Where in a run folder the state is kept."""
+    """Path of the resume file in a run folder."""
 
     def __init__(
         self,
         config: Config,
+        optimization: OptimizationConfig,
         device: torch.device,
         *,
         modules: Mapping[str, torch.nn.Module],
         groups: list[tuple[list[torch.nn.Parameter], float]],
-        steps: int,
-        lr: float,
         free: tuple[str, ...],
     ) -> None:
-        self.config, self.device, self.steps, self.lr = config, device, steps, lr
+        self.config, self.optimization, self.device = config, optimization, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.progress = Progress()
         chosen: list[dict[str, Any]] = [{"params": params, "scale": scale} for params, scale in groups if params]
-        self.optimizer = torch.optim.Adam(chosen, lr=lr, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self._modules, self._free = modules, free
-        distributed.copy_from_first(modules.values())
+        self.optimizer = torch.optim.Adam(
+            chosen, lr=optimization.lr, betas=optimization.adam_betas, eps=optimization.adam_eps, fused=True
+        )
+        self._modules, self._free = modules, (*FREE_ON_RESUME, *free)
+        distributed.broadcast_modules(modules.values())
 
     @abstractmethod
     def step(self) -> StepReport:
-        """One optimisation step."""
+        """Do one optimisation step."""
 
     @abstractmethod
     def figure(self, error: float) -> tuple[str, float, str]:
-        """Name, value and unit of what a person watches, from the error of a step."""
+        """Return name, value and unit of the figure that the progress bar shows, from the error of a step."""
 
     @property
     def done(self) -> float:
-        """Share of the budget that is used, in [0, 1]."""
+        """Fraction of the budget that is used, in [0, 1]."""
         budget = self.config.seconds
-        return min(self.progress.seconds / budget if budget else self.progress.step / self.steps, 1.0)
+        return min(self.progress.seconds / budget if budget else self.progress.step / self.optimization.steps, 1.0)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step: from `lr` to `lr * lr_floor` along a cosine."""
+        floor = self.optimization.lr_floor
+        return self.optimization.lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * self.done)))
 
     def descend(self, loss: Tensor) -> None:
-        """Move the parameters against the gradient of `loss`, at the learning rate of the moment.
-
-        Where several processes train, against the sum of their gradients.
-        """
-        rate = self.lr * (_LOWEST_LR + (1 - _LOWEST_LR) * 0.5 * (1 + math.cos(math.pi * self.done)))
+        """Update the parameters by the gradient of `loss`, summed over the ranks."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+            group["lr"] = self.learning_rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        distributed.sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
-        self.optimizer.step()
+        with span("backward"):
+            loss.backward()
+        with span("all-reduce"):
+            distributed.sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+        with span("optimiser"):
+            self.optimizer.step()
 
     def extra_state(self) -> dict[str, Any]:
-        """Plain values that `resume` needs beyond tensors, progress and configuration."""
+        """Return plain values that `resume` needs besides tensors, progress and configuration."""
         return {}
 
     def restore_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what `extra_state` gave."""
+        """Restore the values that `extra_state` returned."""
         assert not state
 
     def save_resume(self, run: Path) -> None:
@@ -128,15 +137,19 @@ class Trainer(ABC):
         write_tensors(run / self.resume_file, tensors, values)
 
     def resume(self, run: Path) -> None:
-        """Go on where the run of this folder stopped, bit for bit as if it had not.
+        """Continue the training of a run folder, bit for bit as if it had not stopped.
 
         Raises:
-            InputError: there is nothing to resume, or it was trained with another configuration; the length
-                of the training alone may differ.
+            InputError: there is nothing to resume, or it was trained with another configuration; only the length
+                of the training may differ.
         """
         path = run / self.resume_file
         tensors, state = read_tensors(path, self.device)
-        different = _differences(state.get("config", {}), asdict(self.config), self._free)
+        try:
+            saved = Config.from_dict(state["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
+        different = _differences(asdict(saved), asdict(self.config), self._free)
         if different:
             raise InputError(
                 f"{path}: was trained with other values of {', '.join(different)}; "
@@ -162,34 +175,34 @@ class Trainer(ABC):
         save: Callable[[], None],
         save_every: float = 60.0,
         report: Callable[[int, dict[str, float]], None] | None = None,
-        quiet: bool = False,
+        progress: bool = True,
     ) -> None:
         """Train until the budget is used.
 
         Args:
-            save: called about every `save_every` seconds, at the end, and when interrupted.
+            save: called about every `save_every` seconds, at the end, and on an exception.
             report: called about twice a second with the step and named figures.
-            quiet: no progress bar.
+            progress: show a progress bar.
         """
-        total, unit = (self.config.seconds, "s") if self.config.seconds else (self.steps, "steps")
+        total, unit = (self.config.seconds, "s") if self.config.seconds else (self.optimization.steps, "steps")
         begin = time.perf_counter() - self.progress.seconds
         saved = shown = time.perf_counter()
         smooth, rays = math.nan, 0
         try:
-            with tqdm(total=total, unit=unit, disable=quiet, bar_format=_BAR, desc=self.stage) as bar:
+            with tqdm(total=total, unit=unit, disable=not progress, bar_format=_BAR, desc=self.stage) as bar:
                 bar.update(self.done * total)
                 while self.done < 1:
                     out = self.step()
                     rays += out.n_rays
                     now = time.perf_counter()
                     self.progress.seconds = now - begin
-                    if self.config.seconds:  # all processes stop at the same step
-                        self.progress.seconds = distributed.agreed(self.progress.seconds)
+                    if self.config.seconds:  # all ranks stop at the same step
+                        self.progress.seconds = distributed.broadcast_float(self.progress.seconds)
                     if now - shown > _REPORT_EVERY or self.done >= 1:
-                        name, last, unit = self.figure(float(out.error))
+                        name, last, unit_of_figure = self.figure(float(out.error))
                         smooth = last if math.isnan(smooth) else 0.8 * smooth + 0.2 * last
                         rate = rays / (now - shown)
-                        bar.set_postfix_str(f"{smooth:.3g} {unit}, {rate / 1000:.0f}k rays/s")
+                        bar.set_postfix_str(f"{smooth:.3g} {unit_of_figure}, {rate / 1000:.0f}k rays/s")
                         bar.update(self.done * total - bar.n)
                         if report:
                             figures = {name: last, "loss": float(out.loss), "rays_per_second": rate}
@@ -198,21 +211,20 @@ class Trainer(ABC):
                     if now - saved > save_every:
                         save()
                         saved = time.perf_counter()
-                        begin += saved - now  # writing is not training
+                        begin += saved - now  # saving is not training
         finally:
             save()
 
 
-def _differences(saved: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...], prefix: str = "") -> list[str]:
-    """Names of the fields that differ, those aside that are free to."""
+def _differences(saved: dict[str, Any], current: dict[str, Any], free: tuple[str, ...], prefix: str = "") -> list[str]:
+    """Return the names of the fields that differ, without those that are free to."""
     names = []
-    for name in wanted:
-        path, ours, theirs = f"{prefix}{name}", wanted[name], saved.get(name)
-        ours = list(ours) if isinstance(ours, tuple) else ours  # as JSON has it
+    for name, value in current.items():
+        path = f"{prefix}{name}"
         if path in free:
             continue
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            names += _differences(theirs, ours, free, f"{path}.")
-        elif ours != theirs:
+        if isinstance(value, dict):
+            names += _differences(saved[name], value, free, f"{path}.")
+        elif value != saved[name]:
             names.append(path)
     return names

@@ -1,4 +1,4 @@
-"""Whether a window can be opened here, found out before a library tries and takes the process with it."""
+"""Checks for a display and a Vulkan driver, without which the window library ends the process."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import sys
 
 from omniseg.errors import InputError
 
+WITHOUT_WINDOW = "python apps/segment.py does the same without one"
+"""End of each error about a window that cannot be opened."""
 
-def check_desktop(instead: str) -> None:
-    """Look for a display and for Vulkan, on Linux, where either may be missing.
 
-    Args:
-        instead: what a person can do without a window.
+def check_display() -> None:
+    """Check for a display and a Vulkan driver, which can both be missing on Linux.
+
     Raises:
-        InputError: there is none, and what to do.
+        InputError: one of them is missing.
     """
     if not sys.platform.startswith("linux"):
         return
     if not _display_answers():
         name = os.environ.get("DISPLAY")
-        found = f"the display {name} does not answer" if name else "there is no display here (DISPLAY is not set)"
-        raise InputError(f"{found}; use a desktop, ssh -X or xvfb-run,\nor no window at all: {instead}")
-    if not _vulkan_draws():
+        problem = f"the display {name} does not answer" if name else "there is no display here (DISPLAY is not set)"
+        raise InputError(f"{problem}; use a desktop, ssh -X or xvfb-run,\nor no window at all: {WITHOUT_WINDOW}")
+    if not _vulkan_has_device():
         raise InputError(
             "the window needs a Vulkan driver: apt-get install libvulkan1 mesa-vulkan-drivers\n"
-            f"or no window at all: {instead}"
+            f"or no window at all: {WITHOUT_WINDOW}"
         )
 
 
 def _display_answers() -> bool:
-    """Without a display GLFW ends the process."""
+    """Return whether X11 can open the display; GLFW ends the process if it cannot."""
     try:
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
@@ -43,15 +44,15 @@ def _display_answers() -> bool:
     return display is not None
 
 
-def _vulkan_draws() -> bool:
-    """A driver that draws on the processor is one, too."""
+def _vulkan_has_device() -> bool:
+    """Return whether Vulkan finds a device, be it one that draws on the CPU."""
     try:
         vulkan = ctypes.CDLL("libvulkan.so.1")
     except OSError:
         return False
-    # VkInstanceCreateInfo, 64 bytes: its type, which is 1, and nothing asked for.
-    wanted, instance, count = (ctypes.c_uint64 * 8)(1), ctypes.c_void_p(), ctypes.c_uint32()
-    if vulkan.vkCreateInstance(wanted, None, ctypes.byref(instance)) != 0:
+    # VkInstanceCreateInfo, 64 bytes: its type, 1, then zeros, for no layers and no extensions.
+    create_info, instance, count = (ctypes.c_uint64 * 8)(1), ctypes.c_void_p(), ctypes.c_uint32()
+    if vulkan.vkCreateInstance(create_info, None, ctypes.byref(instance)) != 0:
         return False
     vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
     vulkan.vkDestroyInstance(instance, None)

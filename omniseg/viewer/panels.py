@@ -1,195 +1,187 @@
-"""What a window shows of a session's frame: its colour with what is selected, depth, features, score, segments."""
+"""Pictures of a session's view: colour with the selections, depth, features, score, segments, or four at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
-from omniseg.selection.query import UNRELATED
 from omniseg.selection.session import SegmentationSession
+from omniseg.viewer.gestures import Box, Stroke
+from omniseg.viewer.panes import four_panes
 
 Kind = Literal["colour", "depth", "features", "score", "segments"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Shown: TypeAlias = Kind | Literal["all four"]
+SHOWN: tuple[Shown, ...] = (*KINDS, "all four")
 
 _BACKGROUND = 0.12
-_ACCEPTED, _REJECTED = (70, 230, 110), (255, 70, 60)
-_COLOURS = 4096
+"""Grey level of the background, in [0, 1]."""
+_HEAT_OPACITY = 0.85
+"""Opacity of the heat where the score is highest, in [0, 1]."""
+_ACCEPT_COLOUR, _REJECT_COLOUR = (70, 230, 110), (255, 70, 60)
+_SEGMENT_COLOURS = 4096
+"""Number of different colours of segments; further segments take them again."""
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """What a hand is drawing.
+class Overlay:
+    """What is drawn over a picture.
 
     Attributes:
-        kind: a box from its first point to its last, or a stroke along all of them.
-        points: (x, y), at least one, in shares of the picture's width and height.
-        accept: whether what is drawn around or over is wanted.
+        show_mask: in colour, tint what is selected; otherwise show the score as heat.
+        sketch: box or stroke that is being drawn.
+        segments: (height, width) int64 automatic segment of each pixel of the view, 0 for none; drawn instead of the
+            selections where segments are shown.
     """
 
-    kind: Literal["box", "stroke"]
-    points: tuple[tuple[float, float], ...]
-    accept: bool = True
+    show_mask: bool = True
+    sketch: Box | Stroke | None = None
+    segments: np.ndarray | None = None
 
 
 class Panels:
-    """Pictures (height, width, 3) uint8 of a session's current frame, at any size.
+    """Draws pictures of a session's current view at any size.
 
-    What depends on the frame alone is kept until the session looks at another one.
+    Pictures that depend on the view alone are kept until the session has another view.
 
     Args:
-        session: looks at a frame whenever a picture is asked for.
+        session: must have a view when a picture is drawn.
         colours: of the features.
     """
 
     def __init__(self, session: SegmentationSession, colours: FeatureColours) -> None:
         self.session, self.colours = session, colours
-        self._frame: RenderedView | None = None
-        self._kept: dict[str, np.ndarray] = {}
+        self._view: RenderedView | None = None
+        self._cache: dict[str, np.ndarray] = {}
 
-    def picture(
-        self,
-        kind: Kind,
-        width: int,
-        height: int,
-        *,
-        binary: bool = True,
-        sketch: Sketch | None = None,
-        segments: Tensor | None = None,
-    ) -> np.ndarray:
-        """One kind of picture, with the clicks and what is being drawn.
+    def picture(self, shown: Shown, width: int, height: int, overlay: Overlay = Overlay()) -> np.ndarray:
+        """Draw a picture (height, width, 3) uint8 with the clicks and the overlay.
 
-        Args:
-            kind: what to show.
-            width, height: of the picture.
-            binary: in colour, tint what is selected; else show the score as heat.
-            sketch: what is being drawn.
-            segments: (pixels of the frame,) int64 automatic segments, 0: none; shown instead of the selections.
+        "all four" are colour, depth, features and, unless there are automatic segments, the score.
+
+        Raises:
+            RuntimeError: the session has no view yet.
         """
-        frame = self._current()
-        picture = self._content(kind, frame, binary, segments)
-        shrinks = width < frame.width
+        view = self._current_view()
+        if shown == "all four":
+            return self._four(view, width, height, overlay)
+        return self._one(shown, view, width, height, overlay)
+
+    def _current_view(self) -> RenderedView:
+        view = self.session.view
+        if view is None:
+            raise RuntimeError("the session has no view yet: call look() first")
+        if view is not self._view:
+            self._view, self._cache = view, {}
+        return view
+
+    def _one(self, kind: Kind, view: RenderedView, width: int, height: int, overlay: Overlay) -> np.ndarray:
+        picture = self._content(kind, view, overlay)
+        shrinks = width < view.width
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        self._draw_marks(picture, frame)
-        if sketch is not None:
-            _draw_sketch(picture, sketch)
+        self._draw_marks(picture, view)
+        if overlay.sketch is not None:
+            _draw_sketch(picture, overlay.sketch)
         return picture
 
-    def four(
-        self,
-        width: int,
-        height: int,
-        *,
-        binary: bool = True,
-        sketch: Sketch | None = None,
-        segments: Tensor | None = None,
-    ) -> np.ndarray:
-        """Colour, depth, features and, unless there are automatic segments, the score, each half as large."""
-        rows = []
-        kinds: tuple[Kind, ...] = ("colour", "depth", "features", "score" if segments is None else "segments")
-        for k, row in enumerate((kinds[:2], kinds[2:])):
-            parts = []
-            for j, kind in enumerate(row):
-                size = (width + 1 - j) // 2, (height + 1 - k) // 2
-                part = self.picture(kind, *size, binary=binary, sketch=sketch, segments=segments)
-                _write(part, kind)
-                parts.append(part)
-            rows.append(np.concatenate(parts, axis=1))
-        return np.concatenate(rows, axis=0)
+    def _four(self, view: RenderedView, width: int, height: int, overlay: Overlay) -> np.ndarray:
+        kinds: tuple[Kind, ...] = ("colour", "depth", "features", "score" if overlay.segments is None else "segments")
+        whole = np.empty((height, width, 3), np.uint8)
+        for kind, pane in zip(kinds, four_panes(width, height)):
+            picture = self._one(kind, view, pane.width, pane.height, overlay)
+            _draw_title(picture, kind)
+            whole[pane.y : pane.y + pane.height, pane.x : pane.x + pane.width] = picture
+        return whole
 
-    def _current(self) -> RenderedView:
-        frame = self.session.frame
-        if frame is None:
-            raise RuntimeError("the session has to look at something first")
-        if frame is not self._frame:
-            self._frame, self._kept = frame, {}
-        return frame
-
-    def _content(self, kind: Kind, frame: RenderedView, binary: bool, segments: Tensor | None) -> np.ndarray:
+    def _content(self, kind: Kind, view: RenderedView, overlay: Overlay) -> np.ndarray:
         if kind == "colour":
-            return self._selected(self._colour(frame)) if binary else self._heat(frame, self._colour(frame))
+            colour = self._colour(view)
+            return self._with_selections(colour) if overlay.show_mask else self._heat(colour)
         if kind == "depth":
-            return self._keep("depth", lambda: depth_picture(frame.rendering, frame.width))
+            return self._cached("depth", lambda: depth_picture(view.rendering, view.width))
         if kind == "features":
-            return self._keep("features", lambda: self._features(frame))
+            return self._cached("features", lambda: self._features(view))
         if kind == "score":
-            return self._score(frame)
-        grey = self._keep("grey", lambda: _grey(self._colour(frame)))
-        if segments is None:
-            return self._selected(grey)
-        ids = segments.cpu().numpy().reshape(frame.height, frame.width)
-        ids = np.where(ids > 0, (ids - 1) % _COLOURS + 1, 0)
-        return paint_ids(grey, ids, distinct_colours(_COLOURS))
+            return self._score()
+        grey = self._cached("grey", lambda: _grey(self._colour(view)))
+        if overlay.segments is None:
+            return self._with_selections(grey)
+        ids = np.where(overlay.segments > 0, (overlay.segments - 1) % _SEGMENT_COLOURS + 1, 0)
+        return paint_ids(grey, ids, distinct_colours(_SEGMENT_COLOURS))
 
-    def _keep(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
+    def _cached(self, name: str, draw: Callable[[], np.ndarray]) -> np.ndarray:
+        if name not in self._cache:
+            self._cache[name] = draw()
+        return self._cache[name]
 
-    def _colour(self, frame: RenderedView) -> np.ndarray:
-        shape = frame.height, frame.width, 3
-        return self._keep("colour", lambda: to_uint8(frame.rendering.over(_BACKGROUND).view(shape)))
+    def _colour(self, view: RenderedView) -> np.ndarray:
+        shape = view.height, view.width, 3
+        return self._cached("colour", lambda: to_uint8(view.rendering.over(_BACKGROUND).view(shape)))
 
-    def _features(self, frame: RenderedView) -> np.ndarray:
-        return self.colours.picture(frame.features, frame.rendering.opacity, frame.width)
+    def _features(self, view: RenderedView) -> np.ndarray:
+        return self.colours.picture(view.unit_features, view.solid, view.width)
 
-    def _selected(self, picture: np.ndarray) -> np.ndarray:
-        every = self.session.selections.every
-        if not any(selection.clicks for selection in every):
+    def _with_selections(self, picture: np.ndarray) -> np.ndarray:
+        selections = self.session.selections.all
+        if not any(selection.clicks for selection in selections):
             return picture
-        ids = self.session.labels().cpu().numpy().reshape(picture.shape[:2])
-        return paint_ids(picture, ids, np.array([selection.colour for selection in every], np.uint8))
+        return paint_ids(
+            picture, self.session.labels(), np.array([selection.colour for selection in selections], np.uint8)
+        )
 
-    def _level(self, frame: RenderedView) -> np.ndarray:
-        """Score (height, width) with what is unrelated at 0 and what was clicked at 1."""
-        score = self.session.score().cpu().numpy().reshape(frame.height, frame.width)
-        return np.clip((score - UNRELATED) / (1 - UNRELATED), 0, 1)
+    def _relative_score(self) -> np.ndarray:
+        """Return the score (height, width) scaled so that unrelated pixels are at 0 and the click at 1."""
+        unrelated = self.session.model.config.levels.unrelated
+        return np.clip((self.session.score() - unrelated) / (1 - unrelated), 0, 1)
 
-    def _heat(self, frame: RenderedView, picture: np.ndarray) -> np.ndarray:
+    def _heat(self, picture: np.ndarray) -> np.ndarray:
         if not self.session.current.clicks:
             return picture
-        level = self._level(frame)
-        share = 0.85 * np.sqrt(level)[..., None]
-        return (_grey(picture) * (1 - share) + _inferno(level) * share).round().astype(np.uint8)
+        score = self._relative_score()
+        opacity = _HEAT_OPACITY * np.sqrt(score)[..., None]
+        return (_grey(picture) * (1 - opacity) + _inferno(score) * opacity).round().astype(np.uint8)
 
-    def _score(self, frame: RenderedView) -> np.ndarray:
-        """The score in colours, what the threshold selects outlined."""
-        picture = _inferno(self._level(frame))
-        mask = self.session.mask().cpu().numpy().reshape(frame.height, frame.width)
-        return paint_ids(picture, mask.astype(np.uint8), np.array([[255, 255, 255]], np.uint8), strength=0.0)
+    def _score(self) -> np.ndarray:
+        """Draw the score in colours, the outline of the mask in white."""
+        picture = _inferno(self._relative_score())
+        return paint_ids(
+            picture, self.session.mask().astype(np.uint8), np.array([[255, 255, 255]], np.uint8), strength=0.0
+        )
 
-    def _draw_marks(self, picture: np.ndarray, frame: RenderedView) -> None:
+    def _draw_marks(self, picture: np.ndarray, view: RenderedView) -> None:
         height, width = picture.shape[:2]
         radius = max(round(min(width, height) / 70), 4)
         for mark in self.session.marks():
-            at = round(mark.x * width / frame.width - 0.5), round(mark.y * height / frame.height - 0.5)
-            # A light ring between dark ones is seen before anything.
-            for size, colour, thick in (
-                (radius, (0, 0, 0), 7),
-                (radius, (255, 255, 255), 5),
-                (radius, _ACCEPTED if mark.accept else _REJECTED, 3),
+            at = round(mark.x * width / view.width - 0.5), round(mark.y * height / view.height - 0.5)
+            # A light ring between dark ones stands out against any background.
+            for colour, thickness in (
+                ((0, 0, 0), 7),
+                ((255, 255, 255), 5),
+                (_ACCEPT_COLOUR if mark.accept else _REJECT_COLOUR, 3),
             ):
-                cv2.circle(picture, at, size, colour, thick, cv2.LINE_AA)
+                cv2.circle(picture, at, radius, colour, thickness, cv2.LINE_AA)
 
 
-def _draw_sketch(picture: np.ndarray, sketch: Sketch) -> None:
+def _draw_sketch(picture: np.ndarray, sketch: Box | Stroke) -> None:
     height, width = picture.shape[:2]
-    points = np.round(np.array(sketch.points) * (width, height) - 0.5).astype(np.int32)
-    for colour, thick in (((0, 0, 0), 5), (_ACCEPTED if sketch.accept else _REJECTED, 2)):
-        if sketch.kind == "box":
-            cv2.rectangle(picture, points[0].tolist(), points[-1].tolist(), colour, thick, cv2.LINE_AA)
+    corners = (sketch.start, sketch.end) if isinstance(sketch, Box) else sketch.points
+    points = np.round(np.array(corners) * (width, height) - 0.5).astype(np.int32)
+    accept = isinstance(sketch, Box) or sketch.accept
+    for colour, thickness in (((0, 0, 0), 5), (_ACCEPT_COLOUR if accept else _REJECT_COLOUR, 2)):
+        if isinstance(sketch, Box):
+            cv2.rectangle(picture, points[0].tolist(), points[-1].tolist(), colour, thickness, cv2.LINE_AA)
         else:
-            cv2.polylines(picture, [points], False, colour, thick, cv2.LINE_AA)
+            cv2.polylines(picture, [points], False, colour, thickness, cv2.LINE_AA)
 
 
-def _write(picture: np.ndarray, text: str) -> None:
+def _draw_title(picture: np.ndarray, text: str) -> None:
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
     (width, height), _ = cv2.getTextSize(text, font, scale, 1)
     picture[: height + 14, : width + 14] //= 4
@@ -200,5 +192,5 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
-def _inferno(level: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1])
+def _inferno(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1])

@@ -58,7 +58,8 @@ def test_steps_of_both_stages(result):
         parts = step["parts"]
         assert {"backward", "optimiser", "rays", "rest"} < parts.keys()
         assert min(parts.values()) > 0, "a part was counted twice"
-    assert {"marching", "density", "colour", "loss"} < steps["radiance"]["parts"].keys()
+    assert {"marching", "density", "colour", "compositing", "loss"} < steps["radiance"]["parts"].keys()
+    assert {"clusters", "visible samples", "features", "loss"} < steps["features"]["parts"].keys()
     assert steps["features"]["marched"] >= steps["features"]["samples"]
     assert all(picture["features"] and min(picture["seconds"]) > 0 for picture in steps["pictures"])
 
@@ -71,7 +72,7 @@ def test_growth_and_lifting(result):
     assert len(result["lifting"]["loss"]) == 2
     for row in result["lifting"]["loss"]:
         assert row["seconds"].keys() == {
-            f"{form}, {name}" for form in ("raised", "ranked") for name in ("ours", "loops")
+            f"{loss}, {name}" for loss in ("ranking", "paper") for name in ("ours", "loops")
         }
     assert result["lifting"]["hierarchy"]["patches"] > 20
 

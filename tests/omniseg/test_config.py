@@ -1,12 +1,19 @@
 """A configuration survives its file, and nothing else passes for one."""
 
+import json
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from omniseg.config import Config, MarchingConfig, RadianceFieldConfig, RadianceTrainingConfig
+from omniseg.config import (
+    Config,
+    FeatureTrainingConfig,
+    MarchingConfig,
+    RadianceFieldConfig,
+    RadianceTrainingConfig,
+)
 from omniseg.errors import InputError
 from omniseg_kernels.hash_encoding import HashLayout
 
@@ -15,8 +22,10 @@ def other(value: object) -> object:
     """Another valid value of a field that holds `value`."""
     if is_dataclass(value):
         return replace(value, **{f.name: other(getattr(value, f.name)) for f in fields(value)})  # type: ignore[type-var]
-    special = {"random": "black", "ranked": "raised", 128: 64, 19: 18, 20: 18, 2: 4, 16: 8, None: 5, "": "/ähm/a b"}
-    if isinstance(value, tuple):
+    special = {"random": "black", "ranking": "paper", None: 5, "": "/ähm/a b"}
+    special |= {128: 64, 19: 18, 20: 18, 2: 4, 4: 2, 16: 8, 0.9: 0.5, 0.95: 0.5, 0.97: 0.5, 0.99: 0.5}
+    special |= {0.98: 0.9, (0.05, 2.0): (0.1, 3.0)}
+    if isinstance(value, tuple) and value not in special:
         return tuple(map(other, value))
     if isinstance(value, bool):
         return not value
@@ -46,13 +55,43 @@ def saved(folder: Path, change) -> Config:
     return Config.load(path)
 
 
+def rename_loss(values: dict, form: object) -> None:
+    """Make the contrastive loss what an older version wrote."""
+    del values["feature_training"]["loss"]
+    values["feature_training"]["form"] = form
+
+
+@pytest.mark.parametrize(("form", "loss"), [("ranked", "ranking"), ("raised", "paper")])
+def test_renamed_fields_of_an_older_run_are_understood(tmp_path: Path, form: str, loss: str):
+    found = saved(tmp_path, lambda values: rename_loss(values, form))
+    assert found == replace(Config(), feature_training=replace(Config().feature_training, loss=loss))
+
+
+def test_fields_that_an_older_run_lacks_get_their_defaults(tmp_path: Path):
+    def older(values: dict) -> None:
+        for section, name in (("marching", "occupancy_decay"), ("training", "ramp"), ("features", "table_init")):
+            del values[section][name]
+        del values["feature_training"]
+        values["training"]["lr"] = 0.5
+
+    found = saved(tmp_path, older)
+    assert found == replace(Config(), training=replace(Config().training, lr=0.5))
+
+
+def test_a_configuration_is_its_dictionary():
+    config = other(Config())
+    assert isinstance(config, Config)
+    assert Config.from_dict(json.loads(json.dumps(asdict(config)))) == config
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda v: v.update(flavour=1), "unknown fields: flavour"),
         (lambda v: v["training"].update(momentum=1), r"unknown fields: training\.momentum"),
-        (lambda v: v.pop("seed"), "missing fields: seed"),
-        (lambda v: v["radiance"]["encoding"].pop("levels"), r"missing fields: radiance\.encoding\.levels"),
+        (lambda v: v["feature_training"].update(form="ranked"), r"unknown fields: feature_training\.form"),
+        (lambda v: rename_loss(v, "flat"), r"feature_training\.loss: .*'flat'"),
+        (lambda v: rename_loss(v, ["ranked"]), r"feature_training\.loss: .*'ranked'"),
         (lambda v: v.update({1: 2}), "unknown fields: 1"),
         (lambda v: v.update(marching=3), "marching: expected MarchingConfig, got 3"),
         (lambda v: v.update(seed="x"), "seed: expected int, got 'x'"),
@@ -129,14 +168,38 @@ NAN, INF = float("nan"), float("inf")
         (MarchingConfig, "cone_angle", [-0.1, 1, NAN]),
         (MarchingConfig, "max_samples", [0]),
         (MarchingConfig, "opacity_threshold", [0, 1, NAN]),
+        (MarchingConfig, "occupancy_decay", [-0.1, 1.1, NAN]),
+        (MarchingConfig, "occupancy_stride", [0]),
+        (MarchingConfig, "frustum_margin", [-0.1, NAN, INF]),
+        (MarchingConfig, "min_transmittance", [-0.1, 1, NAN]),
+        (MarchingConfig, "min_colour_weight", [-0.1, 1, NAN]),
         (RadianceFieldConfig, "hidden", [0]),
         (RadianceFieldConfig, "geometry", [0]),
+        (RadianceFieldConfig, "table_init", [-1, NAN, INF]),
+        (RadianceFieldConfig, "sh_degree", [0, 5]),
+        (RadianceFieldConfig, "log_density_bias", [NAN, INF]),
+        (RadianceFieldConfig, "max_log_density", [0, 81, NAN]),
         (RadianceTrainingConfig, "steps", [0]),
         (RadianceTrainingConfig, "samples_per_step", [0, 1023]),
         (RadianceTrainingConfig, "lr", [0, -1, NAN, INF]),
+        (RadianceTrainingConfig, "lr_floor", [-0.1, 1.1, NAN]),
+        (RadianceTrainingConfig, "adam_betas", [(1.0, 0.9), (0.9, -0.1), (NAN, 0.9)]),
+        (RadianceTrainingConfig, "adam_eps", [0, NAN, INF]),
+        (RadianceTrainingConfig, "fill", [0, 1.1, NAN]),
+        (RadianceTrainingConfig, "initial_samples_per_ray", [0]),
+        (RadianceTrainingConfig, "min_rays", [0, 1 << 19]),
+        (RadianceTrainingConfig, "max_rays_change", [0.9, NAN, INF]),
+        (RadianceTrainingConfig, "ramp", [0, 1.1, NAN]),
+        (RadianceTrainingConfig, "coarseness", [0.9, NAN, INF]),
+        (RadianceTrainingConfig, "grid_every", [0]),
+        (RadianceTrainingConfig, "grid_warmup_every", [0]),
+        (RadianceTrainingConfig, "grid_warmup_steps", [-1]),
+        (RadianceTrainingConfig, "correction_lr", [-1, NAN, INF]),
         (RadianceTrainingConfig, "opacity_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "distortion_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "depth_weight", [-1, NAN, INF]),
+        (FeatureTrainingConfig, "temperature_range", [(0.0, 1.0), (2.0, 1.0), (NAN, 1.0), (0.1, INF)]),
+        (FeatureTrainingConfig, "lr", [0, -1, NAN, INF]),
     ],
 )
 def test_values_out_of_range(cls: type, name: str, values: list):

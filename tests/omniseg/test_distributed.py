@@ -97,11 +97,11 @@ def test_alone_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(distributed.dist, name, refuse)
     distributed.start(Process(), torch.device("cpu"))
     rows = torch.rand(3, 2)
-    assert distributed.gather(rows, 3) is rows
-    assert (distributed.count(3), distributed.agreed(0.5), distributed.process()) == (3, 0.5, Process())
-    distributed.copy_from_first([torch.nn.Linear(1, 1)])
+    assert distributed.all_gather(rows, 3) is rows
+    assert (distributed.sum_int(3), distributed.broadcast_float(0.5), distributed.process()) == (3, 0.5, Process())
+    distributed.broadcast_modules([torch.nn.Linear(1, 1)])
     distributed.sum_gradients([torch.nn.Parameter(rows)])
-    distributed.wait()
+    distributed.barrier()
     distributed.stop()
 
 
@@ -117,11 +117,11 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch):
 
 @given(n=st.integers(0, 100), world_size=st.integers(1, 9))
 def test_parts_cover_everything_once_and_are_alike(n: int, world_size: int):
-    parts = [Process(rank, rank, world_size).part(n) for rank in range(world_size)]
+    parts = [Process(rank, rank, world_size).rank_slice(n) for rank in range(world_size)]
     assert [k for part in parts for k in range(n)[part]] == list(range(n))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_alone_the_part_is_everything():
-    assert Process().part(7) == slice(0, 7)
+    assert Process().rank_slice(7) == slice(0, 7)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniseg.errors import InputError
-from omniseg.files import write_atomic
+from omniseg.files import require_writable, write_atomic
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -71,6 +71,16 @@ def test_system_errors_name_the_file_and_what_to_do(tmp_path: Path, monkeypatch,
     assert message.startswith(f"{path}: cannot be written ({os.strerror(number)})")
     assert "choose a writable folder" in message
     assert content(tmp_path) == {"a": b"old"}
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path):
+    for _ in range(2):
+        require_writable(tmp_path / "deep" / "folder")
+        assert list((tmp_path / "deep" / "folder").iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file: cannot be written"):
+        require_writable(tmp_path / "file")
+    assert content(tmp_path) == {"file": b"mine"}
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Where masks come from: segment-anything, colour alone, or a folder of somebody's masks."""
+"""Sources of masks: segment-anything, colour alone, or a folder of masks made elsewhere."""
 
 from typing import Protocol
 
@@ -11,13 +11,13 @@ class Segmenter(Protocol):
     """A source of masks, one photo at a time."""
 
     def knows(self, name: str) -> bool:
-        """Whether there are masks for the photo of this name."""
+        """Tell whether there are masks for the photo of this name."""
         ...
 
     def segment(self, image: np.ndarray, name: str) -> MaskStack:
-        """Masks of a photo (height, width, 3) uint8 RGB, of its size or of another with the same aspect.
+        """Return the masks of a photo (height, width, 3) uint8 RGB, in its size or another of the same aspect.
 
         Raises:
-            InputError: this photo's masks cannot be had; those of others may.
+            InputError: there are no masks of this photo; other photos may have some.
         """
         ...

@@ -1,8 +1,9 @@
-"""Run-length codes of COCO: what segment-anything writes, as a list of counts or as a string.
+"""COCO's run-length codes, which segment-anything writes, as a list of counts or as a string.
 
-Counts are lengths of runs, outside and inside in turn, column by column. In a string each number has as many
-characters from "0" (48) on as it needs, five bits each, lowest first: bit 5 says that the next character belongs to it
-too, bit 4 of its last character is the sign. From the fourth on it is the difference to the number two before.
+Counts are lengths of runs, outside and inside by turns, column by column. In a string each number takes one or more
+characters, from "0" (48) on, of five bits each, lowest bits first. Bit 5 is set where the number goes on in the next
+character; bit 4 of its last character is the sign. From the fourth number on, the string holds the difference to the
+number two before.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy as np
 from omniseg.masks.run_length import mask_borders
 
 _MOST_PIXELS = 2**30
+"""Largest mask that is decoded, so that a damaged size cannot fill the memory."""
 
 
 def decode_rle(code: Any) -> tuple[np.ndarray, int, int]:
-    """Borders of a mask as `MaskStack` keeps them, its width and its height, of {"size": [h, w], "counts": ...}.
+    """Decode {"size": [h, w], "counts": ...} into the borders that `MaskStack` keeps, the width and the height.
 
     Raises:
-        ValueError: that is not what it is, in words.
+        ValueError: the code is damaged or something else.
     """
     if not isinstance(code, dict) or not {"size", "counts"} <= set(code):
         raise ValueError('expected "segmentation" of {"size": [h, w], "counts": ...}, not polygons or pictures')
@@ -32,9 +34,9 @@ def decode_rle(code: Any) -> tuple[np.ndarray, int, int]:
         raise ValueError(f"{width} x {height} is larger than any photo")
     lengths = _from_string(counts) if isinstance(counts, str) else _from_list(counts)
     if len(lengths) and (lengths.min() < 0 or lengths.max() > height * width):
-        raise ValueError("a run has a length that cannot be")
+        raise ValueError("a run is longer than the mask, or negative")
     if lengths.sum() != height * width:
-        raise ValueError(f"runs are {lengths.sum()} pixels long in all, but {width} x {height} is {width * height}")
+        raise ValueError(f"runs add up to {lengths.sum()} pixels, but {width} x {height} is {width * height}")
     inside = np.arange(len(lengths)) % 2 == 1
     mask = np.repeat(inside, lengths).reshape(width, height).T
     return mask_borders(mask, width, height), width, height
@@ -55,7 +57,7 @@ def _from_string(counts: str) -> np.ndarray:
     if not len(digits):
         return np.empty(0, np.int64)
     if digits.min() < 0 or digits.max() > 63 or not last[-1]:
-        raise ValueError("a string of counts has characters that cannot be")
+        raise ValueError("a string of counts has characters that do not belong there")
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     if (ends - starts).max() > 6:

@@ -1,12 +1,12 @@
-"""Masks from colour alone, without weights: regions of equal colour, merged step by step into larger ones.
+"""Masks from colour alone, without learned weights: regions of equal colour, merged into larger and larger ones.
 
 A photo is cut once into small regions (Felzenszwalb & Huttenlocher, "Efficient graph-based image segmentation",
-IJCV 2004). Neighbours i and j are then merged, cheapest first, by Ward's criterion for each pixel of their border:
+IJCV 2004). Then neighbours i and j are merged, the cheapest pair first, by Ward's criterion per pixel of their border:
 
     cost = |m_i - m_j|^2 a_i a_j / (a_i + a_j) / b_ij
 
-with mean Lab colour m, area a and length b of the common border. Cutting this at several numbers of regions gives
-levels that are nested by construction.
+with mean Lab colour m, area a and length b of the common border. The regions at several stages of this are levels that
+are nested by construction.
 """
 
 from __future__ import annotations
@@ -18,55 +18,57 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from omniseg.data.image_io import shrink
+from omniseg.data.image_io import nearest, shrink
 from omniseg.masks.run_length import MaskStack
 
 
 @dataclass(frozen=True, kw_only=True)
 class FelzenszwalbConfig:
-    """How photos are cut into regions of equal colour."""
+    """Sizes and numbers of the regions of equal colour that a photo is cut into."""
 
     regions: tuple[int, ...] = (120, 45, 15, 5)
-    """Regions at each level, from parts to large things."""
+    """Number of regions at each level, from parts to large things."""
     longest_side: int = 768
-    """Photos are segmented at no more than this, in pixels."""
+    """Longest side at which photos are segmented, in pixels; larger photos are shrunk to it."""
     scale: float = 100.0
-    """Larger: the smallest regions that colour is compared of become larger."""
+    """Scale of observation: a larger one gives larger regions before the merging."""
+    sigma: float = 0.8
+    """Width of the Gaussian blur before the segmentation, in pixels of the shrunken photo."""
     min_pixels: int = 80
-    """Pixels of the smallest region, at the size that is segmented."""
+    """Area of the smallest region before the merging, in pixels of the shrunken photo."""
 
     def __post_init__(self) -> None:
         if not self.regions or min(self.regions) < 1:
             raise ValueError(f"regions: expected numbers of at least 1, got {self.regions}")
-        for name, least in (("longest_side", 16), ("scale", 1), ("min_pixels", 1)):
+        for name, least in (("longest_side", 16), ("scale", 1), ("sigma", 0), ("min_pixels", 1)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
 
 class FelzenszwalbSegmenter:
-    """Regions of equal colour at several levels, each made of whole regions of the level before."""
+    """Segmenter into regions of equal colour at several levels, each made of whole regions of the level before."""
 
     def __init__(self, config: FelzenszwalbConfig) -> None:
         self.config = config
 
     def knows(self, name: str) -> bool:
-        """Every photo has colours."""
+        """Return True: every photo has colours."""
         return True
 
     def segment(self, image: np.ndarray, name: str) -> MaskStack:
-        """Masks of a photo (height, width, 3) uint8, of its size."""
+        """Return the masks of a photo (height, width, 3) uint8, in its size."""
         height, width = image.shape[:2]
         by = max(1.0, max(height, width) / self.config.longest_side)
         small = shrink(image, max(1, round(width / by)), max(1, round(height / by)))
         borders = []
         for labels in self._levels(small):
-            borders += label_masks(_enlarged(labels, width, height)).borders
+            borders += label_masks(nearest(labels, width, height)).borders
         return MaskStack(width, height, tuple(borders))
 
     def _levels(self, image: np.ndarray) -> list[np.ndarray]:
-        from skimage.segmentation import felzenszwalb  # takes a second, which other segmenters need not wait
+        from skimage.segmentation import felzenszwalb  # takes a second to import
 
-        labels = felzenszwalb(image, scale=self.config.scale, sigma=0.8, min_size=self.config.min_pixels)
+        labels = felzenszwalb(image, scale=self.config.scale, sigma=self.config.sigma, min_size=self.config.min_pixels)
         lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
         return [merged[labels] for merged in merge_regions(labels, lab, self.config.regions)]
 
@@ -77,7 +79,7 @@ def merge_regions(labels: np.ndarray, colours: np.ndarray, counts: Sequence[int]
     Args:
         labels: (height, width) region of each pixel, 0 to n - 1.
         colours: (height, width, channels).
-        counts: regions wanted; one of n or more leaves the regions as they are.
+        counts: numbers of regions to stop at; n or more leaves the regions as they are.
     Returns:
         For each count, from the largest, (n,) the new region of each old one, 0 to count - 1.
     """
@@ -100,7 +102,7 @@ def merge_regions(labels: np.ndarray, colours: np.ndarray, counts: Sequence[int]
         while left > count and queue:
             _, i, j, seen_i, seen_j = heapq.heappop(queue)
             if not (alive[i] and alive[j]) or version[i] != seen_i or version[j] != seen_j:
-                continue  # one of them has changed since, and has a newer entry
+                continue  # outdated: one of them has changed and has a newer entry
             areas[i] += areas[j]
             sums[i] += sums[j]
             alive[j] = False
@@ -118,7 +120,7 @@ def merge_regions(labels: np.ndarray, colours: np.ndarray, counts: Sequence[int]
 
 
 def _borders(labels: np.ndarray) -> list[dict[int, int]]:
-    """For each region its neighbours, with the number of pixel edges between them."""
+    """Return the neighbours of each region, with the number of pixel edges between them."""
     n = int(labels.max()) + 1
     a = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()]).astype(np.int64)
     b = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()]).astype(np.int64)
@@ -132,7 +134,7 @@ def _borders(labels: np.ndarray) -> list[dict[int, int]]:
 
 
 def label_masks(labels: np.ndarray) -> MaskStack:
-    """One mask for each number in a label image (height, width), in rising order."""
+    """Return one mask for each number in a label image (height, width), in rising order."""
     flat = np.ascontiguousarray(labels).ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     ends = np.append(starts[1:], len(flat))
@@ -141,11 +143,3 @@ def label_masks(labels: np.ndarray) -> MaskStack:
     where = np.flatnonzero(np.diff(flat[starts][order])) + 1
     parts = tuple(part.ravel().astype(np.int64) for part in np.split(borders, where))
     return MaskStack(labels.shape[1], labels.shape[0], parts)
-
-
-def _enlarged(labels: np.ndarray, width: int, height: int) -> np.ndarray:
-    if labels.shape == (height, width):
-        return labels
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.int64)
-    return labels[np.ix_(rows, columns)]

@@ -1,4 +1,4 @@
-"""Masks that somebody else made, read from a folder: pictures, or segment-anything's JSON."""
+"""Masks made elsewhere, read from a folder of pictures or of segment-anything's JSON files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from omniseg.masks.segmenters.coco import decode_rle
 
 
 class FolderSegmenter:
-    """Masks of a photo in `NAME.json` or as `NAME/*.png`.
+    """Segmenter that reads the masks of a photo from `NAME.json` or `NAME/*.png`.
 
-    The JSON is a list of {"segmentation": {"size": [h, w], "counts": ...}}, as segment-anything's generator of masks
-    makes it, or an object that holds such a list as "annotations" (SA-1B).
+    The JSON is a list of {"segmentation": {"size": [h, w], "counts": ...}}, which segment-anything's mask generator
+    writes, or an object that holds such a list as "annotations" (SA-1B).
     """
 
     def __init__(self, folder: Path) -> None:
-        """Look for the folder.
+        """Check that the folder exists.
 
         Raises:
-            InputError: there is no such folder.
+            InputError: it does not.
         """
         if not folder.is_dir():
-            raise InputError(f"{folder}: is no folder; --masks is one of NAME.json, or of NAME/*.png, for each photo")
+            raise InputError(
+                f"{folder}: is no folder; --masks is a folder with NAME.json, or with NAME/*.png, for each photo"
+            )
         self.folder = folder
 
     def knows(self, name: str) -> bool:
-        """Whether there are masks for the photo of this name."""
+        """Tell whether there are masks for the photo of this name."""
         return self._json(name).is_file() or bool(self._pictures(name))
 
     def segment(self, image: np.ndarray, name: str) -> MaskStack:
-        """Masks of a photo, of the size that they have.
+        """Return the masks of a photo, in the size of their files.
 
         Raises:
-            InputError: none are there, one is damaged or disagrees in size with another, or with the photo in aspect.
+            InputError: there are none, one is damaged, sizes differ, or the aspect is not the photo's.
         """
         path = self._json(name)
         if path.is_file():
@@ -69,9 +71,9 @@ def _stack(masks: list[_Mask], image: np.ndarray, path: Path) -> MaskStack:
         (w, h), (other_w, other_h) = sorted(sizes)[:2]
         raise InputError(f"{path}: masks are of different sizes, {w} x {h} and {other_w} x {other_h}")
     w, h = sizes.pop()
-    # To within a pixel of the smaller of the two, which may be a rounded part of the larger.
+    # Up to a pixel of the smaller size, which may be rounded.
     if abs(w * height - h * width) > max(w, h, width, height):
-        raise InputError(f"{path}: masks are {w} x {h}, which has not the aspect of their photo of {width} x {height}")
+        raise InputError(f"{path}: masks are {w} x {h}, which is not the aspect of their photo of {width} x {height}")
     return MaskStack(w, h, tuple(borders for borders, _, _ in masks))
 
 
@@ -82,7 +84,7 @@ def _read_pictures(paths: list[Path]) -> list[_Mask]:
         if pixels is None:
             raise InputError(f"{path}: does not open as a mask; export it again as PNG, black outside, white inside")
         value = pixels if pixels.ndim == 2 else pixels[..., :3].max(2)
-        mask = value > value.max() / 2  # of 0 and 1, 0 and 255, or with soft edges
+        mask = value > value.max() / 2  # for 0 and 1, for 0 and 255, and for soft edges
         height, width = mask.shape
         masks.append((mask_borders(mask, width, height), width, height))
     return masks

@@ -1,4 +1,4 @@
-"""segment-anything as a source of masks (Kirillov et al., arXiv 2304.02643), loaded from a local checkpoint."""
+"""Masks from segment-anything (Kirillov et al., arXiv 2304.02643), loaded from a local checkpoint."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from omniseg.masks.segmenters.generator import SamConfig, generate_masks
 SamModel = Literal["auto", "vit_h", "vit_l", "vit_b"]
 
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+"""Models by the width of their image encoder, which is the first size of the tensor `_WIDTH_KEY`."""
 _WIDTH_KEY = "image_encoder.patch_embed.proj.weight"
 
 
 class SamSegmenter:
-    """All masks that segment-anything finds, on a CPU or a GPU; half precision on the latter."""
+    """Segmenter that returns all masks which segment-anything finds, on a CPU or, in half precision, on a GPU."""
 
     def __init__(
         self,
@@ -38,9 +39,9 @@ class SamSegmenter:
 
         Args:
             checkpoint: the published file, or any that holds the same tensors.
-            model: what the checkpoint must be; "auto" sees it in the file.
-            device: where to compute.
-            config: which masks to find.
+            model: the model that the checkpoint must be of; "auto" takes any.
+            device: to compute on.
+            config: masks to look for, and those that stay.
             memory: GB that a batch of points or masks may take beside the model.
         Raises:
             InputError: segment-anything is not installed, or the checkpoint is missing, damaged or of another model.
@@ -50,11 +51,11 @@ class SamSegmenter:
         self._points = SamPoints(load_sam(checkpoint, model), torch.device(device))
 
     def knows(self, name: str) -> bool:
-        """Every photo can be looked at."""
+        """Return True: every photo can be segmented."""
         return True
 
     def segment(self, image: np.ndarray, name: str) -> MaskStack:
-        """Masks of a photo (height, width, 3) uint8, of its size.
+        """Return the masks of a photo (height, width, 3) uint8, in its size.
 
         Raises:
             InputError: the GPU has too little memory.
@@ -69,17 +70,17 @@ class SamSegmenter:
 
 
 class SamPoints:
-    """segment-anything's encoder and decoder, as the generator of masks wants them.
+    """Encoder and decoder of segment-anything as a `PointModel`.
 
-    The image encoder runs in half precision on a GPU; positions of points are embedded in single precision always,
-    for half of it would move them by half a pixel.
+    The image encoder runs in half precision on a GPU. Positions of points stay in single precision: half precision
+    would move them by half a pixel.
     """
 
-    # 30 MB measured in single precision: some tensors of 4096 x 256 and of 65536 x 32 numbers for each point.
     point_bytes = 40_000_000
+    """Memory for one point; 30 MB were measured in single precision."""
 
     def __init__(self, sam: Any, device: torch.device) -> None:
-        """Take a model of segment-anything to a device."""
+        """Move a model of segment-anything to a device."""
         from segment_anything.utils.transforms import ResizeLongestSide
 
         self._model = sam.to(device).eval().requires_grad_(False)
@@ -94,8 +95,8 @@ class SamPoints:
 
     @torch.inference_mode()
     def encode(self, crop: np.ndarray) -> None:
-        """Look at a picture (h, w, 3) uint8."""
-        self._features = torch.empty(0)  # the last one's, before the encoder wants its memory
+        """Encode a picture (h, w, 3) uint8, which `predict` and `enlarge` are then about."""
+        self._features = torch.empty(0)  # frees those of the last picture before the encoder needs memory
         resized = torch.from_numpy(self._resize.apply_image(crop)).to(self._device)
         pixels = self._model.preprocess(resized.permute(2, 0, 1)[None].float())
         self._size, self._input_size = crop.shape[:2], tuple(resized.shape[:2])
@@ -103,7 +104,7 @@ class SamPoints:
 
     @torch.inference_mode()
     def predict(self, points: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Small logits (n, 3, 256, 256) and estimated IoU (n, 3) at points (n, 2) x y in pixels of the picture."""
+        """Return logits (n, 3, 256, 256) and estimated IoU (n, 3) at points (n, 2) x y in pixels of the picture."""
         coords = torch.from_numpy(self._resize.apply_coords(points, self._size)).float().to(self._device)
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=self._device)
         sparse, dense = self._model.prompt_encoder(points=(coords[:, None], labels), boxes=None, masks=None)
@@ -119,19 +120,19 @@ class SamPoints:
 
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
-        """Small logits (k, 256, 256) at the size of the picture (k, h, w)."""
+        """Resize small logits (k, 256, 256) to the picture (k, h, w)."""
         return self._model.postprocess_masks(logits[:, None], self._input_size, self._size)[:, 0]
 
 
 def load_sam(checkpoint: Path, model: SamModel) -> Any:
-    """A model of segment-anything with the weights of a checkpoint, on the CPU.
+    """Load a model of segment-anything with the weights of a checkpoint, on the CPU.
 
     Raises:
         InputError: segment-anything is not installed, or the checkpoint is missing, damaged or of another model.
     """
     try:
         from segment_anything import sam_model_registry
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not match torch
         raise InputError(
             f"segment-anything cannot be imported ({error}); install it: pip install -e '.[sam]'"
         ) from error
@@ -141,15 +142,15 @@ def load_sam(checkpoint: Path, model: SamModel) -> Any:
     try:
         sam.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"{checkpoint}: is no complete checkpoint of {kind}; download it again") from error
+        raise InputError(f"{checkpoint}: is not a complete checkpoint of {kind}; download it again") from error
     return sam
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    """Tensors of a checkpoint by name; nothing but tensors is unpickled.
+    """Read the tensors of a checkpoint by name; nothing but tensors is unpickled.
 
     Raises:
-        InputError: missing, damaged, or something else.
+        InputError: the file is missing, damaged, or no checkpoint of segment-anything.
     """
     if not path.is_file():
         raise InputError(
@@ -173,14 +174,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
 
 
 def _checked_kind(path: Path, state: Mapping[str, Tensor], model: SamModel) -> str:
-    """Which of the three models a checkpoint is of.
+    """Return the model that a checkpoint is of: vit_b, vit_l or vit_h.
 
     Raises:
-        InputError: of none, or not of the one that was asked for.
+        InputError: it is of another model, or not of the one asked for.
     """
     kind = _WIDTHS.get(state[_WIDTH_KEY].shape[0])
     if kind is None:
-        raise InputError(f"{path}: is of a model other than vit_h, vit_l and vit_b")
+        raise InputError(f"{path}: is of a model other than vit_h, vit_l and vit_b; download one of those")
     if model not in ("auto", kind):
-        raise InputError(f"{path}: is a checkpoint of {kind}, not of {model}; give --model {kind}, or leave it away")
+        raise InputError(f"{path}: is a checkpoint of {kind}, not of {model}; give --model {kind}, or no --model")
     return kind

@@ -42,7 +42,8 @@ def selections(device, run: Path) -> Path:
         pixel = int((at - 0.3).abs().argmin())
         session.click(pixel % SIDE + 0.5, pixel // SIDE + 0.5)
         half = (positions[:, 0] > 0) == right
-        threshold, _ = best_threshold(session.score().cpu()[frame.solid.cpu()], half[frame.solid.cpu()])
+        score, solid = torch.from_numpy(session.score()).view(-1), frame.solid.cpu()
+        threshold, _ = best_threshold(score[solid], half[solid])
         found.append(replace(session.current, name=name, colour=colour, threshold=threshold))
     feature = tuple(-value for value in found[1].clicks[0].feature)
     nothing = Click(True, (0.0, 0.0, 0.0), feature)

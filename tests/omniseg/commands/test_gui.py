@@ -1,4 +1,4 @@
-"""gui.py: the real window on a virtual display, its mouse and keys sent from outside, and what it refuses."""
+"""gui.py: the real window on a virtual display, its mouse and keys sent by xdotool, and input it refuses."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -18,8 +19,9 @@ from learned_ball import learned_ball, write_run
 from omniseg.run_folder import fingerprint, load_model
 from omniseg.selection.selections import Selections, load_selections
 from omniseg.selection.session import SegmentationSession
-from omniseg.viewer import display as desktop
-from omniseg.viewer.orbit_camera import Navigation
+from omniseg.viewer import display as display_checks
+from omniseg.viewer import window
+from omniseg.viewer.orbit_camera import OrbitCamera
 
 WIDTH, HEIGHT, COLUMN = 640, 600, 336
 CLICK, BESIDE = (160, 310), (3, 3)
@@ -31,13 +33,13 @@ class Hand:
 
     def __init__(self, display: str, run: Path, folder: Path) -> None:
         self.run, self._environment = run, {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
-        size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--finest", "152"]
+        size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--render-width", "152"]
         command = [sys.executable, str(ROOT / "apps" / "gui.py"), str(run), *size, "--device", "cpu"]
         pipe = subprocess.PIPE
         self.gui = subprocess.Popen(command, cwd=folder, env=self._environment, stdout=pipe, stderr=pipe, text=True)
 
     def does(self, *words: object) -> str:
-        """Run xdotool, and wait: a window that sees two things at once does not know which was first."""
+        """Run xdotool and wait: GGUI mixes up the order of events that arrive at once."""
         command = ["xdotool", *map(str, words)]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
         time.sleep(0.25)
@@ -82,7 +84,7 @@ class Hand:
 @pytest.fixture
 def display() -> Iterator[str]:
     missing = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
-    if missing or not desktop._vulkan_draws():
+    if missing or not display_checks._vulkan_has_device():
         pytest.skip("needs a virtual display: apt-get install xvfb mesa-vulkan-drivers xdotool")
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1000x700x24", "-nolisten", "tcp"]
@@ -137,11 +139,9 @@ def test_a_window_from_its_first_picture_to_its_end(hand: Hand, ball_run: Path, 
 
     model = load_model(ball_run, device)
     direct = SegmentationSession(model, fingerprint(ball_run))
-    navigation = Navigation.from_viewpoint(model.viewpoints.cameras)
-    direct.look(navigation.cameras(152, round(152 * HEIGHT / (WIDTH - COLUMN))))
-    frame = direct.frame
-    assert frame is not None
-    direct.click(CLICK[0] * frame.width / (WIDTH - COLUMN), CLICK[1] * frame.height / HEIGHT)
+    camera = OrbitCamera.from_viewpoint(model.viewpoints.cameras)
+    view = direct.look(camera.cameras(152, round(152 * HEIGHT / (WIDTH - COLUMN))))
+    direct.click(CLICK[0] * view.width / (WIDTH - COLUMN), CLICK[1] * view.height / HEIGHT)
     (wanted,) = direct.current.clicks
 
     hand.points(*CLICK)
@@ -152,8 +152,8 @@ def test_a_window_from_its_first_picture_to_its_end(hand: Hand, ball_run: Path, 
     assert click.accept
     assert click.position == pytest.approx(wanted.position, abs=1e-3)
     assert click.feature == pytest.approx(wanted.feature, abs=1e-3)
-    # The threshold is that of the frame of the moment, which may not have been the finest yet.
-    same, either = (op(selection.mask(frame), direct.mask()).sum() for op in (torch.logical_and, torch.logical_or))
+    # The threshold is that of the view at that moment, which may not have been sharp yet.
+    same, either = (op(selection.mask(view), direct.mask()).sum() for op in (np.logical_and, np.logical_or))
     assert same > 0.9 * either
     marked = hand.screenshot()
     rows, columns = (marked != first).any(2).nonzero(as_tuple=True)
@@ -196,19 +196,19 @@ def test_without_a_display(command: Run, ball_run: Path, monkeypatch):
 
 
 def test_without_vulkan(command: Run, ball_run: Path, monkeypatch):
-    monkeypatch.setattr(desktop, "_display_answers", lambda: True)
+    monkeypatch.setattr(display_checks, "_display_answers", lambda: True)
     monkeypatch.setenv("VK_ICD_FILENAMES", "/nowhere")
     monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere")
     command("gui", ball_run).refused("apt-get install", "mesa-vulkan-drivers", "python apps/segment.py")
 
 
-def test_what_it_refuses(command: Run, run: Path, monkeypatch):
+def test_a_run_without_features_and_sizes_too_small_are_refused(command: Run, run: Path, monkeypatch):
     gui = load("gui")
-    monkeypatch.setattr(gui, "check_desktop", lambda instead: None)
+    monkeypatch.setattr(gui, "check_display", lambda: None)
     command("gui", run).refused("has no features yet", "--stage features")
     command("gui", "nowhere").refused("nowhere")
     command("gui", run, "--width", "100").refused("--width: expected at least 640, got 100")
-    command("gui", run, "--finest", "0").refused("--finest")
+    command("gui", run, "--render-width", "0").refused("--render-width: expected at least 16, got 0")
 
 
 def test_a_window_that_does_not_open(command: Run, ball_run: Path, monkeypatch):
@@ -217,8 +217,8 @@ def test_a_window_that_does_not_open(command: Run, ball_run: Path, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("Vulkan must be available")
 
-    monkeypatch.setattr(gui, "check_desktop", lambda instead: None)
-    monkeypatch.setattr(gui.ti.ui, "Window", fails)
+    monkeypatch.setattr(gui, "check_display", lambda: None)
+    monkeypatch.setattr(window.ti.ui, "Window", fails)
     before = Path.cwd()
     command("gui", ball_run).refused("no window can be opened", "python apps/segment.py")
     assert Path.cwd() == before

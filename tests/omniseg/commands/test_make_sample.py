@@ -1,4 +1,4 @@
-"""make_sample.py as a command; what it draws is tested with omniseg.data.sample."""
+"""make_sample as a command; tests/data_tools/sample_room tests what it renders."""
 
 from pathlib import Path
 

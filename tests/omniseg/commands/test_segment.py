@@ -56,7 +56,7 @@ def test_clicks_give_masks_cutouts_overlays_and_a_file(command: Run, run: Path, 
     session = SegmentationSession(model, fingerprint(run))
     session.load(Path("out/selections.json"))
     session.look(model.viewpoints.cameras, 2)
-    assert np.array_equal(session.mask().view(SIDE, SIDE).cpu().numpy(), mask > 0)
+    assert np.array_equal(session.mask(), mask > 0)
     again = command("segment", run, "--selection", "out/selections.json", "--out", "again")
     assert again.status == 0, again.err
     assert content(Path("again")) == files
@@ -80,7 +80,7 @@ def test_levels_boxes_and_scribbles(command: Run, run: Path):
         done = command("segment", run, "--view", VIEW, *how, "--out", name)
         assert done.status == 0, done.err
         assert read(Path(f"{name}/masks/selection 1/{VIEW}.png")).any(), name
-    assert "level 1 of" in command("segment", run, *CLICK, "--level", 0, "--out", "level").out
+    assert "level 0 of 0 to" in command("segment", run, *CLICK, "--level", 0, "--out", "level").out
 
 
 def test_cutouts_come_from_the_photos_where_they_are(command: Run, run: Path):

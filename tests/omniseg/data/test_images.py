@@ -1,4 +1,7 @@
+import struct
 import tracemalloc
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -6,14 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
+from tqdm import tqdm
 
-from omniseg.data import image_io as pixels_module
+from omniseg.data import image_io as image_io_module
 from omniseg.data import images as images_module
 from omniseg.data.formats import read_scene
-from omniseg.data.image_io import image_header, read_image, shrink
+from omniseg.data.image_io import ImageHeader, image_header, read_image, shrink
 from omniseg.data.images import default_downsample, load_images
-from omniseg.data.memory import host_array
+from omniseg.data.memory import allocate_host
 from omniseg.data.normalisation import Normalisation, place
 from omniseg.errors import InputError
 from scene_files import (
@@ -138,7 +143,7 @@ def test_alpha_comes_late_and_nothing_is_copied(tmp_path, monkeypatch):
     want[1] = write_image(tmp_path / "images" / names[1], 9, 5, seed=9)
     want[3] = write_image(tmp_path / "images" / names[3], channels=4, seed=7)
     stores = []
-    monkeypatch.setattr(images_module, "host_array", lambda n: stores.append(np.full(n, 7, np.uint8)) or stores[-1])
+    monkeypatch.setattr(images_module, "allocate_host", lambda n: stores.append(np.full(n, 7, np.uint8)) or stores[-1])
     images = load_images(views, HERE)
     assert images.pixels.data_ptr() == stores[0].ctypes.data
     for v, pixels in enumerate(want):
@@ -160,7 +165,7 @@ def test_images_in_a_file_are_those_in_memory(scene, tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "z.png"), np.full((HEIGHT, WIDTH), 3000, np.uint16))
     views = [scene.views[0], replace(scene.views[1], depth_path=tmp_path / "z.png", depth_unit=1e-3)]
     in_memory = load_images(views, HERE)
-    monkeypatch.setattr(images_module, "host_array", lambda n: host_array(n, free=0))
+    monkeypatch.setattr(images_module, "allocate_host", lambda n: allocate_host(n, free=0))
     paged = load_images(views, HERE)
     assert torch.equal(paged.pixels, in_memory.pixels)
     assert torch.equal(paged.depths, in_memory.depths)
@@ -202,6 +207,7 @@ def test_exif_orientation_is_ignored(tmp_path):
     (tmp_path / "b.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
     assert cv2.imread(str(tmp_path / "b.jpg")).shape[:2] == (24, 16)  # what others would see
     np.testing.assert_array_equal(read_image(tmp_path / "b.jpg"), read_image(tmp_path / "a.jpg"))
+    assert image_header(tmp_path / "b.jpg") == ImageHeader(24, 16, alpha=False)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "a.webp"])
@@ -214,6 +220,37 @@ def test_header(tmp_path, name):
 def test_header_knows_alpha(tmp_path):
     write_image(tmp_path / "a.png", channels=4)
     assert image_header(tmp_path / "a.png").alpha
+
+
+def test_header_of_a_huge_image_decodes_nothing_and_warns_of_nothing(tmp_path, monkeypatch):
+    """Pillow would warn from 90 megapixels on and refuse 180; a phone takes 200."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 30_000, 8, 6, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    monkeypatch.setattr(image_io_module, "decode", lambda data: pytest.fail("decoded"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_header(tmp_path / "a.png") == ImageHeader(40_000, 30_000, alpha=True)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_header_of_a_damaged_image(tmp_path, name):
+    write_image(tmp_path / name, 30, 20)
+    content = (tmp_path / name).read_bytes()
+    for n in range(30):
+        (tmp_path / name).write_bytes(content[:n])
+        fails(lambda: image_header(tmp_path / name), name, "does not open")
+    (tmp_path / name).unlink()
+    fails(lambda: image_header(tmp_path / name), name, "cannot be read")
+
+
+def test_header_of_a_cmyk_photo(tmp_path):
+    Image.new("CMYK", (30, 20)).save(tmp_path / "a.jpg")
+    assert image_header(tmp_path / "a.jpg") == ImageHeader(30, 20, alpha=False)
+    assert read_image(tmp_path / "a.jpg").shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize("name", ["0001.png", "0001.jpg"])
@@ -232,7 +269,7 @@ def test_images_that_do_not_open(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_images_cut_short_do_not_open_where_opencv_would_guess_the_rest(tmp_path, monkeypatch, name):
     write_image(tmp_path / name)
-    monkeypatch.setattr(pixels_module, "decode", lambda data: np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # OpenCV 4
+    monkeypatch.setattr(image_io_module, "decode", lambda data: np.zeros((HEIGHT, WIDTH, 3), np.uint8))  # OpenCV 4
     content = (tmp_path / name).read_bytes()
     read_image(tmp_path / name)
     (tmp_path / name).write_bytes(content + b"appended by a phone")
@@ -310,6 +347,13 @@ def test_cameras_are_in_scene_coordinates(scene):
 def test_to_device(scene, device):
     images = load_images(scene.views, HERE).to(device)
     assert images.pixels.device.type == images.cameras.c2w.device.type == device.type
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_turned_off(scene, capsys, monkeypatch, progress):
+    monkeypatch.setattr(images_module, "tqdm", lambda *args, delay, **kwargs: tqdm(*args, **kwargs))  # at once
+    load_images(scene.views, HERE, progress=progress)
+    assert ("images" in capsys.readouterr().err) == progress
 
 
 def test_bad_arguments(scene):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from omniseg.data import memory as storage
-from omniseg.data.memory import available_memory, fits, host_array, take
+from omniseg.data import memory as memory_module
+from omniseg.data.memory import allocate_host, available_memory, fits_on, gather_rows
 from omniseg.data.rays import RaySampler
 from omniseg.errors import InputError
 from omniseg.evaluation.views import photo_and_background
@@ -21,18 +21,18 @@ Disk = namedtuple("Disk", "free")
 
 def test_a_third_of_the_free_memory_is_taken(caplog):
     with caplog.at_level(logging.WARNING, "omniseg"):
-        assert fits(2 * 10**9, "cuda:0", free=6 * 10**9)
+        assert fits_on("cuda:0", 2 * 10**9, free=6 * 10**9)
         assert not caplog.text
-        assert not fits(3 * 10**9, "cuda:0", free=6 * 10**9)
+        assert not fits_on("cuda:0", 3 * 10**9, free=6 * 10**9)
     assert "3.0 GB of the capture stay in host memory: cuda:0 has 6.0 GB free" in caplog.text
-    assert fits(10**15, "cpu"), "there is no other place"
+    assert fits_on("cpu", 10**15), "there is no other place"
 
 
 def test_what_torch_holds_for_reuse_is_free(monkeypatch):
     for name, value in (("mem_get_info", (10, 0)), ("memory_reserved", 80), ("memory_allocated", 60)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    assert fits(10, "cuda:0")
-    assert not fits(11, "cuda:0")
+    assert fits_on("cuda:0", 10)
+    assert not fits_on("cuda:0", 11)
 
 
 @pytest.mark.parametrize(("free", "home"), [(0, "cpu"), (10**9, "meta")])
@@ -75,21 +75,21 @@ def test_patches_of_a_set_on_the_host(device):
         assert value.device.type == device.type, name
 
 
-def test_take(device):
+def test_gather_rows(device):
     rows, index = torch.arange(12).view(4, 3), torch.tensor([3, 0, 3], device=device)
     for stored in (rows, rows.to(device)):
-        taken = take(stored, index)
+        taken = gather_rows(stored, index)
         assert taken.device.type == device.type
         assert taken.tolist() == [[9, 10, 11], [0, 1, 2], [9, 10, 11]]
 
 
 def test_memory_that_is_short_is_replaced_by_a_file(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(storage.tempfile, "tempdir", None)
+    monkeypatch.setattr(memory_module.tempfile, "tempdir", None)
     with caplog.at_level(logging.WARNING, "omniseg"):
-        array = host_array(10_000, free=20_000)
+        array = allocate_host(10_000, free=20_000)
         assert not caplog.text
-        paged = host_array(10_000, free=12_000)
+        paged = allocate_host(10_000, free=12_000)
     assert f"paged from a file in {tmp_path}" in caplog.text
     assert paged.base is not None, "the pages of the file"
     for each in (array, paged):
@@ -105,7 +105,7 @@ def test_neither_memory_nor_disk(monkeypatch):
     with pytest.raises(
         InputError, match=r"4\.0 GB of the capture leave no room in the 1\.0 GB.*3\.0 GB of disk.*downsample"
     ):
-        host_array(4 * 10**9, free=10**9)
+        allocate_host(4 * 10**9, free=10**9)
 
 
 def test_available_memory(monkeypatch):
@@ -121,7 +121,7 @@ def test_available_memory(monkeypatch):
             raise FileNotFoundError(path)
         return files[str(path)]
 
-    monkeypatch.setattr(storage.Path, "read_text", read)
+    monkeypatch.setattr(memory_module.Path, "read_text", read)
     assert available_memory() == 5000 * 1024
     files["/sys/fs/cgroup/memory.max"] = "4000\n"
     assert available_memory() == 3600

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from learned_ball import learned_ball
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_threshold
-from omniseg.export.mesh import Mesh, connected_parts, extract_mesh, face_areas, vertex_normals
+from omniseg.export.mesh import Mesh, extract_mesh
+from omniseg.export.triangles import connected_parts, face_areas, vertex_normals
 from omniseg.rendering.view import render_view
 from omniseg.run_folder import Model
 from omniseg.selection.query import Click
@@ -36,13 +37,13 @@ def middles(mesh: Mesh) -> Tensor:
 
 def half(model: Model, right: bool) -> Selection:
     """One half of the ball: a click, and the best threshold for it in that view."""
-    frame = render_view(model.renderer, model.viewpoints.cameras, 2)
-    side = (frame.positions[:, 0] > 0) == right
-    at = torch.where(frame.solid & side, frame.positions[:, 0].abs(), torch.inf).sub(0.3).abs().argmin()
-    found = Click(True, tuple(frame.positions[at].tolist()), tuple(frame.features[at].tolist()))
+    view = render_view(model.renderer, model.viewpoints.cameras, 2)
+    side = (view.positions[:, 0] > 0) == right
+    at = torch.where(view.solid & side, view.positions[:, 0].abs(), torch.inf).sub(0.3).abs().argmin()
+    found = Click(True, tuple(view.positions[at].tolist()), tuple(view.unit_features[at].tolist()))
     selection = Selection("half", (1, 2, 3), (found,))
-    score = selection.score(frame.features, frame.positions)[frame.solid]
-    return replace(selection, threshold=best_threshold(score, side[frame.solid])[0])
+    score = selection.score(view.unit_features, view.positions)[view.solid]
+    return replace(selection, threshold=best_threshold(score, side[view.solid])[0])
 
 
 def test_lies_on_the_ball(mesh: Mesh):
@@ -76,8 +77,8 @@ def test_colours_are_near_the_true_ones(mesh: Mesh):
 
 def test_features_are_those_of_the_rendering(model: Model, mesh: Mesh):
     assert mesh.features is not None
-    frame = render_view(model.renderer, model.viewpoints.cameras, 1)
-    seen, positions = frame.features[frame.solid].cpu(), frame.positions[frame.solid].cpu()
+    view = render_view(model.renderer, model.viewpoints.cameras, 1)
+    seen, positions = view.unit_features[view.solid].cpu(), view.positions[view.solid].cpu()
     nearest = torch.cdist(positions, mesh.vertices).argmin(1)
     assert float((mesh.features[nearest] * seen).sum(1).median()) > 0.9
 

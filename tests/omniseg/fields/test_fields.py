@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from omniseg.fields import RadianceField
 from omniseg.fields.mlp import MLP, matmul_dtype
-from omniseg.fields.radiance import _LOG_DENSITY_BIAS, _DensityHead
+from omniseg.fields.radiance import density_head
 from tiny_scene import ball_config
 
 
@@ -36,8 +36,8 @@ def numbers(n: int, device) -> torch.Tensor:
 def test_density_head(used, device):
     first = torch.tensor([-3.0, 0.0, 2.0, 16.0, 80.0], device=device)
     channels = torch.stack([first, torch.randn(5, device=device)], dim=1).requires_grad_()
-    sigmas, same = _DensityHead.apply(channels)
-    exponent = channels.detach()[:, 0] + _LOG_DENSITY_BIAS
+    sigmas, same = density_head(channels, -1.0, 15.0)
+    exponent = channels.detach()[:, 0] - 1
     assert_close(sigmas, exponent.clamp(max=15).exp())
     assert torch.equal(same, channels)
     g_sigmas, g_channels = torch.randn(5, device=device), torch.randn(5, 2, device=device)

@@ -35,12 +35,12 @@ def centres(device, resolution: int = 16) -> Tensor:
 
 
 def test_starts_full(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     assert bool(full(grid, centres(device)).all())
 
 
 def test_update_keeps_what_is_dense_and_empties_the_rest(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     update(grid)
     at, cell = centres(device), 2 / 16
     distance = at.norm(dim=1)
@@ -50,7 +50,7 @@ def test_update_keeps_what_is_dense_and_empties_the_rest(device):
 
 
 def test_what_fills_again_is_found(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     update(grid, lambda x: torch.where(x[:, 0] > 0, 50.0, 0.0))
     at = centres(device)
     assert not bool(full(grid, at)[at[:, 0] < -0.1].any())
@@ -79,27 +79,27 @@ def test_lenses_wider_than_a_pinhole_rule_nothing_out(device):
 
 
 def test_nothing_is_culled_before_it_is_strict(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     update(grid, times=8, strictness=0.0)
     assert bool(full(grid, centres(device)).all())
 
 
 def test_a_field_that_is_faint_everywhere_is_not_empty(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     update(grid, lambda x: torch.full_like(x[:, 0], 1e-6))
     # What was not looked at of late has decayed below the mean.
     assert float(full(grid, centres(device)).float().mean()) >= 0.5
 
 
 def test_a_field_without_density_is_no_error(device):
-    grid = OccupancyGrid(CONFIG).to(device)
+    grid = OccupancyGrid(CONFIG, device=device)
     update(grid, lambda x: torch.zeros_like(x[:, 0]))
     assert bool(grid.densities.isfinite().all())
 
 
 def test_far_cells_count_at_a_lower_density(device):
     config = replace(CONFIG, cascades=3, box=(4.0, 4.0, 4.0), cone_angle=0.2, opacity_threshold=0.05)
-    grid = OccupancyGrid(config).to(device)
+    grid = OccupancyGrid(config, device=device)
     # One step is less opaque than the threshold at the middle, 0.4 * 0.1, and more outside, 0.4 * 0.4.
     update(grid, lambda x: torch.where((x * 8).sum(1).cos() > 0.9, 9.0, 0.4))
     near = torch.tensor([[0.13, 0.13, 0.13]], device=device)
@@ -109,7 +109,7 @@ def test_far_cells_count_at_a_lower_density(device):
 
 
 def test_updates_are_reproducible(device):
-    first, second = OccupancyGrid(CONFIG).to(device), OccupancyGrid(CONFIG).to(device)
+    first, second = OccupancyGrid(CONFIG, device=device), OccupancyGrid(CONFIG, device=device)
     for grid in (first, second):
         update(grid, lambda x: x.square().sum(1), times=5)
     assert torch.equal(first.densities, second.densities)
@@ -117,9 +117,9 @@ def test_updates_are_reproducible(device):
 
 
 def test_state_survives(device):
-    grid, other = OccupancyGrid(CONFIG).to(device), OccupancyGrid(CONFIG).to(device)
+    grid, other = OccupancyGrid(CONFIG, device=device), OccupancyGrid(CONFIG, device=device)
     update(grid, times=8)
     other.load_state_dict(grid.state_dict())
     assert torch.equal(full(grid, centres(device)), full(other, centres(device)))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        OccupancyGrid(replace(CONFIG, resolution=32)).load_state_dict(grid.state_dict())
+        OccupancyGrid(replace(CONFIG, resolution=32), device=device).load_state_dict(grid.state_dict())

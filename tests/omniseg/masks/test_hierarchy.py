@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 12, 10
 
 
 def stack_of(masks) -> MaskStack:
-    return MaskStack.of(masks, WIDTH, HEIGHT)
+    return MaskStack.from_masks(masks, WIDTH, HEIGHT)
 
 
 def random_masks(seed: int, n: int, coarse: bool) -> list[np.ndarray]:
@@ -82,7 +82,7 @@ def test_too_many_patches_leave_the_smallest_unlabelled(monkeypatch):
 def test_two_thousand_patches():
     pixels = np.arange(50 * 50).reshape(50, 50)
     masks = [(pixels >> bit) & 1 for bit in range(11)]
-    found = build_hierarchy(MaskStack.of(masks, 50, 50))
+    found = build_hierarchy(MaskStack.from_masks(masks, 50, 50))
     assert len(found.correlation) == 2048
     assert found.correlation.max() == 11
 
@@ -148,7 +148,7 @@ GOOD = {"indices": np.zeros((2, 2), np.int16), "correlation": np.zeros((1, 1), n
     [
         ({"indices": GOOD["indices"]}, "has no correlation"),
         ({}, "has no correlation and no indices"),
-        ({**GOOD, "indices": np.full((2, 2), 3, np.int16)}, "indices run from 3 to 3, but correlation is of 1 patches"),
+        ({**GOOD, "indices": np.full((2, 2), 3, np.int16)}, "indices run from 3 to 3, but correlation has 1 patches"),
         ({**GOOD, "indices": np.full((2, 2), -1, np.int16)}, "indices run from -1"),
         ({**GOOD, "indices": np.zeros((2, 2))}, "indices: expected an image of integers"),
         ({**GOOD, "indices": np.zeros(4, np.int16)}, "indices: expected an image of integers"),

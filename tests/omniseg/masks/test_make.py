@@ -1,7 +1,9 @@
 """From photos to files: what is written, in which order, what is skipped, and who does what."""
 
+import errno
 import itertools
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +42,7 @@ class Halves:
         height, width = image.shape[:2]
         left = np.zeros((height, width), bool)
         left[:, : width // 2] = True
-        return MaskStack.of([np.ones_like(left), left], width, height)
+        return MaskStack.from_masks([np.ones_like(left), left], width, height)
 
 
 @pytest.fixture
@@ -108,15 +110,20 @@ def test_a_damaged_hierarchy_is_made_again_and_all_with_overwrite(photos, tmp_pa
     assert len(segmenter.seen) == 5
 
 
-def test_photos_that_cannot_be_done_stop_no_other(photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_photos_that_cannot_be_done_stop_no_other(
+    photos, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+):
     photos[1].path.write_bytes(b"no photo")
     segmenter = Halves(bad=["e"])
     with pytest.raises(InputError, match=r"2 of 5 photos could not be done.*: b\.png, e\.png") as raised:
         make(photos, segmenter, tmp_path)
     assert "\n" not in str(raised.value)
-    said = capsys.readouterr().err
-    assert f"skipped: {photos[1].path}: does not open" in said
-    assert "skipped: e: has a bad mask" in said
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2
+    assert warnings[0].startswith(f"skipped: {photos[1].path}: does not open")
+    assert warnings[1] == "skipped: e: has a bad mask"
+    printed = capsys.readouterr()
+    assert "skipped" not in printed.err + printed.out
     assert sorted(path.stem for path in (tmp_path / "sam").rglob("*.npz")) == ["a.1", "c", "d"]
     write_image(photos[1].path)
     assert make(photos, Halves(), tmp_path).finished == 3
@@ -132,8 +139,27 @@ def test_a_full_disk_stops_everything(photos, tmp_path: Path, monkeypatch: pytes
         make(photos, segmenter, tmp_path)
     assert len(segmenter.seen) == 1
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written"):
         make(photos, Halves(), tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_photo(photos, tmp_path: Path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "sam").mkdir()
+    monkeypatch.setattr("omniseg.files.tempfile.mkstemp", refuse)
+    segmenter = Halves()
+    with pytest.raises(InputError, match="sam: cannot be written"):
+        make(photos, segmenter, tmp_path)
+    assert not segmenter.seen
+
+
+def test_the_progress_bar_can_be_turned_off(photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for progress in (True, False):
+        todo = plan(photos, Halves(), tmp_path, ALONE, overwrite=True)
+        make_hierarchies(todo, Halves(), ALONE, progress=progress)
+        assert ("photos" in capsys.readouterr().err) == progress
 
 
 def test_photos_without_masks_are_counted_in_one_line(photos, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -219,7 +245,7 @@ def test_pictures_show_small_masks_on_large_ones_and_patches_over_the_darkened_p
     photo = np.full((8, 12, 3), 100, np.uint8)
     large, small, other = (np.zeros((8, 12), bool) for _ in range(3))
     large[:, :8], small[2:5, 2:5], other[3:, 6:10] = True, True, True
-    stack = MaskStack.of([small, large, other], 12, 8)
+    stack = MaskStack.from_masks([small, large, other], 12, 8)
     hierarchy = build_hierarchy(stack)
     masks, patches = pictures(photo, stack, hierarchy)
     assert masks.shape == patches.shape == photo.shape

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from omniseg.cameras import Camera
 from omniseg.data.scene import View
@@ -70,7 +71,7 @@ def test_masks_of_another_size(views, tmp_path: Path):
     covered[view_patches.pixels(torch.arange(int(view_patches.ends[-1])))] = True
     assert covered.view(SIDE, SIDE)[8:16, 8:16].all()
     large.resized(2 * SIDE, SIDE).save(tmp_path / "0.npz")
-    with pytest.raises(InputError, match=rf"0\.npz: is of a {2 * SIDE} x {SIDE} picture, which does not fit"):
+    with pytest.raises(InputError, match=rf"0\.npz: is {2 * SIDE} x {SIDE}, which does not fit"):
         load_patches(views, ball_cameras(3))
 
 
@@ -96,11 +97,28 @@ def test_every_pixel_in_a_mask_is_drawn_alike(device):
     indices[10:20] = 0
     hierarchy = MaskHierarchy(indices.reshape(10, 10), np.diag([0, 1, 1]).astype(np.uint8))
     camera = replace(ball_cameras(1), size=torch.tensor([[10, 10]]))
-    patches = PatchSet((ViewPatches.of(hierarchy),), camera, ("a",)).to(device)
+    patches = PatchSet((ViewPatches.from_hierarchy(hierarchy),), camera, ("a",)).to(device)
     batch = PatchSampler(patches, torch.Generator(device).manual_seed(0)).sample(0, 8000)
     assert float((batch.patches == 2).float().mean()) == pytest.approx(10 / 80, abs=0.02)
     small = batch.pixels[batch.patches == 2]
     assert small.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_turned_off(views, capsys, monkeypatch, progress):
+    monkeypatch.setattr(patches_module, "tqdm", lambda *args, delay, **kwargs: tqdm(*args, **kwargs))  # at once
+    load_patches(views, ball_cameras(3), progress=progress)
+    assert ("masks" in capsys.readouterr().err) == progress
+
+
+def test_the_six_pixels_of_the_docstring():
+    hierarchy = MaskHierarchy(np.array([[2, 2, 0, 1, 1, 2]], np.int16), np.diag([0, 1, 1]).astype(np.uint8))
+    patches, ranks = ViewPatches.from_hierarchy(hierarchy), torch.arange(5)
+    assert patches.ends.tolist() == [2, 4, 5]
+    assert patches.shifts.tolist() == [3, -2, 1]
+    assert patches.starts.tolist() == [0, 0, 2]
+    assert patches.pixels(ranks).tolist() == [3, 4, 0, 1, 5]
+    assert patches.patches(ranks).tolist() == [1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("in_a_mask", [0.0, 0.3, 1.0])
@@ -110,7 +128,7 @@ def test_runs_hold_every_pixel_of_every_patch(in_a_mask):
     indices = random.integers(0, 7, (5, 11)).astype(np.int16)
     indices[2:] = indices[2:, :1]  # runs that go on in the next row
     correlation = np.diag((np.arange(8) < 8 * in_a_mask)[::-1]).astype(np.uint8)  # patch 7 has no pixel
-    patches = ViewPatches.of(MaskHierarchy(indices, correlation))
+    patches = ViewPatches.from_hierarchy(MaskHierarchy(indices, correlation))
     ids = indices.reshape(-1)
     line = np.concatenate([np.flatnonzero(ids == k) for k in range(8) if correlation[k, k]] or [np.arange(0)])
     assert patches.pixels(torch.arange(len(line))).tolist() == line.tolist()

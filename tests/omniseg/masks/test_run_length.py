@@ -12,7 +12,7 @@ from omniseg.masks.run_length import MaskStack, mask_borders
 def test_masks_come_back(width, height, seed, density):
     random = np.random.default_rng(seed)
     masks = [random.random((height, width)) < density for _ in range(3)]
-    stack = MaskStack.of(masks, width, height)
+    stack = MaskStack.from_masks(masks, width, height)
     assert len(stack) == 3
     assert all(np.array_equal(stack.mask(k), mask) for k, mask in enumerate(masks))
     assert stack.areas.tolist() == [mask.sum() for mask in masks]
@@ -29,4 +29,4 @@ def test_borders_by_hand():
 
 def test_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"mask: expected shape \(2, 3\), got \(3, 2\)"):
-        MaskStack.of([np.ones((3, 2))], 3, 2)
+        MaskStack.from_masks([np.ones((3, 2))], 3, 2)

@@ -46,7 +46,7 @@ def some_jitter(rays_o: Tensor) -> Tensor:
 def make(
     device, sigma: float, radius: float = math.inf, config: MarchingConfig = CONFIG, culled: bool = False
 ) -> Renderer:
-    field, grid = KnownField(sigma, radius).to(device), OccupancyGrid(config).to(device)
+    field, grid = KnownField(sigma, radius).to(device), OccupancyGrid(config, device=device)
     if culled:
         generator = torch.Generator(device).manual_seed(0)
         for _ in range(200):
@@ -171,6 +171,12 @@ def test_over_a_background(device):
     assert_close(out.over(1.0), torch.tensor([[0.85, 0.95, 1.05]], device=device))
     background = torch.tensor([[0.0, 1.0, 0.4]], device=device)
     assert_close(out.over(background), torch.tensor([[0.1, 0.95, 0.6]], device=device))
+
+
+def test_solid_is_more_than_half_opaque(device):
+    opacity = torch.tensor([0.0, 0.5, 0.5001, 1.0], device=device)
+    out = Rendering(torch.zeros(4, 3, device=device), opacity, torch.zeros(4, device=device))
+    assert out.solid.tolist() == [False, False, True, True]
 
 
 def test_no_more_samples_than_allowed(device):

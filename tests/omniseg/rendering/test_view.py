@@ -15,7 +15,7 @@ def test_a_frame_lies_on_the_ball(device):
     assert not frame.solid[0]
     radii = frame.positions[frame.solid].norm(dim=1)
     assert abs(float(radii.median()) - RADIUS) < 0.05
-    norms = frame.features[frame.solid].norm(dim=1)
+    norms = frame.unit_features[frame.solid].norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 

@@ -70,22 +70,22 @@ def test_unknown_format_and_bad_folder(tmp_path: Path):
 def test_feature_colours_follow_the_features(device):
     features = torch.nn.functional.one_hot(torch.arange(6, device=device) % 3, 4).float()
     colours = FeatureColours(features.repeat(20, 1))
-    opacity = torch.ones(6, device=device)
-    opacity[5] = 0.2
-    picture = colours.picture(features * 7, opacity, 3)
+    solid = torch.ones(6, dtype=torch.bool, device=device)
+    solid[5] = False
+    picture = colours.picture(features * 7, solid, 3)
     assert picture.shape == (2, 3, 3)
     assert (picture[0, :2] == picture[1, :2]).all(), "the same feature, whatever its length, has the same colour"
     assert len({tuple(pixel) for pixel in picture[0].tolist()}) == 3
     assert picture.max() == 255
     assert (picture[1, 2] == 0).all(), "nothing is there"
-    again = colours.picture(features.flip(0), opacity, 3)
+    again = colours.picture(features.flip(0), solid, 3)
     assert (again[1, 1] == picture[0, 1]).all(), "and in every picture"
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (9, 1), (9, 2)])
 def test_feature_colours_of_few(device, shape):
     features = torch.nn.functional.normalize(torch.rand(shape, device=device), dim=1)
-    picture = FeatureColours(features).picture(features, torch.ones(len(features), device=device), 1)
+    picture = FeatureColours(features).picture(features, torch.ones(len(features), dtype=torch.bool, device=device), 1)
     assert picture.shape == (len(features), 1, 3)
 
 

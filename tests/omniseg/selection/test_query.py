@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from omniseg.config import LevelConfig
 from omniseg.selection.query import Click, Plateau, main_plateau, plateaus, score
 
 AXES = torch.eye(3)
+CONFIG = LevelConfig()
 HERE, THERE = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0)
 
 
@@ -64,27 +66,27 @@ def steps(*groups: tuple[float, int]) -> torch.Tensor:
 
 def test_plateaus_lie_between_leaps(device):
     scores = steps((0.1, 100), (0.7, 300), (1.2, 900), (2.5, 9000)).to(device)
-    found = plateaus(scores)
+    found = plateaus(scores, CONFIG)
     assert [plateau.count for plateau in found] == [100, 400, 1300]
     for plateau, (low, high) in zip(found, ((0.1, 0.7), (0.7, 1.2), (1.2, 2.5))):
         assert low < math.acos(2 * plateau.threshold - 1) < high
         assert int((scores >= plateau.threshold).sum()) == plateau.count
-    assert main_plateau(found) is found[0]
+    assert main_plateau(found, CONFIG) is found[0]
 
 
 def test_almost_nothing_and_almost_all_are_no_plateaus():
-    assert plateaus(steps((0.1, 1), (0.5, 50_000))) == ()
-    assert plateaus(torch.zeros(0)) == ()
-    assert plateaus(torch.zeros(50)) == ()
-    assert main_plateau(()) is None
+    assert plateaus(steps((0.1, 1), (0.5, 50_000)), CONFIG) == ()
+    assert plateaus(torch.zeros(0), CONFIG) == ()
+    assert plateaus(torch.zeros(50), CONFIG) == ()
+    assert main_plateau((), CONFIG) is None
 
 
 def test_even_growth_has_no_plateau():
     angles = torch.arange(1, 20_000).log() / 4  # e times as many every quarter of a radian
-    assert plateaus(0.5 + 0.5 * torch.cos(angles)) == ()
+    assert plateaus(0.5 + 0.5 * torch.cos(angles), CONFIG) == ()
 
 
 def test_the_main_one_is_the_smallest_of_the_wide_ones():
     narrow, wide, widest = Plateau(0.95, 0.1, 5), Plateau(0.9, 0.2, 10), Plateau(0.8, 0.3, 20)
-    assert main_plateau((narrow, wide, widest)) is wide
-    assert main_plateau((narrow, widest)) is widest
+    assert main_plateau((narrow, wide, widest), CONFIG) is wide
+    assert main_plateau((narrow, widest), CONFIG) is widest

@@ -9,14 +9,17 @@ import torch
 from torch.nn import functional as F
 
 from learned_ball import learned_ball, quarter_labels, write_run
+from omniseg.config import SegmentTreeConfig
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_matches
 from omniseg.rendering.view import render_view
-from omniseg.selection import segment_tree as everything
-from omniseg.selection.segment_tree import LEVELS, build_tree, segment_everything, surface_points
+from omniseg.selection import tree_building
+from omniseg.selection.tree_building import SEGMENTS, build_tree, segment_everything, surface_points
 from tiny_scene import RADIUS, SIDE
 
 N = 60
+CONFIG = SegmentTreeConfig()
+LEVELS = CONFIG.levels
 
 
 def clouds(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -38,7 +41,7 @@ def agree(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def test_cuts_are_parts_then_objects_and_nest(device):
     features, positions, part = clouds(device)
-    tree = build_tree(features, positions)
+    tree = build_tree(features, positions, CONFIG)
     cuts = [tree.cut(level / 4).ids.cpu() for level in range(4 * LEVELS)]
     assert any(agree(cut, part) for cut in cuts)
     assert any(agree(cut, part // 2) for cut in cuts)
@@ -49,7 +52,7 @@ def test_cuts_are_parts_then_objects_and_nest(device):
 
 def test_ids_begin_at_one_with_the_largest(device):
     features, positions, _ = clouds(device)
-    tree = build_tree(features[: 3 * N + 20], positions[: 3 * N + 20])
+    tree = build_tree(features[: 3 * N + 20], positions[: 3 * N + 20], CONFIG)
     for level in (0, 2.5, LEVELS - 1):
         ids = tree.cut(level).ids
         counts = torch.bincount(ids)[1:]
@@ -60,20 +63,20 @@ def test_ids_begin_at_one_with_the_largest(device):
 
 def test_other_points_get_the_segment_of_what_is_like_them(device):
     features, positions, _ = clouds(device)
-    segments = build_tree(features, positions).cut(LEVELS / 2)
-    found = segments.of(features.flip(0), positions.flip(0))
+    segments = build_tree(features, positions, CONFIG).cut(LEVELS / 2)
+    found = segments.ids_at(features.flip(0), positions.flip(0))
     assert agree(found.cpu(), segments.ids.flip(0).cpu())
     # between two parts the feature decides
     between = positions[:1] * 0 + torch.tensor([0.1, 0, 0], device=device)
     for k in (0, N):
-        assert int(segments.of(features[[k]], between)) == int(segments.ids[k])
+        assert int(segments.ids_at(features[[k]], between)) == int(segments.ids[k])
 
 
 def test_few_points(device):
     features, positions, _ = clouds(device)
-    assert build_tree(features[:2], positions[:2]).cut(0).ids.tolist() == [1, 1]
+    assert build_tree(features[:2], positions[:2], CONFIG).cut(0).ids.tolist() == [1, 1]
     with pytest.raises(InputError, match="no surface"):
-        build_tree(features[:1], positions[:1])
+        build_tree(features[:1], positions[:1], CONFIG)
 
 
 def test_surface_points_lie_on_the_ball(device):
@@ -89,8 +92,9 @@ def test_parts_of_the_ball_are_found_in_every_view(device, tmp_path: Path):
     tree = segment_everything(run, model)
     cuts = [tree.cut(level / 2) for level in range(2 * LEVELS)]
     for view in (0, 3):
-        frame = render_view(model.renderer, model.viewpoints.cameras, view)
-        ids = [cut.of_frame(frame).view(SIDE, SIDE).cpu().numpy() for cut in cuts]
+        rendered = render_view(model.renderer, model.viewpoints.cameras, view)
+        ids = [cut.ids_in(rendered) for cut in cuts]
+        assert ids[0].shape == (SIDE, SIDE)
         assert not any(found[0, 0] for found in ids)
         labels = quarter_labels(model.viewpoints.cameras.to("cpu"))[view]
         matches = best_matches(labels["part"], ids, min_pixels=20)
@@ -102,7 +106,7 @@ def test_they_are_kept_in_the_run(device, tmp_path: Path, monkeypatch):
     model = learned_ball(device)
     run = write_run(tmp_path / "run", model)
     first = segment_everything(run, model)
-    monkeypatch.setattr(everything, "build_tree", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(tree_building, "build_tree", lambda *_: pytest.fail("made again"))
     again = segment_everything(run, model)
     assert torch.equal(first.children, again.children)
     assert torch.equal(first.cut(3).ids, again.cut(3).ids)
@@ -112,17 +116,17 @@ def test_those_of_older_features_are_made_again(device, tmp_path: Path):
     model = learned_ball(device)
     run = write_run(tmp_path / "run", model)
     segment_everything(run, model)
-    before = (run / everything.SEGMENTS).read_bytes()
+    before = (run / SEGMENTS).read_bytes()
     path = run / "features.safetensors"
     path.write_bytes(path.read_bytes() + b"\0")  # another field, as far as the fingerprint knows
     segment_everything(run, model)
-    assert (run / everything.SEGMENTS).read_bytes() != before
+    assert (run / SEGMENTS).read_bytes() != before
 
 
 def test_a_damaged_file_is_told(device, tmp_path: Path):
     model = learned_ball(device)
     run = write_run(tmp_path / "run", model)
-    (run / everything.SEGMENTS).write_bytes(b"nothing")
+    (run / SEGMENTS).write_bytes(b"nothing")
     with pytest.raises(InputError, match="segments"):
         segment_everything(run, model)
 

@@ -1,5 +1,7 @@
 """The contrastive loss equals its definition, written with loops."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ from torch.testing import assert_close
 
 from helpers import TOLERANCE
 from looped_contrastive import looped_contrastive
+from omniseg.config import ContrastiveLoss, FeatureTrainingConfig
 from omniseg.training.contrastive import Clusters, hierarchical_contrastive, norm_penalty
 
-FORMS = ("raised", "ranked")
+LOSSES = get_args(ContrastiveLoss)
+RANGE = FeatureTrainingConfig().temperature_range
 
 
 def random_case(seed: int, n: int, n_clusters: int, n_masks: int, dtype=torch.float64, dim: int = 5):
@@ -26,31 +30,31 @@ def random_case(seed: int, n: int, n_clusters: int, n_masks: int, dtype=torch.fl
     return features, anchors, correlation
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("loss", LOSSES)
 @given(st.integers(0, 2**16), st.integers(0, 40), st.integers(1, 9), st.integers(1, 6), st.floats(1, 5))
 @example(18126, 0, 4, 4, 1.0)  # costs above 20, where softplus, left to itself, is no more than its argument
-def test_equals_the_loops(device, form, seed, n, n_clusters, n_masks, divisor):
+def test_equals_the_loops(device, loss, seed, n, n_clusters, n_masks, divisor):
     features, anchors, correlation = (x.to(device) for x in random_case(seed, n, n_clusters, n_masks))
     losses, grads = [], []
-    clusters = Clusters.of(anchors, correlation, 1)
-    for loss, compared in ((hierarchical_contrastive, (clusters,)), (looped_contrastive, (anchors, correlation))):
+    clusters = Clusters.from_patches(anchors, correlation, 1)
+    forms = ((hierarchical_contrastive, (clusters,)), (looped_contrastive, (anchors, correlation)))
+    for function, compared in forms:
         leaf = features.clone().requires_grad_()
-        value = loss(leaf, *compared, divisor, form)
+        value = function(leaf, *compared, divisor, loss, RANGE)
         losses.append(value.detach())
         grads.append(torch.autograd.grad(value, leaf)[0])
     assert_close(*losses, **TOLERANCE[torch.float64])
     assert_close(*grads, **TOLERANCE[torch.float64])
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_gradient_in_float32(device, form):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradient_in_float32(device, loss):
     features, anchors, correlation = (x.to(device) for x in random_case(3, 400, 20, 12))
     leaf = features.requires_grad_()
     single = features.detach().float().requires_grad_()
-    want = torch.autograd.grad(hierarchical_contrastive(leaf, Clusters.of(anchors, correlation, 1), 2.0, form), leaf)[0]
-    got = torch.autograd.grad(
-        hierarchical_contrastive(single, Clusters.of(anchors, correlation, 1), 2.0, form), single
-    )[0]
+    clusters = Clusters.from_patches(anchors, correlation, 1)
+    want = torch.autograd.grad(hierarchical_contrastive(leaf, clusters, 2.0, loss, RANGE), leaf)[0]
+    got = torch.autograd.grad(hierarchical_contrastive(single, clusters, 2.0, loss, RANGE), single)[0]
     assert_close(got.double(), want, rtol=1e-3, atol=1e-4)  # thousands of terms are summed
 
 
@@ -63,19 +67,20 @@ def test_by_hand(device):
         torch.tensor(c, dtype=torch.uint8, device=device)
         for c in ([[1, 0], [0, 1]], [[2, 1], [1, 2]], [[1, 1], [1, 1]])
     )
-    for correlation, form, want in (
-        (apart, "raised", near),
-        (apart, "ranked", near),
-        (together, "raised", near + far / 4),
-        (together, "ranked", near),  # nothing is farther than the other cluster
-        (equal, "raised", (near + far) / 2),
-        (equal, "ranked", 0.0),
+    for correlation, loss, want in (
+        (apart, "paper", near),
+        (apart, "ranking", near),
+        (together, "paper", near + far / 4),
+        (together, "ranking", near),  # nothing is farther than the other cluster
+        (equal, "paper", (near + far) / 2),
+        (equal, "ranking", 0.0),
     ):
-        loss = hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 4.0, form)
-        assert float(loss) == pytest.approx(4 * want, abs=1e-9), (correlation, form)
+        clusters = Clusters.from_patches(anchors, correlation, 1)
+        got = hierarchical_contrastive(features, clusters, 4.0, loss, RANGE)
+        assert float(got) == pytest.approx(4 * want, abs=1e-9), (correlation, loss)
 
 
-def test_a_farther_level_is_raised_to_the_nearer(device):
+def test_a_farther_level_costs_at_least_as_much_as_the_nearer(device):
     """The other cluster's centre is nearer than the own one: its cost counts as much as the own, and no less."""
     features = torch.tensor([[-1.0], [3.0], [2.0]], device=device, dtype=torch.float64)
     anchors = torch.tensor([0, 0, 1], device=device)
@@ -88,47 +93,47 @@ def test_a_farther_level_is_raised_to_the_nearer(device):
     other = torch.maximum(costs[torch.arange(3), 1 - anchors], own)
     want = float((own + other / 2).sum())
     assert (costs[torch.arange(3), 1 - anchors] < own).any()
-    assert float(hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 2.0)) == pytest.approx(want)
+    clusters = Clusters.from_patches(anchors, correlation, 1)
+    assert float(hierarchical_contrastive(features, clusters, 2.0, "paper", RANGE)) == pytest.approx(want)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_nothing_to_compare(device, form, n):
+def test_nothing_to_compare(device, loss, n):
     """No pixel, or a single patch: no loss, no gradient, no NaN."""
     features = torch.randn(n, 3, device=device, requires_grad=True)
     anchors = torch.zeros(n, dtype=torch.int64, device=device)
     correlation = torch.ones(min(n, 1), min(n, 1), dtype=torch.uint8, device=device)
-    loss = (
-        hierarchical_contrastive(features, Clusters.of(anchors, correlation, 1), 2.0, form) + norm_penalty(features) * 0
-    )
-    (grad,) = torch.autograd.grad(loss, features)
-    assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    clusters = Clusters.from_patches(anchors, correlation, 1)
+    value = hierarchical_contrastive(features, clusters, 2.0, loss, RANGE) + norm_penalty(features) * 0
+    (grad,) = torch.autograd.grad(value, features)
+    assert float(value.detach()) == pytest.approx(0, abs=1e-6)
     assert grad.abs().sum() < 1e-6
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_far_apart_features_stay_finite(device, form):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_far_apart_features_stay_finite(device, loss):
     features, anchors, correlation = (x.to(device) for x in random_case(1, 50, 6, 4, torch.float32))
     leaf = (features * 100).requires_grad_()
-    loss = hierarchical_contrastive(leaf, Clusters.of(anchors, correlation, 1), 2.0, form)
-    (grad,) = torch.autograd.grad(loss, leaf)
-    assert loss.isfinite()
+    value = hierarchical_contrastive(leaf, Clusters.from_patches(anchors, correlation, 1), 2.0, loss, RANGE)
+    (grad,) = torch.autograd.grad(value, leaf)
+    assert value.isfinite()
     assert grad.isfinite().all()
 
 
 def test_clusters_are_patches_with_enough_pixels(device):
     patches = torch.tensor([4, 2, 4, 0, 2, 4, 1], device=device)
     correlation = torch.arange(25, dtype=torch.uint8, device=device).view(5, 5)
-    found = Clusters.of(patches, correlation, 2)
+    found = Clusters.from_patches(patches, correlation, 2)
     assert found.kept.tolist() == [0, 1, 2, 4, 5]
     assert found.anchors.tolist() == [1, 0, 1, 0, 1]
     assert found.correlation.tolist() == [[12, 14], [22, 24]]
     assert found.most_related == 2
     for too_many in (4, 8):  # of one patch; of all pixels
-        none = Clusters.of(patches, correlation, too_many)
+        none = Clusters.from_patches(patches, correlation, too_many)
         assert (len(none.kept), none.correlation.shape, none.most_related) == (0, (0, 0), 0)
     with pytest.raises(ValueError, match="min_pixels: expected >= 1, got 0"):
-        Clusters.of(patches, correlation, 0)
+        Clusters.from_patches(patches, correlation, 0)
 
 
 def test_most_related_is_of_the_clusters_alone(device):
@@ -136,8 +141,20 @@ def test_most_related_is_of_the_clusters_alone(device):
     related[1] = related[:, 1] = 1  # of few pixels: it does not count, nor do those that are related to it
     related[0, 3] = related[3, 0] = related[0, 5] = related[5, 0] = 1
     patches = torch.tensor([0, 0, 1, 3, 3, 4, 4, 5, 5], device=device)
-    assert Clusters.of(patches, related, 2).most_related == 3
-    assert Clusters.of(patches, related, 1).most_related == 5
+    assert Clusters.from_patches(patches, related, 2).most_related == 3
+    assert Clusters.from_patches(patches, related, 1).most_related == 5
+
+
+def test_the_temperature_range_clips(device):
+    """Two clusters with some spread: at temperature 1 a pixel's logits are dot products, at 0.5 twice those."""
+    features = torch.tensor([[1.0, 0], [0.5, 0], [0, 1], [0, 0.5]], device=device, dtype=torch.float64)
+    anchors = torch.tensor([0, 0, 1, 1], device=device)
+    clusters = Clusters.from_patches(anchors, torch.eye(2, dtype=torch.uint8, device=device), 1)
+    centres = torch.tensor([[0.75, 0], [0, 0.75]], device=device, dtype=torch.float64)
+    for temperature in (0.5, 1.0):
+        costs = -torch.log_softmax(features @ centres.T / temperature, 1)
+        got = hierarchical_contrastive(features, clusters, 2.0, "paper", (temperature, temperature))
+        assert float(got) == pytest.approx(float(costs[torch.arange(4), anchors].sum()))
 
 
 def test_norm_penalty_by_hand(device):

@@ -62,9 +62,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(("form", "divisor"), [("ranked", 2.0), ("raised", 20.0)])
-def test_halves_are_told_apart(make, form, divisor):
-    trainer = train(make(form=form, level_divisor=divisor, loss_weight=1.5), 60)
+@pytest.mark.parametrize(("loss", "divisor"), [("ranking", 2.0), ("paper", 20.0)])
+def test_halves_are_told_apart(make, loss, divisor):
+    trainer = train(make(loss=loss, level_divisor=divisor, loss_weight=1.5), 60)
     part = torch.from_numpy(ball_labels()[2]["part"].reshape(-1))
     found = features(trainer)
     left, right = found[part == 1].mean(0), found[part == 2].mean(0)
@@ -102,13 +102,13 @@ def test_same_seed_same_tensors(make, device):
     assert same(tensors(train(make(), 8)), tensors(train(make(), 8)))
 
 
-def test_what_is_kept_is_what_would_be_found_anew(make, monkeypatch):
-    kept = train(make(), 6)
-    monkeypatch.setattr(feature_trainer_module, "_KEPT_PIXELS", 0)
+def test_cached_samples_are_those_that_would_be_found_anew(make, monkeypatch):
+    cached = train(make(), 6)
+    monkeypatch.setattr(feature_trainer_module, "_CACHED_PIXELS", 0)
     anew = train(make(), 6)
-    assert not anew._kept
-    assert kept._kept
-    found = [trainer.step() for trainer in (kept, anew)]
+    assert not anew.n_cached_views
+    assert cached.n_cached_views
+    found = [trainer.step() for trainer in (cached, anew)]
     assert found[0].n_samples == pytest.approx(found[1].n_samples, abs=3)  # where weights are on the edge
     assert float(found[0].loss) == pytest.approx(float(found[1].loss), rel=0.02)
 
@@ -134,7 +134,7 @@ def test_resume_refuses_another_configuration(make, tmp_path: Path):
 
 def test_runs_to_the_end_and_reports(make):
     trainer, saved, reports = make(steps=5), [], []
-    trainer.run(save=lambda: saved.append(1), report=lambda step, figures: reports.append(figures), quiet=True)
+    trainer.run(save=lambda: saved.append(1), report=lambda step, figures: reports.append(figures), progress=False)
     assert trainer.done == 1
     assert saved == [1]
     assert reports[-1].keys() >= {"contrastive", "loss", "n_rays", "n_samples"}
@@ -144,7 +144,7 @@ def test_a_single_patch_teaches_nothing_and_breaks_nothing(make):
     patches = ball_patches(1)
     ball = ball_hierarchy(ball_labels(1)[0])
     whole = MaskHierarchy((ball.indices > 0).astype(np.int16), np.array([[0, 0], [0, 1]], np.uint8))
-    whole = replace(patches, views=(ViewPatches.of(whole),))
+    whole = replace(patches, views=(ViewPatches.from_hierarchy(whole),))
     report = make(whole).step()
     assert float(report.error) == pytest.approx(0, abs=1e-6)
     assert report.loss.isfinite()
@@ -161,7 +161,7 @@ def test_too_few_pixels_of_every_patch(make):
 def test_two_thousand_patches(make):
     patches = ball_patches(1)
     each = np.arange(SIDE * SIDE, dtype=np.int16).reshape(SIDE, SIDE)
-    many = replace(patches, views=(ViewPatches.of(MaskHierarchy(each, np.eye(2000, dtype=np.uint8))),))
+    many = replace(patches, views=(ViewPatches.from_hierarchy(MaskHierarchy(each, np.eye(2000, dtype=np.uint8))),))
     report = make(many, min_pixels=1, rays_per_step=512).step()
     assert report.loss.isfinite()
 

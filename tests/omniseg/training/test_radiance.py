@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config
+from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.evaluation.metrics import psnr
+from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.training import trainer as trainer_module
 from omniseg.training.losses import distortion
 from omniseg.training.radiance import RadianceTrainer
@@ -36,8 +39,8 @@ def train(trainer: RadianceTrainer, steps: int | None = None) -> RadianceTrainer
     return trainer
 
 
-def test_psnr(trainer: RadianceTrainer) -> tuple[float, float]:
-    """PSNR over white of an unseen view, and that of the best single colour."""
+def psnr_of_unseen_view(trainer: RadianceTrainer) -> tuple[float, float]:
+    """Return the PSNR over white of an unseen view, and that of the best single colour."""
     cameras = ball_cameras(5, height=0.5).to(trainer.device)[[1]]
     rays = cameras.image_rays(0)
     colour, opacity, _ = see_ball(*(r.cpu() for r in rays))
@@ -46,11 +49,8 @@ def test_psnr(trainer: RadianceTrainer) -> tuple[float, float]:
     return psnr(rendering.over(1.0).cpu(), photo), psnr(photo.mean(0).expand_as(photo), photo)
 
 
-test_psnr.__test__ = False
-
-
 def tensors(trainer: RadianceTrainer) -> dict[str, torch.Tensor]:
-    models = {"field": trainer.field, "grid": trainer.grid, "corrections": trainer.corrections}
+    models = {"field": trainer.field, "grid": trainer.grid, "camera_optimizer": trainer.camera_optimizer}
     return {f"{name}.{k}": v.clone() for name, m in models.items() for k, v in m.state_dict().items()}
 
 
@@ -65,7 +65,7 @@ def on_cpu(device: torch.device) -> None:
 
 def test_learns_an_unseen_view(make):
     trainer = train(make(steps=80, background="random"))
-    got, single_colour = test_psnr(trainer)
+    got, single_colour = psnr_of_unseen_view(trainer)
     assert got > single_colour + 4
     assert trainer.grid.bits.count_nonzero() < trainer.grid.bits.numel(), "no space was found empty"
 
@@ -117,6 +117,45 @@ def test_resume_may_be_longer_and_from_elsewhere(make, tmp_path: Path):
     assert trainer.progress.step == 2
 
 
+def as_an_older_version_saved_it(run: Path) -> None:
+    """Rewrite the resume file of stage 1 without some fields that older versions lacked."""
+    path = run / RadianceTrainer.resume_file
+    tensors, state = read_tensors(path, torch.device("cpu"))
+    for name in ("lr_floor", "coarseness"):
+        del state["config"]["training"][name]
+    del state["config"]["marching"]["occupancy_decay"]
+    state["config"]["feature_training"]["form"] = "ranked"
+    del state["config"]["feature_training"]["loss"]
+    write_tensors(path, tensors, state)
+
+
+def test_resume_of_an_older_version(make, device, tmp_path: Path):
+    begun = train(make(), 2)
+    begun.save_resume(tmp_path)
+    as_an_older_version_saved_it(tmp_path)
+    resumed = make()
+    resumed.resume(tmp_path)
+    assert same(tensors(begun), tensors(resumed))
+    with pytest.raises(InputError, match=r"other values of training\.coarseness;"):
+        make(coarseness=2.0).resume(tmp_path)
+
+
+@pytest.mark.parametrize("config", [{"flavour": 1}, {"training": {"lr": "fast"}}, None])
+def test_resume_refuses_a_foreign_configuration(make, tmp_path: Path, config: object):
+    train(make(), 1).save_resume(tmp_path)
+    path = tmp_path / RadianceTrainer.resume_file
+    tensors, state = read_tensors(path, torch.device("cpu"))
+    write_tensors(path, tensors, {**state, "config": config})
+    with pytest.raises(InputError, match=r"radiance\.safetensors: not a checkpoint of this version"):
+        make().resume(tmp_path)
+
+
+def test_fewer_rays_than_processes_are_refused(make, monkeypatch):
+    monkeypatch.setattr(distributed, "process", lambda: Process(0, 0, 8, 8))
+    with pytest.raises(InputError, match=r"--training\.min-rays: expected at least 1 for each of 8 processes, got 7"):
+        make(min_rays=7)
+
+
 def test_resume_refuses_another_configuration(make, tmp_path: Path):
     train(make(), 1).save_resume(tmp_path)
     with pytest.raises(InputError, match=r"resume.radiance\.safetensors.*other values of training\.lr"):
@@ -142,12 +181,12 @@ def test_interrupt_in_the_middle_of_a_step(make, device, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(trainer.sampler, "sample", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(save=lambda: trainer.save_resume(tmp_path), quiet=True)
+        trainer.run(save=lambda: trainer.save_resume(tmp_path), progress=False)
     resumed = make()
     resumed.resume(tmp_path)
     assert resumed.progress.step == 5
     assert same(tensors(resumed), tensors(trainer))
-    resumed.run(save=lambda: None, quiet=True)
+    resumed.run(save=lambda: None, progress=False)
     if device.type == "cpu":
         assert same(tensors(resumed), tensors(train(make())))
 
@@ -167,7 +206,7 @@ def test_seconds_end_the_training(make, monkeypatch):
     monkeypatch.setattr(trainer_module.time, "perf_counter", Clock())
     trainer = make(replace(ball_config(), seconds=2.0))
     saved = []
-    trainer.run(save=lambda: saved.append(trainer.progress.step), quiet=True)
+    trainer.run(save=lambda: saved.append(trainer.progress.step), progress=False)
     assert trainer.done == 1
     assert 2.0 <= trainer.progress.seconds < 2.2
     assert 5 < trainer.progress.step <= 20
@@ -182,7 +221,7 @@ def test_saves_now_and_then_and_reports(make, monkeypatch):
         save=lambda: saved.append(trainer.progress.step),
         save_every=1.0,
         report=lambda step, figures: reports.append((step, figures)),
-        quiet=True,
+        progress=False,
     )
     assert len(saved) > 2
     assert saved[-1] == 30
@@ -200,14 +239,14 @@ def test_writing_is_not_training(make, monkeypatch):
         clock.now += 50.0
 
     trainer = make(steps=30)
-    trainer.run(save=slow_disk, save_every=1.0, quiet=True)
+    trainer.run(save=slow_disk, save_every=1.0, progress=False)
     assert trainer.progress.seconds < 10
 
 
 def test_a_finished_training_only_saves(make):
     trainer = train(make(steps=2))
     saved = []
-    trainer.run(save=lambda: saved.append(1), quiet=True)
+    trainer.run(save=lambda: saved.append(1), progress=False)
     assert (trainer.progress.step, len(saved)) == (2, 1)
 
 
@@ -224,7 +263,7 @@ def test_learning_rate_falls_to_a_thirtieth(make):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
-def test_samples_of_a_step_stay_near_the_wanted_number(make):
+def test_samples_of_a_step_stay_near_the_target(make):
     trainer = make()
     counts = [trainer.step().n_samples for _ in range(60)]
     settled = counts[25:]  # a grid that was just updated takes one step to get used to
@@ -232,7 +271,7 @@ def test_samples_of_a_step_stay_near_the_wanted_number(make):
     assert statistics.mean(settled) == pytest.approx(8192, rel=0.15)
 
 
-def test_the_grid_is_looked_at_more_often_while_it_is_young(make, monkeypatch):
+def test_the_grid_is_updated_more_often_in_its_warmup(make, monkeypatch):
     trainer, looked = make(steps=1000), []
     update = trainer.grid.update
 
@@ -290,12 +329,12 @@ def test_pose_refinement_turns_cameras_back(make, device):
     believed = moved(truth, degrees=2.5)
     trainer = train(make(images=ball_images(10, believed=believed), refine_poses=True))
     with torch.no_grad():
-        found = trainer.corrections.cameras(believed.to(device)).to("cpu")
+        found = trainer.camera_optimizer.cameras(believed.to(device)).to("cpu")
     assert angle(found, truth) < 0.85 * angle(believed, truth)
 
 
 def test_poses_stay_unless_asked(make):
-    assert not list(make().corrections.parameters())
+    assert not list(make().camera_optimizer.parameters())
 
 
 def test_exposure_finds_the_gains(make):
@@ -311,7 +350,7 @@ def test_exposure_finds_the_gains(make):
     )
     plain, exposed = (train(make(images=images, background="random", exposure=on)) for on in (False, True))
     grey = torch.full((2 * n, 3), 0.5, device=exposed.device)
-    seen = exposed.corrections.colour(grey, torch.arange(2 * n, device=exposed.device)).detach()
+    seen = exposed.camera_optimizer.colour(grey, torch.arange(2 * n, device=exposed.device)).detach()
     assert float((seen[:n] / seen[n:]).mean()) == pytest.approx(0.7, abs=0.15)
     errors = [sum(float(t.step().error) for _ in range(5)) for t in (plain, exposed)]
     assert errors[1] < 0.7 * errors[0]

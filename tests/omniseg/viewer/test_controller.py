@@ -1,4 +1,4 @@
-"""What mouse, keys and buttons do, without a window."""
+"""The controller: mouse, keys and buttons, without a window."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, write_run
-from omniseg.evaluation.views import feature_colours
 from omniseg.rendering.visualize import FeatureColours
-from omniseg.selection.segment_tree import SEGMENTS
 from omniseg.selection.session import SegmentationSession
-from omniseg.viewer.controller import SHOWN, Workbench
-from omniseg.viewer.keymap import HELP, KEYS
-from omniseg.viewer.panels import Panels
+from omniseg.selection.survey import feature_colours
+from omniseg.selection.tree_building import SEGMENTS
+from omniseg.viewer import actions
+from omniseg.viewer.controller import Controller, Message
+from omniseg.viewer.gestures import Box
+from omniseg.viewer.keymap import HELP, KEYS, hold
+from omniseg.viewer.live_view import LiveView
+from omniseg.viewer.panels import SHOWN
 
 WIDTH, HEIGHT = 80, 60
 BALL = 40.0, 30.0
@@ -28,69 +31,70 @@ def colours(device: torch.device) -> FeatureColours:
 
 
 @pytest.fixture
-def bench(device: torch.device, colours: FeatureColours, tmp_path: Path) -> Workbench:
+def controller(device: torch.device, colours: FeatureColours, tmp_path: Path) -> Controller:
     """One that has rendered its first view."""
     model = learned_ball(device)
     session = SegmentationSession(model, "f")
-    bench = Workbench(session, Panels(session, colours), model.viewpoints, tmp_path / "run")
-    bench.size = WIDTH, HEIGHT
-    settle(bench)
-    return bench
+    live = LiveView(session, colours, model.viewpoints)
+    live.size = WIDTH, HEIGHT
+    controller = Controller(session, live, tmp_path / "run")
+    settle(controller)
+    return controller
 
 
-def settle(bench: Workbench) -> None:
-    while bench.work():
+def settle(controller: Controller) -> None:
+    while controller.update():
         pass
 
 
-def drag(bench: Workbench, *points: tuple[float, float], button="left", modified: bool = False) -> None:
-    bench.press(button, *points[0], modified)
+def drag(controller: Controller, *points: tuple[float, float], button="left", modified: bool = False) -> None:
+    controller.press(button, *points[0], modified)
     for point in points[1:]:
-        bench.move(*point)
-    bench.release(*points[-1])
+        controller.move(*point)
+    controller.release(*points[-1])
 
 
-def direct(bench: Workbench) -> SegmentationSession:
+def direct(controller: Controller) -> SegmentationSession:
     """Another session that looks at the same."""
-    session = SegmentationSession(bench.session.model, "f")
-    session.look(bench.navigation.cameras(WIDTH, HEIGHT))
+    session = SegmentationSession(controller.session.model, "f")
+    session.look(controller.live.camera.cameras(WIDTH, HEIGHT))
     return session
 
 
 def same_edits(a: SegmentationSession, b: SegmentationSession) -> bool:
-    return [s.clicks for s in a.selections.every] == [s.clicks for s in b.selections.every] and all(
-        x.threshold == pytest.approx(y.threshold, abs=1e-6) for x, y in zip(a.selections.every, b.selections.every)
+    return [s.clicks for s in a.selections.all] == [s.clicks for s in b.selections.all] and all(
+        x.threshold == pytest.approx(y.threshold, abs=1e-6) for x, y in zip(a.selections.all, b.selections.all)
     )
 
 
-def test_a_click_is_the_sessions(bench: Workbench):
-    other = direct(bench)
+def test_a_click_is_the_sessions(controller: Controller):
+    other = direct(controller)
     for at, button, modified in ((BALL, "left", False), ((44.0, 35.0), "right", False), ((36.0, 25.0), "left", True)):
-        drag(bench, at, (at[0] + 3, at[1]), button=button, modified=modified)  # a hand is not quite still
-        assert bench.message == other.click(*at, accept=button == "left" and not modified)
-        assert same_edits(bench.session, other)
-    drag(bench, BESIDE)
-    assert "nothing is there" in bench.message
-    drag(bench, BALL, button="middle")
-    assert same_edits(bench.session, other)
+        drag(controller, at, (at[0] + 3, at[1]), button=button, modified=modified)  # a hand is not quite still
+        assert controller.message == Message(str(other.click(*at, accept=button == "left" and not modified)))
+        assert same_edits(controller.session, other)
+    drag(controller, BESIDE)
+    assert "nothing is there" in controller.message.text
+    drag(controller, BALL, button="middle")
+    assert same_edits(controller.session, other)
 
 
-def test_clicks_can_be_switched_off(bench: Workbench):
-    bench.selects = False
-    drag(bench, BALL)
-    assert "switched off" in bench.message
-    assert not bench.session.current.clicks
+def test_clicks_can_be_switched_off(controller: Controller):
+    controller.click_selects = False
+    drag(controller, BALL)
+    assert "switched off" in controller.message.text
+    assert not controller.session.current.clicks
 
 
 @pytest.mark.parametrize(("button", "modified"), [("left", False), ("left", True), ("middle", False), ("right", False)])
-def test_a_drag_moves_the_camera_and_selects_nothing(bench: Workbench, button, modified: bool):
-    bench.press("left", *BALL)
-    bench.release(*BALL)
-    edits, message, before = bench.session.selections, bench.message, bench.navigation
-    drag(bench, BALL, (45.0, 30.0), (45.0, 50.0), button=button, modified=modified)
-    after = bench.navigation
-    assert bench.session.selections is edits
-    assert bench.message == message
+def test_a_drag_moves_the_camera_and_selects_nothing(controller: Controller, button, modified: bool):
+    controller.press("left", *BALL)
+    controller.release(*BALL)
+    edits, message, before = controller.session.selections, controller.message, controller.live.camera
+    drag(controller, BALL, (45.0, 30.0), (45.0, 50.0), button=button, modified=modified)
+    after = controller.live.camera
+    assert controller.session.selections is edits
+    assert controller.message == message
     if button == "right":
         assert after.distance > before.distance
         assert (after.heading, after.pitch) == (before.heading, before.pitch)
@@ -102,242 +106,244 @@ def test_a_drag_moves_the_camera_and_selects_nothing(bench: Workbench, button, m
         assert after.pitch < before.pitch
 
 
-def test_what_is_dragged_stays_under_the_mouse(bench: Workbench):
-    frame = bench.session.frame
-    assert frame is not None
-    middle = frame.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]  # half a pixel beside the middle of the picture
-    drag(bench, BALL, (52.0, 24.0), button="middle")
-    seen = bench.navigation.cameras(WIDTH, HEIGHT).to(middle.device).project(middle[None]).xy[0, 0]
+def test_what_is_dragged_stays_under_the_mouse(controller: Controller):
+    view = controller.session.view
+    assert view is not None
+    middle = view.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]  # half a pixel beside the middle of the picture
+    drag(controller, BALL, (52.0, 24.0), button="middle")
+    seen = controller.live.camera.cameras(WIDTH, HEIGHT).to(middle.device).project(middle[None]).xy[0, 0]
     assert seen.tolist() == pytest.approx([52.5, 24.5], abs=0.1)
 
 
-def test_it_turns_around_what_is_in_the_middle(bench: Workbench):
-    frame = bench.session.frame
-    assert frame is not None
-    drag(bench, BALL, (50.0, 30.0))
-    position = frame.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]
-    assert bench.navigation.target == pytest.approx(position.tolist(), abs=0.05)
+def test_it_turns_around_what_is_in_the_middle(controller: Controller):
+    view = controller.session.view
+    assert view is not None
+    drag(controller, BALL, (50.0, 30.0))
+    position = view.positions[(HEIGHT // 2) * WIDTH + WIDTH // 2]
+    assert controller.live.camera.target == pytest.approx(position.tolist(), abs=0.05)
 
 
 @pytest.mark.parametrize(("column", "row"), [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_a_click_in_any_of_four(bench: Workbench, column: int, row: int):
-    bench.show("all four")
-    settle(bench)
-    other = direct(bench)
-    drag(bench, (BALL[0] / 2 + column * WIDTH / 2, BALL[1] / 2 + row * HEIGHT / 2))
-    assert bench.message == other.click(*BALL)
-    assert same_edits(bench.session, other)
+def test_a_click_in_any_of_four(controller: Controller, column: int, row: int):
+    actions.show(controller, "all four")
+    settle(controller)
+    other = direct(controller)
+    drag(controller, (BALL[0] / 2 + column * WIDTH / 2, BALL[1] / 2 + row * HEIGHT / 2))
+    assert controller.message == Message(str(other.click(*BALL)))
+    assert same_edits(controller.session, other)
 
 
-def test_box(bench: Workbench):
-    bench.use("box")
-    other = direct(bench)
-    bench.press("left", 22.0, 12.0)
-    bench.move(50.0, 30.0)
-    bench.move(60.0, 50.0)
-    assert bench.sketch is not None
-    assert bench.sketch.points[-1] == pytest.approx((60 / WIDTH, 50 / HEIGHT))
-    before = bench.navigation
-    bench.release(60.0, 50.0)
-    assert bench.message == other.box(22.0, 12.0, 60.0, 50.0)
-    assert same_edits(bench.session, other)
-    assert bench.sketch is None
-    assert bench.navigation == before
-    drag(bench, BALL)
-    assert bench.message == other.click(*BALL), "a tool in hand, a click is a click"
+def test_box(controller: Controller):
+    actions.toggle_tool(controller, "box")
+    other = direct(controller)
+    controller.press("left", 22.0, 12.0)
+    controller.move(50.0, 30.0)
+    controller.move(60.0, 50.0)
+    assert isinstance(controller.gestures.sketch, Box)
+    assert controller.gestures.sketch.end == pytest.approx((60 / WIDTH, 50 / HEIGHT))
+    before = controller.live.camera
+    controller.release(60.0, 50.0)
+    assert controller.message == Message(str(other.box(22.0, 12.0, 60.0, 50.0)))
+    assert same_edits(controller.session, other)
+    assert controller.gestures.sketch is None
+    assert controller.live.camera == before
+    drag(controller, BALL)
+    assert controller.message == Message(str(other.click(*BALL))), "a tool in hand, a click is a click"
 
 
 @pytest.mark.parametrize(("button", "modified"), [("left", False), ("left", True), ("right", False)])
-def test_stroke(bench: Workbench, button, modified: bool):
-    bench.use("stroke")
-    other = direct(bench)
+def test_stroke(controller: Controller, button, modified: bool):
+    actions.toggle_tool(controller, "stroke")
+    other = direct(controller)
     points = [(30.0, 30.0), (40.0, 32.0), (45.0, 28.0)]
-    drag(bench, *points, button=button, modified=modified)
-    assert bench.message == other.scribble(points, accept=button == "left" and not modified)
-    assert len(bench.session.current.clicks) == len(other.current.clicks) > 2
-    bench.use("stroke")
-    assert bench.tool == "click"
+    drag(controller, *points, button=button, modified=modified)
+    assert controller.message == Message(str(other.scribble(points, accept=button == "left" and not modified)))
+    assert len(controller.session.current.clicks) == len(other.current.clicks) > 2
+    actions.toggle_tool(controller, "stroke")
+    assert controller.tool == "click"
 
 
-def test_a_picture_is_made_only_when_something_changes(bench: Workbench):
-    assert bench.picture()[1]
-    first, changed = bench.picture()
-    assert not changed
-    assert first.shape == (HEIGHT, WIDTH, 3)
+def test_a_picture_is_made_only_when_something_changes(controller: Controller):
+    picture = controller.picture()
+    assert controller.picture() is picture
+    assert picture.shape == (HEIGHT, WIDTH, 3)
     for change in (
-        lambda: drag(bench, BALL),
-        lambda: bench.act(KEYS["f"]),
-        lambda: bench.act(KEYS["u"]),
-        lambda: bench.act(KEYS[" "]),
-        lambda: (drag(bench, BALL, (60.0, 30.0)), settle(bench)),
+        lambda: drag(controller, BALL),
+        lambda: controller.act(KEYS["f"]),
+        lambda: controller.act(KEYS["u"]),
+        lambda: controller.act(KEYS[" "]),
+        lambda: (drag(controller, BALL, (60.0, 30.0)), settle(controller)),
     ):
         change()
-        assert bench.picture()[1]
-        assert not bench.picture()[1]
+        before, picture = picture, controller.picture()
+        assert picture is not before
+        assert controller.picture() is picture
 
 
 @pytest.mark.parametrize("shown", SHOWN)
-def test_every_kind_of_picture_fills_the_window(bench: Workbench, shown):
-    bench.show(shown)
-    drag(bench, BALL)
+def test_every_kind_of_picture_fills_the_window(controller: Controller, shown):
+    actions.show(controller, shown)
+    drag(controller, BALL)
     for size in ((81, 63), (200, 30)):
-        bench.size = size
-        settle(bench)
-        assert bench.picture()[0].shape == (size[1], size[0], 3)
+        controller.live.size = size
+        settle(controller)
+        assert controller.picture().shape == (size[1], size[0], 3)
 
 
-def test_a_moving_camera_is_seen_moving_and_then_sharp(bench: Workbench):
-    bench.size, bench._frames.budget = (640, 480), 1e-6  # even the coarsest picture takes several steps
+def test_a_moving_camera_is_seen_moving_and_then_sharp(controller: Controller):
+    controller.live.size, controller.live._frames.budget = (
+        (640, 480),
+        1e-6,
+    )  # even the coarsest picture takes several steps
     shown = set()
     for _ in range(40):
-        bench.hold({"d"}, 0.01)
-        bench.work()
-        shown.add(bench.session.frame)
+        hold(controller.live, {"d"}, 0.01)
+        controller.update()
+        shown.add(controller.session.view)
     assert len(shown) > 5
-    bench.size, bench._frames.budget = (WIDTH, HEIGHT), 0.04
-    settle(bench)
-    frame = bench.session.frame
-    assert frame is not None
-    assert (frame.width, frame.height) == (WIDTH, HEIGHT)
-    assert frame.cameras.c2w.equal(bench.navigation.cameras(WIDTH, HEIGHT).c2w)
-    bench.finest = 20
-    bench.hold({"d"}, 0.01)
-    settle(bench)
-    assert bench.session.frame.width == 20
-    assert bench.picture()[0].shape == (HEIGHT, WIDTH, 3)
+    controller.live.size, controller.live._frames.budget = (WIDTH, HEIGHT), 0.04
+    settle(controller)
+    view = controller.session.view
+    assert view is not None
+    assert (view.width, view.height) == (WIDTH, HEIGHT)
+    assert view.cameras.c2w.equal(controller.live.camera.cameras(WIDTH, HEIGHT).c2w)
+    controller.live.render_width = 20
+    hold(controller.live, {"d"}, 0.01)
+    settle(controller)
+    assert controller.session.view.width == 20
+    assert controller.picture().shape == (HEIGHT, WIDTH, 3)
 
 
-def test_keys_that_are_held(bench: Workbench):
-    eye, z = np.array(bench.navigation.eye), bench.navigation.eye[2]
-    bench.hold({"w", "e"}, 1.0)
-    assert np.linalg.norm(bench.navigation.eye) < np.linalg.norm(eye) or bench.navigation.eye[2] > z
-    bench.hold({"s", "q"}, 1.0)
-    assert np.array(bench.navigation.eye) == pytest.approx(eye, abs=1e-5)
-    distance = bench.navigation.distance
-    bench.hold({"i"}, 0.1)
-    assert bench.navigation.distance < distance
-    bench.hold(set(), 1.0)
+def test_keys_that_are_held(controller: Controller):
+    eye, z = np.array(controller.live.camera.eye), controller.live.camera.eye[2]
+    hold(controller.live, {"w", "e"}, 1.0)
+    assert np.linalg.norm(controller.live.camera.eye) < np.linalg.norm(eye) or controller.live.camera.eye[2] > z
+    hold(controller.live, {"s", "q"}, 1.0)
+    assert np.array(controller.live.camera.eye) == pytest.approx(eye, abs=1e-5)
+    distance = controller.live.camera.distance
+    hold(controller.live, {"i"}, 0.1)
+    assert controller.live.camera.distance < distance
+    hold(controller.live, set(), 1.0)
 
 
-def test_photos_one_after_the_other(bench: Workbench):
-    names, cameras = bench.viewpoints.names, bench.viewpoints.cameras
+def test_photos_one_after_the_other(controller: Controller):
+    names, cameras = controller.live.viewpoints.names, controller.live.viewpoints.cameras
     for key, view in (("right", 1), ("left", 0), ("left", len(names) - 1), ("right", 0)):
-        bench.act(KEYS[key])
-        assert bench.message == f"photo {view + 1} of {len(names)}: {names[view]}"
-        assert bench.navigation.eye == pytest.approx(cameras.c2w[view, :, 3].tolist(), abs=1e-5)
+        controller.act(KEYS[key])
+        assert controller.message == Message(f"photo {view + 1} of {len(names)}: {names[view]}")
+        assert controller.live.camera.eye == pytest.approx(cameras.c2w[view, :, 3].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("key", sorted(KEYS))
-def test_every_key_answers(bench: Workbench, key: str):
-    bench.message = ""
-    bench.act(KEYS[key])
-    assert bench.message
-    drag(bench, BALL)
-    bench.act(KEYS[key])
+def test_every_key_answers(controller: Controller, key: str):
+    controller.message = Message("")
+    controller.act(KEYS[key])
+    assert controller.message.text
+    drag(controller, BALL)
+    controller.act(KEYS[key])
 
 
-def test_edits_by_key(bench: Workbench):
-    drag(bench, BALL)
-    one = bench.session.selections
-    bench.act(KEYS["n"])
-    assert len(bench.session.selections.every) == 2
-    bench.act(KEYS["tab"])
-    assert bench.session.selections.active == 0
-    bench.act(KEYS["c"])
-    assert not bench.session.current.clicks
+def test_edits_by_key(controller: Controller):
+    drag(controller, BALL)
+    one = controller.session.selections
+    controller.act(KEYS["n"])
+    assert len(controller.session.selections.all) == 2
+    controller.act(KEYS["tab"])
+    assert controller.session.selections.active == 0
+    controller.act(KEYS["c"])
+    assert not controller.session.current.clicks
     for _ in range(3):
-        bench.act(KEYS["ctrl+z"])
-    assert bench.session.selections == one
-    bench.act(KEYS["ctrl+y"])
-    assert len(bench.session.selections.every) == 2
-    bench.act(KEYS["m"])
-    assert bench.session.mode == "multi"
+        controller.act(KEYS["ctrl+z"])
+    assert controller.session.selections == one
+    controller.act(KEYS["ctrl+y"])
+    assert len(controller.session.selections.all) == 2
+    controller.act(KEYS["m"])
+    assert controller.session.mode == "multi"
 
 
-def test_save_and_load(bench: Workbench):
-    bench.act(KEYS["ctrl+l"])
-    assert "cannot be read" in bench.message
-    drag(bench, BALL)
-    kept = bench.session.selections
-    bench.act(KEYS["ctrl+s"])
-    assert bench.message == "saved run/selections.json"
-    assert bench.written == [bench.folder / "selections.json"]
-    bench.act(KEYS["c"])
-    bench.act(KEYS["ctrl+l"])
-    assert bench.session.selections == kept
+def test_save_and_load(controller: Controller):
+    controller.act(KEYS["ctrl+l"])
+    assert "cannot be read" in controller.message.text
+    drag(controller, BALL)
+    kept = controller.session.selections
+    controller.act(KEYS["ctrl+s"])
+    assert controller.message == Message("saved run/selections.json")
+    assert controller.files.written == [controller.files.folder / "selections.json"]
+    controller.act(KEYS["c"])
+    controller.act(KEYS["ctrl+l"])
+    assert controller.session.selections == kept
 
 
-def test_screenshots_are_numbered(bench: Workbench):
+def test_screenshots_are_numbered(controller: Controller):
     for number in ("0000", "0001"):
-        bench.act(KEYS["p"])
-        assert bench.message == f"saved run/screenshots/{number}.png"
-    saved = cv2.imread(str(bench.folder / "screenshots" / "0001.png"))
-    assert (saved[..., ::-1] == bench.picture()[0]).all()
+        controller.act(KEYS["p"])
+        assert controller.message == Message(f"saved run/screenshots/{number}.png")
+    saved = cv2.imread(str(controller.files.folder / "screenshots" / "0001.png"))
+    assert (saved[..., ::-1] == controller.picture()).all()
 
 
-def test_export(bench: Workbench):
-    bench.act(KEYS["x"])
-    assert "nothing is selected" in bench.message
-    drag(bench, BALL)
-    bench.hold({"d"}, 0.1)
-    bench.act(KEYS["x"])
-    assert "as soon as" in bench.message
-    settle(bench)
-    out = bench.folder / "exports" / "0000"
-    assert bench.message.endswith("run/exports/0000")
+def test_export(controller: Controller):
+    controller.act(KEYS["x"])
+    assert "nothing is selected" in controller.message.text
+    drag(controller, BALL)
+    hold(controller.live, {"d"}, 0.1)
+    controller.act(KEYS["x"])
+    assert "as soon as" in controller.message.text
+    settle(controller)
+    out = controller.files.folder / "exports" / "0000"
+    assert controller.message.text.endswith("run/exports/0000")
     mask = cv2.imread(str(out / "masks" / "selection 1" / "view.png"), cv2.IMREAD_UNCHANGED)
     cut = cv2.imread(str(out / "cutouts" / "selection 1" / "view.png"), cv2.IMREAD_UNCHANGED)
-    assert (mask > 0).reshape(-1).tolist() == bench.session.mask().tolist()
+    assert ((mask > 0) == controller.session.mask()).all()
     assert cut.shape == (HEIGHT, WIDTH, 4)
     assert (cut[..., 3] == mask).all()
     assert json.loads((out / "selections.json").read_text())["features"] == "f"
 
 
-def test_files_that_cannot_be_written_are_said(bench: Workbench):
-    bench.folder.write_text("no folder")
-    drag(bench, BALL)
+def test_a_file_that_cannot_be_written_is_a_refusal(controller: Controller):
+    controller.files.folder.write_text("no folder")
+    drag(controller, BALL)
     for key in ("ctrl+s", "p", "x"):
-        bench.act(KEYS[key])
-        bench.work()
-        assert "cannot be written" in bench.message
+        controller.act(KEYS[key])
+        controller.update()
+        assert "cannot be written" in controller.message.text
 
 
-def test_unsaved_selections_are_left_only_on_purpose(bench: Workbench):
-    drag(bench, BALL)
-    bench.act(KEYS["escape"])
-    assert not bench.leaves
-    assert "not saved" in bench.message
-    drag(bench, (45.0, 30.0))
-    bench.act(KEYS["escape"])
-    assert not bench.leaves, "another edit, another question"
-    bench.act(KEYS["escape"])
-    assert bench.leaves
+def test_unsaved_selections_are_left_only_on_purpose(controller: Controller):
+    drag(controller, BALL)
+    controller.act(KEYS["escape"])
+    assert not controller.should_close
+    assert "not saved" in controller.message.text
+    drag(controller, (45.0, 30.0))
+    controller.act(KEYS["escape"])
+    assert not controller.should_close, "another edit, another question"
+    controller.act(KEYS["escape"])
+    assert controller.should_close
 
 
-def test_saved_selections_and_none_are_left_at_once(bench: Workbench):
-    drag(bench, BALL)
-    bench.act(KEYS["ctrl+s"])
-    bench.act(KEYS["escape"])
-    assert bench.leaves
+def test_saved_selections_and_none_are_left_at_once(controller: Controller):
+    drag(controller, BALL)
+    controller.act(KEYS["ctrl+s"])
+    controller.act(KEYS["escape"])
+    assert controller.should_close
 
 
-def test_a_click_closes_the_help_and_does_nothing_else(bench: Workbench):
-    bench.act(KEYS["h"])
-    assert bench.helps
-    drag(bench, BALL)
-    assert not bench.helps
-    assert not bench.session.current.clicks
+def test_a_click_closes_the_help_and_does_nothing_else(controller: Controller):
+    controller.act(KEYS["h"])
+    assert controller.show_help
+    drag(controller, BALL)
+    assert not controller.show_help
+    assert not controller.session.current.clicks
     assert max(map(len, HELP.splitlines())) < 64, "wider than a small window"
 
 
-def test_segments_of_everything_are_shown_and_kept(bench: Workbench):
-    write_run(bench.folder, bench.session.model)
-    bench.act(KEYS["g"])
-    assert bench.shown == "segments"
-    assert (bench.folder / SEGMENTS).exists()
-    settle(bench)
-    coarse, _ = bench.picture()
-    bench.act(lambda bench: bench.set_segment_level(0))
-    fine, changed = bench.picture()
-    assert changed
+def test_segments_of_everything_are_shown_and_kept(controller: Controller):
+    write_run(controller.files.folder, controller.session.model)
+    controller.act(KEYS["g"])
+    assert controller.live.shown == "segments"
+    assert (controller.files.folder / SEGMENTS).exists()
+    settle(controller)
+    coarse = controller.picture()
+    controller.act(lambda controller: actions.set_segment_level(controller, 0))
+    fine = controller.picture()
     assert len(np.unique(fine.reshape(-1, 3), axis=0)) > len(np.unique(coarse.reshape(-1, 3), axis=0))

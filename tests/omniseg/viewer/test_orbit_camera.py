@@ -1,4 +1,4 @@
-"""The camera that a hand moves: what a drag does to points of the scene, limits, and photos' viewpoints."""
+"""OrbitCamera: points of the scene under a drag, limits, and the viewpoints of photos."""
 
 import math
 from dataclasses import replace
@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from omniseg.cameras import Camera, Cameras
-from omniseg.viewer.orbit_camera import Navigation
+from omniseg.viewer.orbit_camera import OrbitCamera
 from tiny_scene import CAMERA, ball_cameras
 
 SIZE = (300, 200)
 DRAG = st.floats(-3, 3)
 
 
-def start(view: int = 0) -> Navigation:
-    return Navigation.from_viewpoint(ball_cameras(), view)
+def start(view: int = 0) -> OrbitCamera:
+    return OrbitCamera.from_viewpoint(ball_cameras(), view)
 
 
-def seen(navigation: Navigation, point: tuple[float, float, float]) -> list[float]:
+def seen(camera: OrbitCamera, point: tuple[float, float, float]) -> list[float]:
     """Pixel (x, y) at which a point is."""
-    return navigation.cameras(*SIZE).project(torch.tensor([point])).xy[0, 0].tolist()
+    return camera.cameras(*SIZE).project(torch.tensor([point])).xy[0, 0].tolist()
 
 
-def focal(navigation: Navigation) -> float:
-    return float(navigation.cameras(*SIZE).intrinsics[0, 0])
+def focal(camera: OrbitCamera) -> float:
+    return float(camera.cameras(*SIZE).intrinsics[0, 0])
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -45,26 +45,27 @@ def test_straight_up_and_down_keep_their_right_side(turned: int, z: float):
     angle = turned * math.pi / 2
     right, forward = np.array([math.cos(angle), math.sin(angle), 0]), np.array([0, 0, z])
     c2w = np.column_stack([right, np.cross(forward, right), forward, -2 * forward])
-    navigation = Navigation.from_viewpoint(Cameras.stack([CAMERA], c2w[None]))
-    assert_close(navigation.cameras(24, 24).c2w[0], torch.tensor(c2w).float(), rtol=0, atol=1e-5)
+    camera = OrbitCamera.from_viewpoint(Cameras.stack([CAMERA], c2w[None]))
+    assert_close(camera.cameras(24, 24).c2w[0], torch.tensor(c2w).float(), rtol=0, atol=1e-5)
 
 
 def test_a_camera_that_is_not_upright_is_set_upright():
     cameras = ball_cameras()
     roll = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     rolled = replace(cameras, c2w=torch.cat([cameras.c2w[:, :, :3] @ roll, cameras.c2w[:, :, 3:]], dim=2))
-    assert_close(Navigation.from_viewpoint(rolled).cameras(24, 24).c2w[0], cameras.c2w[0], rtol=0, atol=1e-5)
+    assert_close(OrbitCamera.from_viewpoint(rolled).cameras(24, 24).c2w[0], cameras.c2w[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (48, 24), (24, 48), (7, 31)])
 def test_a_picture_of_any_size_has_all_the_photo_in_it(size: tuple[int, int]):
     lens = Camera(width=60, height=40, fx=50.0, fy=52.0, cx=21.0, cy=20.0)
     cameras = Cameras.stack([lens], ball_cameras(1).c2w)
-    made = Navigation.from_viewpoint(cameras).cameras(*size)
+    made = OrbitCamera.from_viewpoint(cameras).cameras(*size)
     fx, fy, cx, cy = made.intrinsics[0].tolist()
     assert made.size.tolist() == [list(size)]
     assert (cx, cy) == (size[0] / 2, size[1] / 2)
     assert fx / fy == pytest.approx(50 / 52)
+    assert fx == pytest.approx(OrbitCamera.from_viewpoint(cameras).focal_length(*size))
     assert size[0] / fx >= 60 / 50 * 0.999
     assert size[1] / fy >= 40 / 52 * 0.999
     assert not made.distortion.any()
@@ -115,10 +116,10 @@ def test_another_focus_changes_no_view():
 
 @given(drags=st.lists(st.tuples(DRAG, DRAG), max_size=6), steps=st.floats(-50, 50))
 def test_never_flips_or_rolls(drags: list[tuple[float, float]], steps: float):
-    navigation = start().zoom(steps)
+    camera = start().zoom(steps)
     for dx, dy in drags:
-        navigation = navigation.orbit(dx, dy)
-        rotation = navigation.cameras(*SIZE).c2w[0, :, :3]
+        camera = camera.orbit(dx, dy)
+        rotation = camera.cameras(*SIZE).c2w[0, :, :3]
         assert_close(rotation.T @ rotation, torch.eye(3), rtol=0, atol=1e-5)
         assert torch.linalg.det(rotation) > 0.99
         assert abs(rotation[2, 0]) < 1e-6  # the right side stays level

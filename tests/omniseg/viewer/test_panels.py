@@ -9,10 +9,11 @@ import torch
 
 from learned_ball import learned_ball
 from omniseg.data.drawing import distinct_colours
-from omniseg.evaluation.views import feature_colours
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.session import SegmentationSession
-from omniseg.viewer.panels import KINDS, Panels, Sketch
+from omniseg.selection.survey import feature_colours
+from omniseg.viewer.gestures import Box, Stroke
+from omniseg.viewer.panels import KINDS, Overlay, Panels
 from tiny_scene import ball_cameras
 
 SIZE = 72
@@ -46,22 +47,21 @@ def away_from(x: float, y: float, pixels: int = 12) -> np.ndarray:
     return np.hypot(columns - x, rows - y) > pixels
 
 
-def inside(mask: torch.Tensor) -> np.ndarray:
+def inside(mask: np.ndarray) -> np.ndarray:
     """A mask without its border."""
-    grid = mask.view(SIZE, SIZE).cpu().numpy().astype(np.uint8)
-    return cv2.erode(grid, np.ones((5, 5), np.uint8), borderValue=0).astype(bool)
+    return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0).astype(bool)
 
 
-def test_without_clicks_colour_depth_and_features_are_the_frames(session: SegmentationSession, panels: Panels, colours):
-    frame = session.frame
-    assert frame is not None
+def test_without_clicks_colour_depth_and_features_are_the_views(session: SegmentationSession, panels: Panels, colours):
+    view = session.view
+    assert view is not None
     shown = {kind: panels.picture(kind, SIZE, SIZE) for kind in KINDS}
-    plain = to_uint8(frame.rendering.over(0.12).view(SIZE, SIZE, 3))
+    plain = to_uint8(view.rendering.over(0.12).view(SIZE, SIZE, 3))
     assert (shown["colour"] == plain).all()
-    assert (shown["depth"] == depth_picture(frame.rendering, SIZE)).all()
-    assert (shown["features"] == colours.picture(frame.features, frame.rendering.opacity, SIZE)).all()
+    assert (shown["depth"] == depth_picture(view.rendering, SIZE)).all()
+    assert (shown["features"] == colours.picture(view.unit_features, view.solid, SIZE)).all()
     assert is_grey(shown["segments"]).all()
-    assert (panels.picture("colour", SIZE, SIZE, binary=False) == plain).all()
+    assert (panels.picture("colour", SIZE, SIZE, Overlay(show_mask=False)) == plain).all()
     assert shown["score"].max() < 10
 
 
@@ -84,7 +84,7 @@ def test_every_selection_has_its_colour(session: SegmentationSession, panels: Pa
     session.click(36.0, 50.0)
     labels = session.labels()
     shown = panels.picture("segments", SIZE, SIZE)
-    for number, selection in enumerate(session.selections.every, 1):
+    for number, selection in enumerate(session.selections.all, 1):
         area = inside(labels == number) & away_from(36.0, 50.0)
         assert area.any()
         tint = shown[area].astype(float).mean(0) - shown[area].mean()
@@ -95,12 +95,12 @@ def test_every_selection_has_its_colour(session: SegmentationSession, panels: Pa
 
 def test_heat_and_score_say_how_well_it_fits(session: SegmentationSession, panels: Panels):
     session.click(*MIDDLE)
-    score = session.score().view(SIZE, SIZE).cpu().numpy()
+    score = session.score()
     alike = (score > 0.98) & away_from(*MIDDLE) & inside(session.mask())
     unlike = (score < 0.4) & away_from(*MIDDLE) & inside(~session.mask())
     assert alike.any()
     assert unlike.any()
-    shown, heat = (panels.picture(kind, SIZE, SIZE, binary=False) for kind in ("score", "colour"))
+    shown, heat = (panels.picture(kind, SIZE, SIZE, Overlay(show_mask=False)) for kind in ("score", "colour"))
     assert shown[alike].min(0).max() > 200
     assert shown[unlike].max() < 30
     assert is_grey(heat)[unlike].all()
@@ -108,15 +108,15 @@ def test_heat_and_score_say_how_well_it_fits(session: SegmentationSession, panel
 
 
 def test_automatic_segments_have_colours_of_their_own(session: SegmentationSession, panels: Panels):
-    ids = torch.zeros(SIZE, SIZE, dtype=torch.int64)
+    ids = np.zeros((SIZE, SIZE), np.int64)
     ids[: SIZE // 2], ids[SIZE // 2 :, 30:] = 5, 10**6
-    shown = panels.picture("segments", SIZE, SIZE, segments=ids.reshape(-1)).astype(int)
+    shown = panels.picture("segments", SIZE, SIZE, Overlay(segments=ids)).astype(int)
     assert is_grey(shown)[SIZE // 2 + 3 :, :27].all()
     upper, lower = shown[5:30], shown[45:, 35:]
     assert not is_grey(upper).any()
     assert np.abs(upper.mean((0, 1)) - lower.mean((0, 1))).max() > 30
-    other = torch.where(ids == 5, 5, 7)
-    again = panels.picture("segments", SIZE, SIZE, segments=other.reshape(-1)).astype(int)
+    other = np.where(ids == 5, 5, 7)
+    again = panels.picture("segments", SIZE, SIZE, Overlay(segments=other)).astype(int)
     assert (again[5:30] == upper).all(), "what a segment looks like depends on its number alone"
     assert len(np.unique(distinct_colours(50), axis=0)) == 50
 
@@ -140,20 +140,24 @@ def test_a_mark_is_where_the_click_was_at_any_size(session: SegmentationSession,
     session.click(20.5, 40.5)
     for size in (36, 72, 200):
         plain, marked = np.zeros((2, size, size, 3), np.uint8)
-        panels._draw_marks(marked, session.frame)
+        panels._draw_marks(marked, session.view)
         rows, columns = (marked != plain).any(2).nonzero()
         assert columns.mean() + 0.5 == pytest.approx(20.5 * size / SIZE, abs=1)
         assert rows.mean() + 0.5 == pytest.approx(40.5 * size / SIZE, abs=1)
 
 
-@pytest.mark.parametrize("kind", ["box", "stroke"])
-@pytest.mark.parametrize("accept", [True, False])
-def test_what_is_being_drawn_is_shown(session: SegmentationSession, panels: Panels, kind, accept: bool):
-    sketch = Sketch(kind, ((0.25, 0.25), (0.5, 0.25), (0.75, 0.75)), accept)
-    plain, drawn = (panels.picture("depth", 200, 100, sketch=s).astype(int) for s in (None, sketch))
+POINTS = (0.25, 0.25), (0.5, 0.25), (0.75, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("sketch", "accept"),
+    [(Box(POINTS[0], POINTS[-1]), True), (Stroke(POINTS, True), True), (Stroke(POINTS, False), False)],
+)
+def test_what_is_being_drawn_is_shown(session: SegmentationSession, panels: Panels, sketch, accept: bool):
+    plain, drawn = (panels.picture("depth", 200, 100, Overlay(sketch=s)).astype(int) for s in (None, sketch))
     changed = (plain != drawn).any(2)
     assert changed[25, 55:95].all(), "both begin along this line"
-    assert changed[75, 60:140].all() == (kind == "box")
+    assert changed[75, 60:140].all() == isinstance(sketch, Box)
     red, green, _ = drawn[25, 75]
     assert (green > red) == accept
     assert not changed[:20].any()
@@ -164,19 +168,19 @@ def test_what_is_being_drawn_is_shown(session: SegmentationSession, panels: Pane
 def test_four_at_once(session: SegmentationSession, panels: Panels, size: tuple[int, int]):
     session.click(*MIDDLE)
     width, height = size
-    shown = panels.four(width, height)
+    shown = panels.picture("all four", width, height)
     assert shown.shape == (height, width, 3)
     left, upper = (width + 1) // 2, (height + 1) // 2
     lower = shown[upper:, left:]
     if width > 50:
         score = panels.picture("score", width - left, height - upper)
         assert (lower[27:] == score[27:]).all(), "below its name"
-        segments = torch.ones(SIZE * SIZE, dtype=torch.int64)
-        other = panels.four(width, height, segments=segments)[upper:, left:]
-        assert (other[27:] == panels.picture("segments", width - left, height - upper, segments=segments)[27:]).all()
+        overlay = Overlay(segments=np.ones((SIZE, SIZE), np.int64))
+        other = panels.picture("all four", width, height, overlay)[upper:, left:]
+        assert (other[27:] == panels.picture("segments", width - left, height - upper, overlay)[27:]).all()
 
 
-def test_another_frame_is_another_picture(session: SegmentationSession, panels: Panels, device, tmp_path: Path):
+def test_another_view_is_another_picture(session: SegmentationSession, panels: Panels, device, tmp_path: Path):
     before = {kind: panels.picture(kind, SIZE, SIZE) for kind in ("colour", "depth", "features", "segments")}
     session.look(ball_cameras(3).to(device).resized(30), 1)
     for kind, picture in before.items():
@@ -184,5 +188,5 @@ def test_another_frame_is_another_picture(session: SegmentationSession, panels: 
 
 
 def test_a_session_that_looks_at_nothing_has_no_picture(device: torch.device, colours: FeatureColours):
-    with pytest.raises(RuntimeError, match="look at something"):
+    with pytest.raises(RuntimeError, match="no view yet"):
         Panels(SegmentationSession(learned_ball(device), "f"), colours).picture("colour", 8, 8)

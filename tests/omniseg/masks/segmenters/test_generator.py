@@ -169,6 +169,21 @@ def test_of_duplicates_the_better_one_stays_and_between_crops_that_of_the_smalle
     assert non_maximum_suppression(boxes[:0], scores[:0], 0.7).tolist() == []
 
 
+def test_suppression_leaves_what_its_definition_leaves():
+    rng = np.random.default_rng(0)
+    for n, grid in ((1, 5), (40, 4), (300, 30), (300, 1000)):
+        corners = np.sort(rng.integers(0, grid, (n, 2, 2)), axis=1).astype(float)
+        boxes, scores = corners.reshape(n, 4), rng.integers(0, 10, n) / 10  # boxes of no area, and equal scores
+        area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        kept = []
+        for k in np.argsort(-scores, kind="stable"):
+            corner = np.minimum(boxes[kept, 2:], boxes[k, 2:]) - np.maximum(boxes[kept, :2], boxes[k, :2])
+            shared = corner.clip(0).prod(1)
+            if not (shared / np.maximum(area[kept] + area[k] - shared, 1e-9) > 0.7).any():
+                kept.append(k)
+        assert non_maximum_suppression(boxes, scores, 0.7).tolist() == kept
+
+
 def test_between_crops_the_mask_of_the_smaller_one_stays():
     class Square(FakeModel):
         """Sees a square at 30, which looks taller on the whole photo."""

@@ -138,7 +138,7 @@ def test_the_model_is_seen_in_the_checkpoint(tmp_path: Path, width: int, kind: s
     for other in {"vit_b", "vit_l", "vit_h"} - {kind}:
         refused(path, f"is a checkpoint of {kind}, not of {other}", f"--model {kind}", model=other)
     if kind == "vit_b":  # the others take seconds to build
-        refused(path, "is no complete checkpoint of vit_b")
+        refused(path, "is not a complete checkpoint of vit_b")
     torch.save({WIDTH: torch.zeros(100, 3, 16, 16)}, path)
     refused(path, "other than vit_h, vit_l and vit_b")
 

@@ -1,14 +1,14 @@
-"""Small things and plants of the sample room, in metres; each stands on the origin of its builder."""
+"""Small things and plants of the sample room, in metres; each stands at the origin of its builder."""
 
 import math
 
+from omniseg_sample_room.builder import Builder, Paint
 from omniseg_sample_room.furniture import BLACK, BRASS, CREAM, LEAF, SOIL
 from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.plan import Builder, Paint
 
 
 def mug(b: Builder, colour: str) -> None:
-    """A mug of coffee with a handle."""
+    """Add a mug of coffee with a handle."""
     glaze = Paint(colour, gloss=0.12, style=0.05)
     b.cone("body", (0, 0, 0), 0.01, 0.043, 0.045, glaze)
     b.shell("body", (0, 0, 0.004), 0.096, 0.044, 0.046, 0.006, glaze)
@@ -17,7 +17,7 @@ def mug(b: Builder, colour: str) -> None:
 
 
 def fruit_bowl(b: Builder, colour: str) -> None:
-    """A wide bowl with fruit in it."""
+    """Add a wide bowl with fruit in it."""
     glaze = Paint(colour, "#ffffff", Pattern.SPECKLE, length=0.03, gloss=0.12)
     b.cone("bowl", (0, 0, 0), 0.02, 0.075, 0.085, glaze)
     b.shell("bowl", (0, 0, 0.012), 0.085, 0.085, 0.165, 0.010, glaze)
@@ -40,7 +40,7 @@ def fruit_bowl(b: Builder, colour: str) -> None:
 
 
 def flower_vase(b: Builder, glaze: Paint, petals: tuple[str, str], stems: int) -> None:
-    """A bellied vase with flowers."""
+    """Add a bellied vase with flowers."""
     b.cone("vase", (0, 0, 0), 0.015, 0.045, 0.05, glaze)
     b.ball("vase", (0, 0, 0.085), (0.075, 0.075, 0.08), glaze)
     b.shell("vase", (0, 0, 0.145), 0.075, 0.035, 0.045, 0.008, glaze)
@@ -56,7 +56,7 @@ def flower_vase(b: Builder, glaze: Paint, petals: tuple[str, str], stems: int) -
 
 
 def laptop(b: Builder) -> None:
-    """An open laptop; its user sits at -y."""
+    """Add an open laptop; its user sits at -y."""
     metal = Paint("#b9bcc0", gloss=0.12, style=0.03)
     b.box("base", (0, 0, 0.009), (0.33, 0.23, 0.018), metal, rounding=0.006)
     b.box("keyboard", (0, 0.025, 0.0185), (0.28, 0.11, 0.004), Paint("#35373b", "#55585e", Pattern.CHECK, 0.04))
@@ -71,7 +71,7 @@ def laptop(b: Builder) -> None:
 
 
 def plate(b: Builder, colour: str) -> None:
-    """A plate with a slice of cake."""
+    """Add a plate with a slice of cake."""
     glaze = Paint(colour, gloss=0.12, style=0.03)
     b.cone("plate", (0, 0, 0), 0.012, 0.075, 0.105, glaze)
     b.ring("plate", (0, 0, 0.014), 0.104, 0.006, glaze)
@@ -82,7 +82,7 @@ def plate(b: Builder, colour: str) -> None:
 
 
 def candles(b: Builder) -> None:
-    """Three candles on a tray."""
+    """Add three candles on a tray."""
     b.cone("tray", (0, 0, 0), 0.012, 0.11, 0.12, BLACK, rounding=0.004)
     for k, (x, y, height) in enumerate(((-0.05, 0.02, 0.16), (0.045, 0.045, 0.11), (0.015, -0.055, 0.08)), 1):
         b.cone(f"candle {k}", (x, y, 0.012), height, 0.028, 0.027, CREAM, rounding=0.006)
@@ -90,7 +90,7 @@ def candles(b: Builder) -> None:
 
 
 def radio(b: Builder, wood: Paint) -> None:
-    """An old table radio facing +y."""
+    """Add an old table radio facing +y."""
     b.box("case", (0, 0, 0.12), (0.36, 0.16, 0.22), wood, rounding=0.04)
     b.box(
         "grille",
@@ -105,7 +105,7 @@ def radio(b: Builder, wood: Paint) -> None:
 
 
 def globe(b: Builder) -> None:
-    """A globe on a stand."""
+    """Add a globe on a stand."""
     b.cone("stand", (0, 0, 0), 0.02, 0.07, 0.06, BRASS)
     b.cone("stand", (0, 0, 0.02), 0.05, 0.01, 0.01, BRASS)
     b.ball("ball", (0, 0, 0.15), 0.092, Paint("#3d6f8c", "#b9a468", Pattern.SPECKLE, length=0.075, gloss=0.05))
@@ -113,7 +113,7 @@ def globe(b: Builder) -> None:
 
 
 def basket(b: Builder) -> None:
-    """A woven basket with a folded blanket."""
+    """Add a woven basket with a folded blanket."""
     weave = Paint("#b58b55", "#8a6436", Pattern.STRIPES, length=0.03, style=2)
     b.shell("basket", (0, 0, 0.0), 0.20, 0.105, 0.125, 0.014, weave)
     b.cone("basket", (0, 0, 0.005), 0.015, 0.10, 0.10, weave)
@@ -121,7 +121,7 @@ def basket(b: Builder) -> None:
 
 
 def potted_plant(b: Builder, pot: Paint, height: float, leaves: int) -> None:
-    """A rubber plant: leaves in a spiral around one leaning stem."""
+    """Add a rubber plant: leaves in a spiral around one leaning stem."""
     b.shell("pot", (0, 0, 0), 0.30, 0.13, 0.175, 0.018, pot)
     b.cone("pot", (0, 0, 0), 0.03, 0.13, 0.135, pot)
     b.cone("soil", (0, 0, 0.22), 0.03, 0.155, 0.16, SOIL)
@@ -137,7 +137,7 @@ def potted_plant(b: Builder, pot: Paint, height: float, leaves: int) -> None:
 
 
 def succulent(b: Builder, pot: Paint) -> None:
-    """A small pot with a rosette."""
+    """Add a small pot with a rosette."""
     b.shell("pot", (0, 0, 0), 0.085, 0.045, 0.06, 0.008, pot)
     b.cone("pot", (0, 0, 0.002), 0.06, 0.045, 0.052, SOIL)
     green = Paint("#7fa383", "#5c8768", Pattern.FABRIC, length=0.04)

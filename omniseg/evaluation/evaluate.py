@@ -1,0 +1,110 @@
+"""Evaluation of a run on its held-out views: image quality, and segmentation where there are labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omniseg.data.formats import read_scene
+from omniseg.data.formats.folders import label_paths
+from omniseg.data.images import ImageSet, load_images
+from omniseg.data.scene import View
+from omniseg.data.splits import split_views
+from omniseg.errors import InputError
+from omniseg.evaluation.labels import evaluate_labels, table
+from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
+from omniseg.evaluation.views import Quality, evaluate_views
+from omniseg.run_folder import METRICS, Model
+from omniseg.selection.segment_tree import SegmentTree
+
+DEFAULT_PROMPTS = PROMPTS
+"""Most positive, and most negative, pixels of a prompt."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a run.
+
+    Attributes:
+        run: its folder, which holds the figures as metrics.json and pictures in renders/.
+        images: PSNR and SSIM of the held-out views.
+        levels: segmentation quality by level of the labels; empty without labels or features.
+    """
+
+    run: Path
+    images: Quality
+    levels: Mapping[str, LevelQuality]
+
+    def __str__(self) -> str:
+        lines = [f"test views: PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"]
+        lines += [table(self.levels)] if self.levels else []
+        return "\n".join([*lines, f"figures in {self.run / METRICS}, pictures in {self.run / 'renders'}"])
+
+
+def evaluate(
+    model: Model,
+    views: Sequence[View],
+    images: ImageSet,
+    run: Path,
+    *,
+    prompts: int = DEFAULT_PROMPTS,
+    tree: SegmentTree | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure held-out views against their photos and labels.
+
+    Args:
+        model: trained model.
+        views: held-out views of the capture, with the paths of their labels.
+        images: photos of these views.
+        run: run folder for metrics.json and renders/.
+        prompts: most positive, and most negative, pixels of a prompt; 0 leaves out the prompt figures.
+        tree: segments of the whole scene, to be measured too.
+        progress: show progress bars.
+    Raises:
+        InputError: the photos are too small to measure, a label does not open, or the run folder cannot be written.
+    """
+    quality = evaluate_views(model, images, run, progress=progress)
+    levels: Mapping[str, LevelQuality] = {}
+    if model.features is not None and any(view.label_paths for view in views):
+        levels = evaluate_labels(model, views, images, run, prompts, tree, progress=progress)
+    return Evaluation(run, quality, levels)
+
+
+def evaluate_run(
+    run: Path,
+    model: Model,
+    scene: str | Path | None = None,
+    labels: str | Path | None = None,
+    *,
+    prompts: int = DEFAULT_PROMPTS,
+    tree: SegmentTree | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Find the held-out views of a run in its capture and measure them; see `evaluate`.
+
+    Args:
+        run: run folder.
+        model: its trained model.
+        scene: the capture, where it has moved since the training.
+        labels: folder LEVEL/NAME.png of integer ids, 0 = ignore; None: those of the capture.
+    Raises:
+        InputError: the capture is gone or holds out no view, there are no labels, or as `evaluate`.
+    """
+    if prompts < 0:
+        raise InputError(f"--prompts: expected at least 0, got {prompts}")
+    path = Path(scene or model.config.scene)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; give with --scene the place of this run's capture")
+    captured = read_scene(path)
+    views = [captured.views[v] for v in split_views(captured, model.config.test_every).require_test(captured)]
+    if labels is not None:
+        if model.features is None:
+            raise InputError(f"{run}: has no features to measure; add them with: train.py --stage features")
+        views = [replace(view, label_paths=label_paths(Path(labels), view.name)) for view in views]
+        if not any(view.label_paths for view in views):
+            raise InputError(f"{labels}: holds no LEVEL/{views[0].name}.png, nor one of another test view")
+    images = load_images(views, model.normalisation, model.config.downsample, progress=progress)
+    images = images.to(model.grid.bits.device)
+    return evaluate(model, views, images, run, prompts=prompts, tree=tree, progress=progress)

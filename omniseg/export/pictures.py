@@ -1,0 +1,144 @@
+"""Rendered pictures of a run along a path of cameras: videos, PNG files, cut-outs and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from omniseg.cameras import Cameras
+from omniseg.data.drawing import distinct_colours, paint_ids
+from omniseg.data.image_io import save_image
+from omniseg.errors import InputError
+from omniseg.export.masks import folder_names
+from omniseg.export.video import save_frames
+from omniseg.rendering.renderer import Rendering
+from omniseg.rendering.view import render_view
+from omniseg.rendering.visualize import depth_picture, to_uint8
+from omniseg.run_folder import Model
+from omniseg.selection.segment_tree import Segments
+from omniseg.selection.selections import Selection
+from omniseg.selection.survey import feature_colours
+
+Show = Literal["rgb", "depth", "features"]
+Cut = Literal["rgba", "masks"]
+
+
+def export_pictures(
+    out: Path,
+    model: Model,
+    names: Sequence[str],
+    cameras: Cameras,
+    *,
+    show: Show = "rgb",
+    segments: Segments | None = None,
+    rate: int = 30,
+    background: float = 1.0,
+    progress: bool = True,
+) -> None:
+    """Render cameras to an MP4 video or a folder of PNG files.
+
+    Args:
+        out: a file NAME.mp4, or a folder.
+        model: trained model.
+        names: name of each picture.
+        cameras: one for each picture, scene coordinates.
+        show: what to show; "features" as colours, by their three main directions.
+        segments: tint the pictures with these instead, one colour each.
+        rate: frames per second of the video.
+        background: grey level in [0, 1] behind transparent pixels.
+        progress: show a progress bar.
+    Raises:
+        InputError: the cameras of a video differ in size, there are no features to show, or nothing can be written.
+    """
+    if show == "features" and model.features is None:
+        raise InputError("--show features: this run has no features; add them with: train.py --stage features")
+    if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
+        raise InputError("--out: these cameras have several sizes, a video only one; give a folder for PNG files")
+    frames = _pictures(model, cameras, show, segments, background)
+    bar = tqdm(frames, total=len(cameras), desc="rendering", unit="frame", disable=not progress)
+    save_frames(out, bar, list(names), rate)
+
+
+def _pictures(
+    model: Model, cameras: Cameras, show: Show, segments: Segments | None, background: float
+) -> Iterator[np.ndarray]:
+    colours = feature_colours(model) if show == "features" else None
+    palette = distinct_colours(len(segments) if segments else 0)
+    for k, (width, height) in enumerate(cameras.size.tolist()):
+        if segments is not None:
+            view = render_view(model.renderer, cameras, k)
+            picture = to_uint8(view.rendering.over(background).view(height, width, 3))
+            yield paint_ids(picture, segments.ids_in(view), palette)
+            continue
+        rendering = model.renderer.render_image(cameras, k, colour=show == "rgb", features=colours is not None)
+        if colours is not None and rendering.features is not None:
+            yield colours.picture(rendering.features, rendering.solid, width)
+        elif show == "depth":
+            yield depth_picture(rendering, width)
+        else:
+            yield to_uint8(rendering.over(background).view(height, width, 3))
+
+
+def export_cut_pictures(
+    out: Path,
+    model: Model,
+    names: Sequence[str],
+    cameras: Cameras,
+    kind: Cut,
+    *,
+    selections: Sequence[Selection] = (),
+    progress: bool = True,
+) -> int:
+    """Render cameras, cut out by selections: RGBA pictures or masks, as PNG files.
+
+    Args:
+        out: folder; each selection gets a folder of its own in it.
+        model: trained model.
+        names: name of each picture.
+        cameras: one for each picture, scene coordinates.
+        kind: "rgba", renderings that are transparent outside; "masks", white inside and black outside.
+        selections: what to cut out; none: everything solid.
+        progress: show a progress bar.
+    Returns:
+        Number of cameras that see anything of it.
+    Raises:
+        InputError: a file cannot be written.
+    """
+    n_seen = 0
+    for k, name in enumerate(tqdm(names, desc="rendering", unit="picture", disable=not progress)):
+        rendering, masks = _cut(model, cameras, k, selections, colour=kind == "rgba")
+        for folder, mask in masks.items():
+            picture = _cut_out(rendering, mask) if kind == "rgba" else mask * np.uint8(255)
+            save_image(out / folder / f"{name}.png", picture)
+        n_seen += any(mask.any() for mask in masks.values())
+    return n_seen
+
+
+def _cut(
+    model: Model, cameras: Cameras, k: int, selections: Sequence[Selection], *, colour: bool
+) -> tuple[Rendering, dict[str, np.ndarray]]:
+    """Render one camera; masks (height, width) bool by folder."""
+    if selections:
+        view = render_view(model.renderer, cameras, k, colour=colour)
+        folders = folder_names([selection.name for selection in selections])
+        return view.rendering, {folder: selection.mask(view) for folder, selection in zip(folders, selections)}
+    rendering = model.renderer.render_image(cameras, k, colour=colour)
+    width, height = cameras.size[k].tolist()
+    return rendering, {"": _array(rendering.solid.view(height, width))}
+
+
+def _cut_out(rendering: Rendering, mask: np.ndarray) -> np.ndarray:
+    """Return a picture (height, width, 4) uint8, transparent outside the mask."""
+    height, width = mask.shape
+    rgb = to_uint8(rendering.straight_rgb.view(height, width, 3))
+    alpha = to_uint8(rendering.opacity.view(height, width, 1))
+    return np.where(mask[..., None], np.concatenate([rgb, alpha], axis=2), 0).astype(np.uint8)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()

@@ -1,1 +1,0 @@
-"""The front door: load a trained run, train a capture."""

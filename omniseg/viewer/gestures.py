@@ -1,0 +1,151 @@
+"""Gestures of the mouse: a click, a drag, a box or a stroke, from presses, moves and releases.
+
+The mouse is given in pixels of the window's picture: x right, y down from its upper left corner. Points of a gesture
+are fractions (x, y) of the pane in which it began, so that they hold at any size of the rendered view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from omniseg.viewer.panes import Pane
+
+Button = Literal["left", "middle", "right"]
+Tool = Literal["click", "box", "stroke"]
+Point: TypeAlias = tuple[float, float]
+
+CLICK_TOLERANCE = 4.0
+"""Pixels that the mouse may move between press and release of a click, along x and along y."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click on a point of the pane; `accept` is False where it takes away."""
+
+    point: Point
+    accept: bool
+
+
+@dataclass(frozen=True)
+class Drag:
+    """A move of the mouse that moves the camera.
+
+    Attributes:
+        kind: the move of the camera.
+        dx, dy: pixels since the last one.
+        pane: the one in which the drag began.
+    """
+
+    kind: Literal["orbit", "pan", "zoom"]
+    dx: float
+    dy: float
+    pane: Pane
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box from one corner to the opposite one."""
+
+    start: Point
+    end: Point
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A stroke through at least two points; `accept` is False where it takes away."""
+
+    points: tuple[Point, ...]
+    accept: bool
+
+
+Gesture: TypeAlias = Click | Drag | Box | Stroke
+
+
+@dataclass
+class _Press:
+    """A button that is down, and the way of the mouse since."""
+
+    button: Button
+    tool: Tool
+    accept: bool
+    pane: Pane
+    start: Point
+    last: Point
+    has_moved: bool = False
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def drag_kind(self) -> Literal["orbit", "pan", "zoom"]:
+        if self.button == "right":
+            return "zoom"
+        return "orbit" if self.accept else "pan"
+
+
+class Gestures:
+    """The state of the mouse between press and release.
+
+    A drag is reported move by move, everything else on release. While a button is down, others are ignored.
+    """
+
+    def __init__(self) -> None:
+        self._press: _Press | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a button is down."""
+        return self._press is not None
+
+    @property
+    def sketch(self) -> Box | Stroke | None:
+        """The box or stroke that is being drawn."""
+        press = self._press
+        if press is None or not press.points:
+            return None
+        if press.tool == "box":
+            return Box(press.points[0], press.points[-1])
+        return Stroke(tuple(press.points), press.accept)
+
+    def press(
+        self, button: Button, x: float, y: float, pane: Pane, *, tool: Tool = "click", reject: bool = False
+    ) -> None:
+        """Put a button down.
+
+        Args:
+            button: of the mouse.
+            x, y: mouse, pixels.
+            pane: the one under the mouse.
+            tool: what a drag draws, as far as the button may: a box takes the left one, a stroke the left or right
+                one. "click" draws nothing, so that every drag moves the camera.
+            reject: whether a left click or stroke takes away, and a left drag pans; the right button always takes away.
+        """
+        if self.is_active:
+            return
+        accept = button == "left" and not reject
+        if (tool == "box" and not accept) or button == "middle":
+            tool = "click"
+        self._press = _Press(button, tool, accept, pane, (x, y), (x, y))
+
+    def move(self, x: float, y: float) -> Drag | None:
+        """Move the mouse, button down or not. Returns how a drag goes on."""
+        press = self._press
+        if press is None or (x, y) == press.last:
+            return None
+        if not press.has_moved and max(abs(x - press.start[0]), abs(y - press.start[1])) <= CLICK_TOLERANCE:
+            return None
+        (last_x, last_y), press.last = press.last, (x, y)
+        is_first, press.has_moved = not press.has_moved, True
+        if press.tool == "click":
+            return Drag(press.drag_kind, x - last_x, y - last_y, press.pane)
+        if is_first:
+            press.points.append(press.pane.fractions(last_x, last_y))
+        press.points.append(press.pane.fractions(x, y))
+        return None
+
+    def release(self, x: float, y: float) -> Gesture | None:
+        """Let the button go. Returns the gesture that ends here: a click, a box, a stroke, or a drag's last move."""
+        drag = self.move(x, y)
+        sketch, press, self._press = self.sketch, self._press, None
+        if press is None or press.has_moved:
+            return sketch or drag
+        return None if press.button == "middle" else Click(press.pane.fractions(*press.start), press.accept)
