@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured in the same run, and how long the work of an operator takes at that."""
+"""Measured limits of the machine, and the least time of an operator at these limits."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,16 +12,17 @@ from omniseg_kernels.launch import launch
 
 _ROWS = ti.types.ndarray(ti.types.vector(2, ti.f32), ndim=1)
 _GATHER_BYTES = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 25)
-"""Tables that a row of 8 bytes is taken from: from a first cache's size to beyond the last one's."""
+"""Sizes of the tables that rows of 8 bytes are gathered from: from a first-level cache to beyond the last one."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an operator has to do for one item, whoever does it.
+    """Work that an operator has to do for one item, in whatever implementation.
 
-    moved: bytes, every input read once and every output written once.
-    operations: of float32, a multiplication and an addition counting as two.
-    gathers: how many rows of 8 bytes are taken from or added to tables of how many bytes, at random.
+    Attributes:
+        moved: bytes, with every input read once and every output written once.
+        operations: float32 operations; a multiplication and an addition count as two.
+        gathers: pairs of a table's size in bytes and the number of rows of 8 bytes gathered from or added to it.
     """
 
     moved: float
@@ -33,9 +34,10 @@ class Work:
 class Ceilings:
     """Measured limits.
 
-    bytes_per_second: of a copy of a large tensor, reading and writing together.
-    operations_per_second: of a float32 matrix product, the most that the processor does without shorter numbers.
-    seconds_per_gather: by bytes of the table.
+    Attributes:
+        bytes_per_second: rate of a copy of a large tensor, reading and writing together.
+        operations_per_second: rate of a float32 matrix product.
+        seconds_per_gather: time of gathering a row of 8 bytes, by the size of the table in bytes.
     """
 
     bytes_per_second: float
@@ -44,7 +46,7 @@ class Ceilings:
 
     @classmethod
     def measure(cls, device: torch.device, quick: bool) -> "Ceilings":
-        """Measure them all; a few seconds."""
+        """Measure all limits, in a few seconds."""
         on_gpu = device.type == "cuda"
         rounds = 2 if quick else 9
         source = torch.ones(1 << (16 if quick else 28 if on_gpu else 26), device=device)
@@ -67,13 +69,15 @@ class Ceilings:
         )
 
     def seconds(self, work: Work) -> float:
-        """Least time of an item: its bytes at the rate of a copy and its gathers, or its operations where they take
-        longer. What fits a cache can be faster than a copy of what does not."""
+        """Return the least time of an item: memory traffic and gathers, or operations if they take longer.
+
+        Real times can be less: data that fits a cache moves faster than the copy that is measured here.
+        """
         gathers = sum(count * self._gather(size) for size, count in work.gathers)
         return max(work.moved / self.bytes_per_second + gathers, work.operations / self.operations_per_second)
 
     def _gather(self, size: int) -> float:
-        """Between the two measured sizes around this one, by the logarithm."""
+        """Interpolate the time of a gather between the two measured sizes around this one, by the logarithm."""
         sizes = sorted(self.seconds_per_gather)
         size = min(max(size, sizes[0]), sizes[-1])
         low = max(s for s in sizes if s <= size)
@@ -82,7 +86,7 @@ class Ceilings:
         return (1 - share) * self.seconds_per_gather[low] + share * self.seconds_per_gather[high]
 
     def lines(self) -> Iterable[str]:
-        """Readable."""
+        """Format the limits."""
         copy, product = self.bytes_per_second / 1e9, self.operations_per_second / 1e9
         yield f"copy {copy:.1f} GB/s, float32 matrix product {product:.0f} GFLOP/s"
         gathers = (f"{1e9 * seconds:.2f} in {size >> 10} KB" for size, seconds in self.seconds_per_gather.items())

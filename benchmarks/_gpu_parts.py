@@ -1,5 +1,7 @@
-"""The parts of `gpu_report.py`, each a process of its own. What a part has found so far lies in its file at any time,
-so that one that is cut off leaves its partial figures."""
+"""Parts of `gpu_report.py`, each run in a process of its own.
+
+A part writes its figures to its file as it goes, so that one that is cut off leaves those it has.
+"""
 
 import argparse
 import importlib.util
@@ -40,10 +42,15 @@ _FEW_VIEWS = 5
 
 @dataclass(frozen=True)
 class Job:
-    """What a part is given.
+    """Input of a part.
 
-    begin: `time.monotonic()` at its start; limit: seconds after which it is ended.
-    folder: where parts leave runs for one another; out: the file of its figures.
+    Attributes:
+        folder: folder for runs, which later parts read.
+        captures: folder that holds the capture lego.
+        quick: run at tiny size.
+        begin: `time.monotonic()` at the start.
+        limit: seconds after which the part is ended.
+        out: file of its figures.
     """
 
     device: torch.device
@@ -59,17 +66,17 @@ class Job:
         """Seconds until the part is ended."""
         return self.begin + self.limit - time.monotonic()
 
-    def tell(self, figures: dict) -> None:
-        """Leave figures where they are found even if the part does not come to its end."""
+    def report(self, figures: dict) -> None:
+        """Write the figures measured so far."""
         save(self.out, figures)
 
     def wait(self) -> None:
-        """Until the device has done what it was told."""
+        """Wait until the device has done its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def memory(self) -> dict[str, float]:
-        """Peak memory of this process, GiB: PyTorch's, and what the whole device has in use now, kernels included."""
+        """Return the peak memory of PyTorch, and that in use on the device now, kernels included, in GiB."""
         if self.device.type == "cpu":
             return {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
         free, total = torch.cuda.mem_get_info()
@@ -77,24 +84,24 @@ class Job:
 
 
 def speed(job: Job) -> None:
-    """Kernels against torch and the machine, by speed.py; its JSON as it is."""
+    """Time kernels against torch and the limits of the machine, by speed.py; the figures are its JSON."""
     command = [sys.executable, str(ROOT / "benchmarks/speed.py"), "--arch", job.device.type, "--out", str(job.out)]
-    # Compiling takes a minute of the few there are, and what else speed.py measures runs on the CPU.
+    # torch.compile would take a minute of the few there are; the other parts of speed.py run on the CPU.
     parts = ["spherical"] if job.quick else ["operators", "steps", "growth"]
     command += ["--quick" if job.quick else "--no-compile", "--only", *parts]
     subprocess.run(command, check=True)
 
 
 def lego_minute(job: Job) -> None:
-    """Lego as train.py trains it, with a minute's budget, measured on all its test views."""
+    """Train lego for a minute as train.py does, and measure all its test views."""
     run = job.folder / "lego"
     budget = QUICK if job.quick else ("--seconds", str(MINUTE))
     _train(job, "--scene", job.captures / "lego", "--run", run, "--downsample", 1, "--stage", "radiance", *budget)
-    job.tell(_of_run(run) | {"memory_gib": job.memory()})
+    job.report(_read_figures(run) | {"memory_gib": job.memory()})
 
 
 def lego_steps(job: Job) -> None:
-    """Lego in steps of always so many rays: time of a step as training goes on, PSNR after a minute and at the end."""
+    """Train lego with a fixed number of rays a step; measure time of a step, PSNR after a minute and at the end."""
     scene = read_scene(job.captures / "lego")
     placement = place(scene)
     config, splits = preset(scene, placement, job.device, downsample=1.0), split_views(scene)
@@ -119,14 +126,14 @@ def lego_steps(job: Job) -> None:
         found["chunks"].append({"ms_per_step": 1e3 * seconds / chunk, "samples_per_step": samples / chunk})
         if found["seconds"] >= MINUTE and "psnr_after_a_minute" not in found:
             found["psnr_after_a_minute"] = _psnr(trainer.renderer, held_out)
-        job.tell(found | {"memory_gib": job.memory()})
+        job.report(found | {"memory_gib": job.memory()})
     half = sorted(chunk["ms_per_step"] for chunk in found["chunks"][len(found["chunks"]) // 2 :])
     found["ms_per_step"] = half[len(half) // 2]
-    job.tell(found | {"psnr": _psnr(trainer.renderer, held_out), "memory_gib": job.memory()})
+    job.report(found | {"psnr": _psnr(trainer.renderer, held_out), "memory_gib": job.memory()})
 
 
 def sample(job: Job) -> None:
-    """Both stages of the sample room with the device's own sizes, measured on its labels."""
+    """Train both stages of the sample room with the defaults of the device, and measure its labels."""
     scene, run = job.folder / "scenes" / "sample", job.folder / "sample"
     if job.quick:
         make_sample(scene, train_views=6, test_views=2, width=32, height=24)
@@ -134,41 +141,41 @@ def sample(job: Job) -> None:
         make_sample(scene)
     budget = QUICK if job.quick else ("--seconds", "20")
     _train(job, "--scene", scene, "--run", run, *budget)
-    job.tell(_of_run(run) | {"memory_gib": job.memory()})
+    job.report(_read_figures(run) | {"memory_gib": job.memory()})
 
 
 def frames(job: Job) -> None:
-    """Frames a second where a viewer would look: lego in colour, the sample room in colour and with features."""
+    """Measure frames a second from the views of lego, in colour, and of the sample room, also with features."""
     found: dict = {}
     side, count = (16, 3) if job.quick else (800, 32)
     for name in ("lego", "sample"):
         if not (job.folder / name / METRICS).exists():
-            found[name] = None  # its part did not come to an end
+            found[name] = None  # its part failed
             continue
         found[name] = {"side": side, **_rates(job, load_model(job.folder / name, job.device), side, count)}
-        job.tell(found | {"memory_gib": job.memory()})
+        job.report(found | {"memory_gib": job.memory()})
     if not any(found.values()):
-        sys.exit("no trained run to look at: the parts before this one left none")
+        sys.exit("no trained run to render: the parts before this one left none")
 
 
 def tests(job: Job) -> None:
-    """The test suite on the device, the benchmarks' own tests aside."""
+    """Run the test suite, without the tests of benchmarks, on the device."""
     import pytest
 
     recorder = _Recorder(job)
     which = ["tests/kernels/test_ray_aabb.py"] if job.quick else ["tests", "--ignore=tests/benchmarks"]
     spread = ["-n", "4"] if not job.quick and importlib.util.find_spec("xdist") else []
     status = pytest.main([*which, "--arch", job.device.type, "-q", "-p", "no:cacheprovider", *spread], [recorder])
-    recorder.tell(complete=True)
+    recorder.report(complete=True)
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         sys.exit(f"pytest ended with status {int(status)}")
 
 
 class _Recorder:
-    """Counts outcomes as they come, and names what failed and why something was skipped."""
+    """Pytest plugin that reports counts of outcomes, failures, and reasons to skip."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.told = job, 0.0
+        self.job, self.reported = job, 0.0
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}
         self.failed: dict[str, str] = {}
         self.reasons: dict[str, int] = {}
@@ -182,8 +189,8 @@ class _Recorder:
             self._fail(report)
         elif report.when == "call":
             self.counts["passed"] += 1
-        if time.monotonic() - self.told > 2:
-            self.tell(complete=False)
+        if time.monotonic() - self.reported > 2:
+            self.report(complete=False)
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
@@ -194,15 +201,15 @@ class _Recorder:
         lines = str(report.longrepr).strip().splitlines()
         self.failed[report.nodeid] = next((line for line in lines if line.startswith("E ")), lines[-1] if lines else "")
 
-    def tell(self, *, complete: bool) -> None:
-        self.told = time.monotonic()
-        self.job.tell(
+    def report(self, *, complete: bool) -> None:
+        self.reported = time.monotonic()
+        self.job.report(
             {"complete": complete, **self.counts, "failures": self.failed, "reasons_to_skip": self.reasons},
         )
 
 
 def _train(job: Job, *options: object) -> None:
-    """What `python apps/train.py` does, in this process, so that its peak memory can be read."""
+    """Run `apps/train.py` in this process, so that its peak memory can be read."""
     before, sys.argv = sys.argv, ["train.py", *map(str, options), "--device", job.device.type]
     try:
         train.main()
@@ -210,8 +217,8 @@ def _train(job: Job, *options: object) -> None:
         sys.argv = before
 
 
-def _of_run(run: Path) -> dict:
-    """Figures of a run folder and, of each stage, how many steps it made and how long one took."""
+def _read_figures(run: Path) -> dict:
+    """Read the metrics of a run folder, and number and time of the steps of each stage."""
     metrics = json.loads((run / METRICS).read_text())
     found = {name: metrics[name] for name in ("psnr", "ssim", "train_seconds")}
     names = ("click_miou", "prompt_miou", "recall_50", "recall_75")
@@ -228,7 +235,7 @@ def _of_run(run: Path) -> dict:
 
 
 def _psnr(renderer: Renderer, images: ImageSet) -> float:
-    """Mean over the views of a set."""
+    """Return the mean PSNR over some views."""
     values = []
     for view in range(len(images)):
         photo, background = photo_and_background(images, view)
@@ -237,7 +244,7 @@ def _psnr(renderer: Renderer, images: ImageSet) -> float:
 
 
 def _rates(job: Job, model: Model, side: int, count: int) -> dict[str, dict[str, float]]:
-    """Frames a second in colour and, where there are features, as the viewer needs them."""
+    """Measure frames a second in colour and, if there are features, as the viewer renders them."""
     cameras, renderer = _cameras(model, side, count), model.renderer
     found = {"colour": _rate(job, lambda view: renderer.render_image(cameras, view), count)}
     if model.features is not None:
@@ -246,7 +253,7 @@ def _rates(job: Job, model: Model, side: int, count: int) -> dict[str, dict[str,
 
 
 def _cameras(model: Model, side: int, count: int) -> Cameras:
-    """Square pictures from some of the photos' viewpoints, as wide an angle as theirs."""
+    """Return square cameras at some of the photos' viewpoints, with the photos' field of view."""
     known = model.viewpoints.cameras
     chosen = torch.linspace(0, len(known) - 1, count).round().long().tolist()
     focal = float(known.intrinsics[0, 0]) * side / int(known.size[0, 0])
@@ -255,7 +262,7 @@ def _cameras(model: Model, side: int, count: int) -> Cameras:
 
 
 def _rate(job: Job, look: Callable[[int], object], count: int) -> dict[str, float]:
-    """Frames a second of `look(view)`, each waited for: the median, and its quartiles."""
+    """Return median and quartiles of the frames a second of `look(view)`, waiting for each."""
     seconds = []
     for k in (0, 1, *range(count)):
         job.wait()
@@ -283,7 +290,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     begin, part = time.monotonic(), PARTS[options.part]
-    # The other two start the device in a process, or a fixture, of their own.
+    # These two start the device in a process or a fixture of their own.
     device = torch.device(options.arch) if part in (speed, tests) else devices.start(options.arch)
     out = options.folder / f"{options.part}.json"
     part(Job(device, options.folder, options.captures, options.quick, begin, options.limit, out))

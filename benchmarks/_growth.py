@@ -1,4 +1,4 @@
-"""How the cost of each part grows with what it depends on."""
+"""Growth of costs with the size of the problem."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,11 @@ from omniseg.training.radiance import RadianceTrainer
 
 
 def growth(capture: Capture, quick: bool, rounds: int) -> list[dict]:
-    """Rows of `what` is timed, `over` which quantity, its `values`, and the median `seconds` at each."""
+    """Time operations over the quantities that they depend on.
+
+    Returns:
+        For each operation: `what` it is, the quantity it is timed `over`, its `values`, and median `seconds` at each.
+    """
     device, largest = capture.images.pixels.device, 12 if quick else 18
     inputs = {
         log2: StepInputs.make(Size(1 << log2, 32 if quick else 128), device) for log2 in range(10, largest + 1, 2)
@@ -64,7 +68,7 @@ def growth(capture: Capture, quick: bool, rounds: int) -> list[dict]:
 
 
 def _case(case: Case) -> Callable[[], object]:
-    """Ours, forward and backward."""
+    """Return a function that runs our form forward and backward."""
     if case.leaves:
         case = replace(case, cotangents=tuple(torch.randn_like(out) for out in case.forms[OURS]()))
     return lambda: case.run(case.forms[OURS])
@@ -76,7 +80,7 @@ def _sampling(images: ImageSet, device: torch.device) -> Callable[[], object]:
 
 
 def _repeated(images: ImageSet, n: int) -> ImageSet:
-    """A set of n images, those of the capture over and over."""
+    """Return a set of n images that repeats those of the capture."""
     views = [k % len(images) for k in range(n)]
     pixels = torch.cat([images.image(view).reshape(-1, images.pixels.shape[1]) for view in views])
     sizes = images.sizes[views]
@@ -99,12 +103,12 @@ def _row(what: str, over: str, forms: dict[int, Callable[[], object]], rounds: i
 
 
 def lines(rows: Sequence[dict]) -> list[str]:
-    """Readable: milliseconds, and the exponent of the growth between the two largest values."""
+    """Format rows: milliseconds, and the exponent of growth between the two largest values."""
     out = []
     for row in rows:
         values, seconds = row["values"], row["seconds"]
         cells = ", ".join(f"{value}: {1e3 * s:.2f}" for value, s in zip(values, seconds))
         (low, high), (first, last) = values[-2:], seconds[-2:]
         power = math.log(last / first) / math.log(high / low)
-        out.append(f"{row['what']} over {row['over']}, ms: {cells}; at the end as its power {power:.1f}")
+        out.append(f"{row['what']} over {row['over']}, ms: {cells}; growth at the end: power {power:.1f}")
     return out

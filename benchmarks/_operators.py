@@ -1,4 +1,4 @@
-"""Each operator at the size of a real training step, in every form that computes it, and the work that it has to do."""
+"""Every operator at the size of a real training step, in all forms that compute it, and the work that it takes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ Form = Callable[[], tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Size:
-    """How much work a step has."""
+    """Sizes of a step."""
 
     samples: int = 65_536
     resolution: int = 128
@@ -48,28 +48,28 @@ class Case:
     reference: Form
     forms: dict[str, Form]
     work: tuple[Work, ...]
-    """Of an item, forward and, where there is one, backward."""
+    """Work of one item, forward and, if there is a gradient, backward."""
     leaves: tuple[Tensor, ...] = ()
     tolerance: float = 1e-4
-    """Largest error of ours, as a part of the largest value."""
+    """Largest error of our form, as a fraction of the largest value."""
     rivals_tolerance: float = 2e-3
-    """Of the torch forms: running sums over all rays at once lose some digits."""
+    """The same of the torch forms, whose running sums over all rays lose some digits."""
     cotangents: tuple[Tensor, ...] = field(default=())
 
     def gradients(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Of sum(output * cotangent) in the leaves."""
+        """Return the gradients of sum(output * cotangent) in the leaves."""
         pairs = [(out, g) for out, g in zip(outputs, self.cotangents) if out.requires_grad]
         return torch.autograd.grad([out for out, _ in pairs], self.leaves, [g for _, g in pairs])
 
     def run(self, form: Form) -> tuple[Tensor, ...]:
-        """Outputs and gradients."""
+        """Return outputs and gradients of a form."""
         outputs = form()
         return outputs + (self.gradients(outputs) if self.leaves else ())
 
 
 @dataclass(frozen=True)
 class StepInputs:
-    """Rays of cameras around a room with a ball in it, marched: what a step is made of."""
+    """Input of a step: random rays in a room with a ball in it, and their samples."""
 
     rays: tuple[Tensor, Tensor, Tensor]  # rays_o, rays_d, spans
     grid: marching.OccupancyBits
@@ -79,7 +79,7 @@ class StepInputs:
 
     @classmethod
     def make(cls, size: Size, device: torch.device) -> "StepInputs":
-        """As many rays as have `size.samples` samples together."""
+        """Make as many rays as have `size.samples` samples together."""
         cells = torch.arange(size.resolution**3, dtype=torch.int32, device=device)
         centres = occupancy.cell_centres(cells, size.resolution)
         ball = (centres.norm(dim=1) - 0.5).abs() < 0.04
@@ -103,7 +103,7 @@ class StepInputs:
 
 
 def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: torch.dtype, compiled: bool) -> Case:
-    """Encoding of positions, gradient of the table."""
+    """Return the case of encoding positions, with the gradient of the table."""
     layout = hash_encoding.HashLayout(16, 2, log2_table, 16, finest)
     device, x = step.positions.device, step.positions
     table = (2e-4 * torch.rand(layout.rows, 2, device=device) - 1e-4).requires_grad_()
@@ -113,14 +113,14 @@ def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: to
         torch_forms["torch.compile"] = torch.compile(forms.unrolled_encoding)
     half = dtype == torch.bfloat16
     out = layout.channels * dtype.itemsize
-    per_level = 12 + 22 + 8 * (4 + 2 * layout.features)  # place in the grid, weights, rows and their blend
+    per_level = 12 + 22 + 8 * (4 + 2 * layout.features)  # cell, weights, row numbers, interpolation
     gathers = tuple((8 * rows, 8.0) for _, rows, _ in layout.slices)
     cleared = 8 * layout.rows / len(x)
     work = (
         Work(12 + out, layout.levels * per_level, gathers),
         Work(12 + out + cleared, layout.levels * per_level, gathers),
     )
-    # As a bfloat16 MLP would take it and give its gradient back.
+    # In the dtype that an MLP reads, whose gradient comes back in it.
     rivals = {name: lambda form=form: (form(x, table, groups).to(dtype),) for name, form in torch_forms.items()}
     return Case(
         name="hash_encoding",
@@ -137,7 +137,7 @@ def hash_encoding_case(step: StepInputs, log2_table: int, finest: int, dtype: to
 
 
 def compositing_case(step: StepInputs, channels: int) -> Case:
-    """Weights from densities, and the sums along rays."""
+    """Return the case of weights from densities and sums along rays."""
     samples, n = step.samples, step.samples.n_samples
     device, n_rays = samples.t_starts.device, len(samples.packed_info)
     ends, info = (samples.t_starts, samples.t_ends), samples.packed_info
@@ -168,7 +168,7 @@ def compositing_case(step: StepInputs, channels: int) -> Case:
 
 
 def distortion_case(step: StepInputs) -> Case:
-    """Distortion loss, gradient of the weights."""
+    """Return the case of the distortion loss, with the gradient of the weights."""
     samples, n = step.samples, step.samples.n_samples
     ends, info = (samples.t_starts, samples.t_ends), samples.packed_info
     rays, first = samples.ray_indices.long(), info[:, 0].long().clamp(max=n - 1)
@@ -190,12 +190,12 @@ def distortion_case(step: StepInputs) -> Case:
 
 
 def marching_case(step: StepInputs) -> Case:
-    """Counting, packing and writing the samples of all rays. Checked by how many samples each ray has."""
+    """Return the case of counting, packing and writing the samples of all rays, checked by their counts."""
     spans = (step.rays[2][:, 1] - step.rays[2][:, 0]) / step.rule.min_step
     steps, n_rays = int(spans.max().ceil()), len(step.rays[0])
 
     def counted(starts: Tensor, ray: Tensor) -> tuple[Tensor, ...]:
-        # A sample may fall on either side of a cell's border by rounding: the figures are blurred as much.
+        # Rounding may put a sample on either side of a cell's border, so counts are summed over groups of rays.
         counts = torch.bincount(ray.long(), minlength=n_rays).double()
         return (counts[: n_rays - n_rays % 10].view(-1, 10).sum(1), starts.double().sum()[None])
 
@@ -213,7 +213,7 @@ def marching_case(step: StepInputs) -> Case:
         count=step.samples.n_samples,
         reference=partial(ours, marching_reference),
         forms={OURS: ours, "torch": in_torch},
-        # Counting and writing each look up the cell of a sample, about forty operations; what is empty is not counted.
+        # Counting and writing each look up the cell of a sample in about 40 operations; empty cells are not counted.
         work=(Work(12, 80),),
         tolerance=2e-2,
         rivals_tolerance=2e-2,
@@ -223,18 +223,18 @@ def marching_case(step: StepInputs) -> Case:
 
 @dataclass(frozen=True)
 class MarchingCase(Case):
-    """Compares what rounding does not decide."""
+    """Case that is compared by figures that do not depend on rounding."""
 
     blur: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = lambda starts, ray: (starts, ray)
 
     def run(self, form: Form) -> tuple[Tensor, ...]:
-        """Counts of groups of rays, sum of the starts."""
+        """Return the sample counts of groups of rays, and the sum of the starts."""
         starts, _, ray = form()
         return self.blur(starts, ray)
 
 
 def spherical_harmonics_case(step: StepInputs) -> Case:
-    """Degree 4, one direction a ray, as many as samples."""
+    """Return the case of degree 4 at as many directions as samples."""
     dirs = torch.nn.functional.normalize(torch.randn_like(step.positions), dim=1).requires_grad_()
     ours, twin = spherical_harmonics, spherical_harmonics_reference.spherical_harmonics
     return Case(
@@ -250,7 +250,7 @@ def spherical_harmonics_case(step: StepInputs) -> Case:
 
 
 def occupancy_case(step: StepInputs, cascades: int = 3) -> Case:
-    """Packing the bits of a grid."""
+    """Return the case of packing the bits of a grid."""
     densities = torch.rand(cascades, step.grid.resolution**3, device=step.positions.device)
     return Case(
         name="occupancy",
@@ -267,7 +267,7 @@ def occupancy_case(step: StepInputs, cascades: int = 3) -> Case:
 
 
 def gather_case(step: StepInputs, channels: int = 16) -> Case:
-    """Positions of samples, and channels of their rays beside their own, as a colour MLP takes them."""
+    """Return the case of sample positions, and of joining channels of samples and rays for the colour MLP."""
     samples, device = step.samples, step.positions.device
     rays_o, rays_d, _ = step.rays
     ends, ray_indices = (samples.t_starts, samples.t_ends), samples.ray_indices
@@ -297,14 +297,14 @@ def gather_case(step: StepInputs, channels: int = 16) -> Case:
 
 @dataclass(frozen=True)
 class Row:
-    """An operator at one size; `make` takes the inputs of a step and whether torch.compile competes."""
+    """Operator at one size; `make` makes its case from the input of a step and whether to measure torch.compile."""
 
     operator: str
     make: Callable[[StepInputs, bool], Case]
 
 
 def rows(size: Size) -> list[Row]:
-    """One line a row of the table; a new operator is one more."""
+    """Return the rows of the table, one line each."""
     small, large = min(17, size.log2_table_limit), min(19, size.log2_table_limit)
     float32, bfloat16 = torch.float32, torch.bfloat16
     return [

@@ -1,10 +1,10 @@
-"""The measured speeds as a picture."""
+"""Plot of measured speeds."""
 
 from pathlib import Path
 
 
 def plot(result: dict, path: Path) -> bool:
-    """Write a PNG: time of each operator in every form, parts of a step, growth. False where matplotlib is missing."""
+    """Write a PNG of operators, parts of a step, and growth; returns False, and writes nothing, without matplotlib."""
     try:
         import matplotlib
     except ImportError:

@@ -232,6 +232,7 @@ def psnr_over_time(capture: Capture, seconds: float, marks: int = 12) -> list[di
     held_out = capture.held_out
     if held_out is None:
         raise InputError("--only psnr: the capture holds no view out; choose another --scene")
+    RadianceTrainer(capture.config, capture.images).step()  # compiles the kernels, which is not training
     trainer = RadianceTrainer(replace(capture.config, seconds=seconds), capture.images)
     rows = []
     for mark in range(1, marks + 1):

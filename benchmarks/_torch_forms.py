@@ -1,6 +1,6 @@
-"""The operators as one would write them in PyTorch to be fast: what the kernels are measured against.
+"""Fast implementations of the operators in PyTorch, which the kernels are measured against.
 
-The twins in `omniseg_kernels.reference` are written to be clear instead, and prove all of these right.
+`omniseg_kernels.reference` holds clear ones instead, which prove all of these right.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from omniseg_kernels.marching import OccupancyBits, StepRule
 
 @dataclass(frozen=True)
 class LevelGroup:
-    """Consecutive levels that are all dense or all hashed, with what their row numbers are made of."""
+    """Consecutive levels that are all dense or all hashed, with the factors of their row numbers."""
 
     resolutions: Tensor  # (levels, 1)
     first: Tensor  # (levels, 1) rows
@@ -42,12 +42,12 @@ class LevelGroup:
         return groups
 
     def split(self) -> "list[LevelGroup]":
-        """Its levels one by one."""
+        """Return a group for each level."""
         columns = zip(self.resolutions.split(1), self.first.split(1), self.steps.split(1))
         return [LevelGroup(*column, self.mask) for column in columns]
 
     def rows_and_weights(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and trilinear weights (levels, n, 8) of the corners around each position."""
+        """Return rows and trilinear weights (levels, n, 8) of the corners around each position."""
         unit = positions.clamp(0, 1)
         rows = weights = None
         for axis in range(3):  # the eight corners by broadcasting over axes of two
@@ -70,9 +70,9 @@ class LevelGroup:
 
 
 def cornered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-    """All levels at once, a gather for each of the eight corners, blended axis by axis, gradient by autograd.
+    """Encode all levels at once: a gather for each corner, interpolation axis by axis, gradient by autograd.
 
-    The way of nerfstudio where tiny-cuda-nn is missing, except that coarse levels are dense.
+    As nerfstudio does without tiny-cuda-nn, except that coarse levels are dense.
     """
     unit, parts = positions.clamp(0, 1), []
     for group in groups:
@@ -93,7 +93,7 @@ def cornered_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]
 
 
 def unrolled_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-    """Corner by corner, so that `torch.compile` fuses numbers, weights, gather and sum into one loop."""
+    """Encode corner by corner, so that `torch.compile` fuses row numbers, weights, gathers and sums into one loop."""
     unit, parts = positions.clamp(0, 1), []
     for group in groups:
         scaled = unit[:, None, :] * group.resolutions
@@ -113,7 +113,7 @@ def unrolled_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]
 
 
 class _BagEncoding(torch.autograd.Function):
-    """Level by level: a fused gather and sum forward, a flat `scatter_add_` for each feature backward."""
+    """Encodes level by level: a fused gather and sum forward, a flat `scatter_add_` for each feature backward."""
 
     @staticmethod
     def forward(ctx, positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
@@ -135,12 +135,12 @@ class _BagEncoding(torch.autograd.Function):
 
 
 def bag_encoding(positions: Tensor, table: Tensor, groups: list[LevelGroup]) -> Tensor:
-    """`F.embedding_bag` forward, `scatter_add_` backward: the fastest eager form of those tried."""
+    """Encode by `F.embedding_bag`, with `scatter_add_` backward: the fastest eager form of those tried."""
     return _BagEncoding.apply(positions, table, groups)
 
 
 def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, rays: Tensor, first: Tensor) -> Tensor:
-    """Weights by one running sum over all samples of all rays; `rays` of each sample, `first` of each ray."""
+    """Return weights, by one running sum over all samples; `rays` of each sample, `first` sample of each ray."""
     thickness = sigmas * (t_ends - t_starts)
     before = thickness.cumsum(0) - thickness
     passing = torch.exp(before[first][rays] - before)
@@ -148,7 +148,7 @@ def render_weights(t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, rays: Tenso
 
 
 def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, n_rays: int):
-    """Values, opacity and depth by `index_add`."""
+    """Return values, opacity and depth, by `index_add`."""
     middles = 0.5 * (t_starts + t_ends)
     return (
         values.new_zeros(n_rays, values.shape[1]).index_add(0, rays, weights[:, None] * values),
@@ -160,17 +160,17 @@ def composite(weights: Tensor, values: Tensor, t_starts: Tensor, t_ends: Tensor,
 def nerfacc_composite(
     t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, rays: Tensor, n_rays: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, opacity and depth by nerfacc, where it is installed: it has CUDA kernels for the weights."""
+    """Return values, opacity and depth, by nerfacc, which has CUDA kernels for the weights."""
     import nerfacc  # pyright: ignore[reportMissingImports]
 
     weights, _, _ = nerfacc.render_weight_from_density(t_starts, t_ends, sigmas, ray_indices=rays, n_rays=n_rays)
     middles = 0.5 * (t_starts + t_ends)[:, None]
-    sums = [nerfacc.accumulate_along_rays(weights, of, rays, n_rays) for of in (values, None, middles)]
+    sums = [nerfacc.accumulate_along_rays(weights, value, rays, n_rays) for value in (values, None, middles)]
     return sums[0], sums[1][:, 0], sums[2][:, 0]
 
 
 def distortion_loss(weights: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, first: Tensor) -> Tensor:
-    """Distortion of each ray by running sums over all samples of all rays."""
+    """Return the distortion of each ray, by running sums over all samples."""
     middles = 0.5 * (t_starts + t_ends)
     sum_w = weights.cumsum(0) - weights
     sum_wm = (weights * middles).cumsum(0) - weights * middles
@@ -188,7 +188,7 @@ def _spread(v: Tensor) -> Tensor:
 def march_rays(
     rays_o: Tensor, rays_d: Tensor, spans: Tensor, grid: OccupancyBits, rule: StepRule, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Starts, ends and rays of the samples: all steps of all rays looked up at once. Constant steps only."""
+    """Return starts, ends and rays of samples, looking up all steps of all rays at once; for equal steps only."""
     assert rule.cone_angle == 0
     t = spans[:, :1] + rule.min_step * torch.arange(steps, device=spans.device)
     ray, step = torch.nonzero(t < spans[:, 1:], as_tuple=True)

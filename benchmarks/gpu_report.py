@@ -1,12 +1,13 @@
-"""Everything that only a GPU can show, in one command of at most 8 minutes that needs no network.
+"""Measurements that need a GPU, in one command of at most 8 minutes that needs no network.
 
-    python benchmarks/gpu_report.py                         writes benchmarks/results/gpu-report.json; commit it
-    python benchmarks/gpu_report.py --parts speed frames    some parts alone
-    python benchmarks/gpu_report.py --arch cpu --quick      tiny sizes without a GPU: does everything run?
+    python benchmarks/gpu_report.py --captures DIR          write benchmarks/results/gpu-report.json, to be committed
+    python benchmarks/gpu_report.py --parts speed frames    measure some parts only
+    python benchmarks/gpu_report.py --arch cpu --quick --captures DIR    run all parts at tiny sizes without a GPU
 
-Kernels against torch; lego (800 x 800) with a minute's budget, and in steps of 8192 rays; both stages of the sample
-room; frames a second; peak memory; the test suite. Each part is a process of its own with a share of the time, so one
-that crashes or is cut off costs no other, and the file is written after each.
+DIR is a folder that holds the NeRF-synthetic capture `lego`; the environment variable OMNISEG_CAPTURES can name it
+too. Measured are: kernels against torch; lego (800 x 800) trained for a minute, and in steps of 8192 rays; both stages
+of the sample room; frames a second; peak memory; the test suite. Each part runs in a process of its own with a share
+of the time, so that a crash or a time-out affects no other part, and the file is written after each.
 """
 
 import argparse
@@ -27,19 +28,25 @@ import torch
 from _timing import ROOT, save, surroundings
 from omniseg.commands import common
 from omniseg.errors import InputError
+from quality import CAPTURES_VARIABLE, captures_folder
 
 BUDGET = 480.0
 SHARES = {"speed": 70, "lego_minute": 105, "lego_steps": 90, "sample": 85, "frames": 20, "tests": 110}
-"""Seconds that each part, in this order, can count on. What one leaves over, those after it may use."""
+"""Seconds reserved for each part, in this order; later parts may also use what earlier ones leave."""
 _LOG_LINES = 30
 _PATIENCE = 5.0
+"""Seconds between asking a process to end and killing it."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table: what it says, where in the figures of which part it is, how it is written, what is wanted.
+    """Row of the table.
 
-    at least, at most: bounds that were set for it; None where nothing was.
+    Attributes:
+        name: label of the row.
+        part, path: part of the report, and keys that lead to the value in its figures.
+        form: format string of the value.
+        at_least, at_most: target, if there is one.
     """
 
     name: str
@@ -50,21 +57,21 @@ class Figure:
     at_most: float | None = None
 
     def value(self, parts: dict[str, Any]) -> Any:
-        """The figure, or None where it was not seen."""
+        """Return the value, or None if it was not measured."""
         found: Any = parts.get(self.part, {}).get("figures")
         for key in self.path:
             found = found.get(key) if isinstance(found, dict) else None
         return found
 
     def cells(self, parts: dict[str, Any]) -> list[str]:
-        """Of a line of the table."""
+        """Return the cells of the row: name, value, target, and whether the target is met."""
         value = self.value(parts)
-        wanted = "" if self.at_least is None else f"at least {self.form.format(self.at_least)}"
-        wanted = wanted if self.at_most is None else f"at most {self.form.format(self.at_most)}"
+        target = "" if self.at_least is None else f"at least {self.form.format(self.at_least)}"
+        target = target if self.at_most is None else f"at most {self.form.format(self.at_most)}"
         if value is None:
-            return [self.name, "not seen", wanted, ""]
-        kept = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-        return [self.name, self.form.format(value), wanted, ("yes" if kept else "no") if wanted else ""]
+            return [self.name, "not measured", target, ""]
+        met = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        return [self.name, self.form.format(value), target, ("yes" if met else "no") if target else ""]
 
 
 FIGURES = (
@@ -102,8 +109,8 @@ FIGURES = (
 
 
 def table(parts: dict[str, Any]) -> str:
-    """Markdown: figures beside what is wanted, kernels, and what became of each part."""
-    lines = [["figure", "seen", "wanted", "kept"], ["---"] * 4, *(figure.cells(parts) for figure in FIGURES)]
+    """Format a Markdown table of figures and targets, kernels, and parts that failed."""
+    lines = [["figure", "measured", "target", "met"], ["---"] * 4, *(figure.cells(parts) for figure in FIGURES)]
     for row in (parts.get("speed", {}).get("figures") or {}).get("rows", []):
         ours = row["seconds"].get("taichi", {})
         each = " + ".join(f"{1e9 * spread['median'] / row['count']:.2f}" for spread in ours.values())
@@ -116,13 +123,13 @@ def table(parts: dict[str, Any]) -> str:
 
 
 def run_part(name: str, options: argparse.Namespace, folder: Path, limit: float) -> dict[str, Any]:
-    """Run a part for at most so many seconds. What became of it, and the figures it left."""
+    """Run a part for at most `limit` seconds; returns its state, its figures, and the end of its log if it failed."""
     command = [sys.executable, str(ROOT / "benchmarks/_gpu_parts.py"), name, "--arch", options.arch]
     command += ["--folder", str(folder), "--captures", str(options.captures), "--limit", f"{limit:.1f}"]
     command += ["--quick"] if options.quick else []
     log, begin, state = folder / f"{name}.log", time.monotonic(), ""
     with log.open("w") as out:
-        # In a group of its own, so that what it started ends with it.
+        # In a process group of its own, so that its children can be ended with it.
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
@@ -145,7 +152,7 @@ def run_part(name: str, options: argparse.Namespace, folder: Path, limit: float)
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a process and all of its group."""
+    """End a process and its group."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, how)
@@ -157,7 +164,10 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def limits(names: Sequence[str], budget: float = BUDGET) -> Callable[[str, float], float]:
-    """How long a part may take when so many seconds are gone: all but what those after it can count on."""
+    """Return a function of a part's name and the seconds gone that gives its limit.
+
+    A part may use all the time that is left but what is reserved for those after it.
+    """
     scale = budget / BUDGET
 
     def limit(name: str, gone: float) -> float:
@@ -168,36 +178,40 @@ def limits(names: Sequence[str], budget: float = BUDGET) -> Callable[[str, float
 
 
 def parse() -> argparse.Namespace:
-    """Command line.
+    """Parse the command line.
 
     Raises:
-        InputError: there is no GPU, or something that the parts need.
+        InputError: there is no GPU, or a part has no captures.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=("cpu", "cuda"), default="cuda", help="cpu: to try this out, with --quick")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
-    parser.add_argument("--parts", nargs="+", choices=tuple(SHARES), default=tuple(SHARES), help="these alone")
-    captures = ROOT.parent / "shared" / "data"
-    parser.add_argument("--captures", type=Path, default=captures, metavar="DIR", help="folder that holds lego")
-    parser.add_argument("--seconds", type=float, default=BUDGET, help="time for all parts (default: %(default)s)")
+    parser.add_argument("--arch", choices=("cpu", "cuda"), default="cuda", help="device; cpu only with --quick")
+    parser.add_argument("--quick", action="store_true", help="run all parts at tiny sizes, to see that they run")
+    parser.add_argument(
+        "--parts", nargs="+", choices=tuple(SHARES), default=tuple(SHARES), help="parts to measure (default: all)"
+    )
+    where = f"folder that holds the capture lego (default: that of {CAPTURES_VARIABLE})"
+    parser.add_argument("--captures", type=Path, metavar="DIR", help=where)
+    parser.add_argument(
+        "--seconds", type=float, default=BUDGET, help="time for all parts in seconds (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/gpu-report.json)")
     options = parser.parse_args()
     if options.arch == "cpu" and not options.quick:
         raise InputError(
-            "--arch cpu: the report is of a GPU; without one, --arch cpu --quick shows that all of it runs"
+            "--arch cpu: the report is of a GPU; without one, --arch cpu --quick runs all parts at tiny sizes"
         )
     if options.arch == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "PyTorch sees no CUDA device here; run this where there is one, or --arch cpu --quick to try it out"
+            "PyTorch sees no CUDA device here; run this on a machine that has one, or try it with --arch cpu --quick"
         )
-    options.captures = options.captures.resolve()
+    options.captures = (options.captures or captures_folder() or ROOT / "scenes").resolve()
     if not (options.captures / "lego").is_dir() and any(part.startswith("lego") for part in options.parts):
-        print(f"{options.captures / 'lego'}: not there, so its parts will fail; --captures DIR says where it is")
+        print(f"{options.captures / 'lego'}: no such capture, so its parts will fail; give its folder with --captures")
     return options
 
 
 def main() -> None:
-    """Run the parts one after the other."""
+    """Run the parts in turn."""
     options = parse()
     default = None if options.quick else ROOT / "benchmarks/results/gpu-report.json"
     out, begin = options.out or default, time.monotonic()
@@ -215,7 +229,7 @@ def main() -> None:
             if out:
                 save(out, {**facts, "seconds": time.monotonic() - begin, "parts": parts})
     if options.quick:
-        print("tiny sizes, whatever a line says: these figures show only that everything runs")
+        print("sizes are tiny, whatever a row says: these figures only show that everything runs")
     print(table(parts))
     if out:
         print(f"written: {out}")

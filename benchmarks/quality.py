@@ -1,16 +1,18 @@
-"""PSNR, SSIM, click and prompt mIoU of every scene at hand, in one table.
+"""PSNR, SSIM, click and prompt mIoU of several captures, in one table.
 
-    python benchmarks/quality.py                        train the sample room and every capture found, then the table
-    python benchmarks/quality.py --captures DIR ...     train these captures alone
-    python benchmarks/quality.py runs/*                 train nothing: the table of runs that train.py has measured
-    python benchmarks/quality.py --quick                a few steps of everything: does it run?
+    python benchmarks/quality.py                        train the sample room and every capture found, print the table
+    python benchmarks/quality.py --captures DIR ...     train these captures only
+    python benchmarks/quality.py runs/*                 train nothing; print the table of runs that train.py measured
+    python benchmarks/quality.py --quick                take a few steps of everything, to see that it runs
 
-Captures are looked for in `scenes` and `../shared/data`. Each is trained by `apps/train.py` with its defaults, in a
-process of its own, and measured as it measures: this file only collects `metrics.json`.
+Captures are looked for in the folder `scenes` and in the folder that the environment variable OMNISEG_CAPTURES names.
+Each is trained and measured by `apps/train.py` with its defaults, in a process of its own; this file collects the
+figures from `metrics.json`.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,7 +33,8 @@ from omniseg.errors import InputError
 from omniseg.run_folder import METRICS
 
 SAMPLE = ROOT / "scenes" / "sample"
-PLACES = (ROOT / "scenes", ROOT.parent / "shared" / "data")
+CAPTURES_VARIABLE = "OMNISEG_CAPTURES"
+"""Environment variable that names a folder of captures."""
 QUICK = (
     "--training.steps=4",
     "--training.samples-per-step=1024",
@@ -42,17 +45,18 @@ QUICK = (
     "--feature-training.steps=4",
     "--feature-training.rays-per-step=64",
 )
-"""Options of train.py with which a training takes a moment."""
+"""Options of train.py that make a training take a moment."""
 _FIGURES = ("click_miou", "prompt_miou", "recall_50", "recall_75")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one capture.
+    """Figures of one capture, a row of the table.
 
-    photos: width, height and number of the views that were measured.
-    seconds: spent training, by stage.
-    levels: level of the labels -> figures; empty without labels or features.
+    Attributes:
+        photos: width, height and number of the test views.
+        seconds: training time by stage.
+        levels: figures by level of the labels; empty without labels or features.
     """
 
     scene: str
@@ -65,7 +69,7 @@ class Row:
 
     @property
     def cells(self) -> list[str]:
-        """Of a line of the table."""
+        """Cells of the row."""
         width, height, count = self.photos
         seconds = " + ".join(f"{seconds:.0f}" for seconds in self.seconds.values())
         return [
@@ -80,11 +84,25 @@ class Row:
         return f"{click:.3f}, {prompt:.3f}, {recall_50:.2f} / {recall_75:.2f}"
 
 
-def find_captures(places: Sequence[Path] = PLACES) -> list[Path]:
-    """Folders below these places that hold a capture of a known format; the sample room comes first, made or not."""
+def captures_folder() -> Path | None:
+    """Return the folder that OMNISEG_CAPTURES names, or None if it is not set.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    name = os.environ.get(CAPTURES_VARIABLE)
+    if not name:
+        return None
+    if not Path(name).is_dir():
+        raise InputError(f"{CAPTURES_VARIABLE}: {name} is not a folder; name one that holds captures, or unset it")
+    return Path(name).resolve()
+
+
+def find_captures(parents: Sequence[Path]) -> list[Path]:
+    """Return the captures among the subfolders of `parents`, the sample room first, whether it exists yet or not."""
     found = [SAMPLE]
-    for place_ in places:
-        folders = sorted(place_.iterdir()) if place_.is_dir() else []
+    for parent in parents:
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
         found += [path for path in folders if path.is_dir() and path != SAMPLE and _is_capture(path)]
     return found
 
@@ -101,7 +119,7 @@ def train(capture: Path, run: Path, options: Sequence[str]) -> None:
     """Train and measure a capture into a run folder.
 
     Raises:
-        InputError: the training failed; it has said why.
+        InputError: the training failed, and has printed why.
     """
     scene = [] if capture == SAMPLE else ["--scene", str(capture)]  # without a scene it makes the sample room
     command = [sys.executable, "apps/train.py", *scene, "--run", str(run), *options]
@@ -111,10 +129,10 @@ def train(capture: Path, run: Path, options: Sequence[str]) -> None:
 
 
 def read_row(run: Path) -> Row:
-    """The figures of a run folder.
+    """Read the figures of a run folder.
 
     Raises:
-        InputError: it holds none, or its capture is gone.
+        InputError: it has none, or its capture is gone.
     """
     config = Config.load(run / "config.yaml")
     try:
@@ -132,7 +150,7 @@ def read_row(run: Path) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """Format rows as a Markdown table."""
     four = "click, prompt, recall 50 / 75"
     measured = ["scene", "format", "photos", "test views", "training, s", "PSNR, dB", "SSIM"]
     heads = [*measured, f"part: {four}", "object", "group"]
@@ -141,25 +159,31 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="*", help="run folders that have figures; nothing is trained then")
-    parser.add_argument("--captures", type=Path, nargs="+", metavar="DIR", help="captures, instead of those found")
-    parser.add_argument("--seconds", type=float, help="training time of each stage (default: train.py's steps)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="keep the trained runs here (default: nowhere)")
-    parser.add_argument("--quick", action="store_true", help="a few steps of everything: does it run?")
+    parser.add_argument("run", type=Path, nargs="*", help="run folders with figures; nothing is trained")
+    parser.add_argument(
+        "--captures", type=Path, nargs="+", metavar="DIR", help="captures to train, instead of those found"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="training time of each stage in seconds (default: a number of steps, as train.py)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to compute on")
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder to keep the runs in (default: they are deleted)"
+    )
+    parser.add_argument("--quick", action="store_true", help="take a few steps of everything, to see that it runs")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/quality-DEVICE.json)")
     options = parser.parse_args()
     if options.quick and options.seconds is not None:
-        parser.error("--quick takes a few steps, --seconds a time: give one of them")
+        parser.error("--quick and --seconds both set the length of the training: give one of them")
     if options.run and (options.captures or options.runs or options.quick or options.seconds is not None):
-        parser.error("run folders are not trained: leave --captures, --runs, --seconds and --quick away")
+        parser.error("run folders are not trained: leave out --captures, --runs, --seconds and --quick")
     return options
 
 
 def trained(captures: Sequence[Path], runs: Path, options: Sequence[str]) -> Iterator[Callable[[], Row]]:
-    """For each capture, what trains it into a folder of its own below `runs` and gives its row."""
+    """Yield for each capture a function that trains it into a subfolder of `runs` and returns its row."""
     names = [capture.parent.name if capture.is_file() else capture.name for capture in captures]
     for capture, name in zip(captures, names):
         unique = name if names.count(name) == 1 else f"{capture.parent.name}-{capture.stem}"
@@ -172,10 +196,11 @@ def trained(captures: Sequence[Path], runs: Path, options: Sequence[str]) -> Ite
 
 
 def main() -> None:
-    """Train and measure every capture; one that fails is told of at the end and costs no other its row."""
+    """Train and measure every capture; report those that fail at the end."""
     options = parse()
     device = devices.start(options.device).type
-    captures = find_captures() if options.captures is None else [path.resolve() for path in options.captures]
+    parents = [path for path in (ROOT / "scenes", captures_folder()) if path]
+    captures = find_captures(parents) if options.captures is None else [path.resolve() for path in options.captures]
     extra = ["--device", device, *(QUICK if options.quick else ())]
     extra += [] if options.seconds is None else ["--seconds", str(options.seconds)]
     rows, failed = [], []

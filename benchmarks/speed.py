@@ -1,12 +1,12 @@
-"""The speed comparison: kernels, training steps and pictures, against PyTorch and against what the machine can do.
+"""Speed of kernels, training steps and pictures, against PyTorch and against the limits of the machine.
 
     python benchmarks/speed.py [--quick] [--only PART ...] [--scene DIR] [--rounds N] [--arch cpu|cuda] [--out FILE]
 
-Parts: "operators", every kernel against the same in PyTorch (and nerfacc on a GPU that has it); "steps", whole
-training steps of both stages and pictures of what they learned; "growth", how costs grow; "lifting", the contrastive
-loss against its loops, and mask hierarchies; and, only when asked for, "psnr", quality over training time. A form is
-proved right against `omniseg_kernels.reference` before any is timed; then they are timed in turns. Figures are medians
-with quartiles. On a shared machine look at the ratios.
+Parts: "operators", every kernel against the same in PyTorch (and nerfacc, if it is installed on a GPU machine);
+"steps", whole training steps of both stages and pictures of the trained fields; "growth", cost over problem size;
+"lifting", the contrastive loss against its loops, and mask hierarchies; and, only on request, "psnr", quality over
+training time. Every form is proved right against `omniseg_kernels.reference` before any is timed; then they are timed
+in turns. Figures are medians with quartiles. On a shared machine compare the ratios.
 """
 
 import argparse
@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-# As apps/train.py: torch's threads wait busily for their next work and would steal the cores from the kernels.
+# As in apps/train.py: idle torch threads spin, and would take the cores from the kernels.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # as omniseg_kernels, which is imported after Taichi here
+os.environ.setdefault(
+    "ENABLE_TAICHI_HEADER_PRINT", "0"
+)  # omniseg_kernels sets this too, but is imported after Taichi here
 
 import torch
 
@@ -40,10 +42,10 @@ _DEFAULT = PARTS[:-1]
 
 
 def check(case: Case) -> Case:
-    """Prove every form right; returns the case with the cotangents that were used.
+    """Prove every form right, and return the case with the cotangents that were used.
 
     Raises:
-        SystemExit: a form is wrong. Nothing is timed then.
+        SystemExit: a form is wrong.
     """
     torch.manual_seed(1)
     if case.leaves:
@@ -66,7 +68,7 @@ def check(case: Case) -> Case:
 
 
 def measure(case: Case, rounds: int, ceilings: Ceilings) -> dict:
-    """Times of all forms of a case that is proved right."""
+    """Time all forms of a case."""
     phases = {}
     for name, form in case.forms.items():
         forward = [lambda _, form=form: form()]
@@ -102,7 +104,7 @@ def _total(columns: Sequence[Spread]) -> float:
 
 
 def table(row: dict) -> str:
-    """A measured row, readable."""
+    """Format a measured row."""
     moved = ", ".join(f"{n:.0f}" for n in row["bytes_each"].values())
     operations = ", ".join(f"{n:.0f}" for n in row["operations_each"].values())
     size = f"{row['operator']}: {row['size']}; {row['count']:,} {row['unit']}s"
@@ -121,7 +123,7 @@ def table(row: dict) -> str:
 
 
 def step_table(result: dict) -> str:
-    """Training steps and pictures, readable."""
+    """Format the figures of training steps and pictures."""
     lines = []
     for stage in ("radiance", "features"):
         if stage not in result:
@@ -148,10 +150,10 @@ def step_table(result: dict) -> str:
 
 
 def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
-    """The capture of the command line, else the sample room, which a first training leaves in scenes/sample."""
+    """Load the capture of the command line, else the sample room, which is made if it is not there yet."""
     path = options.scene
     if path is None:
-        # That of a quick look is no capture: not where quality.py looks for them.
+        # The tiny room of --quick is kept out of the folder where quality.py looks for captures.
         path = ROOT / ("build/benchmark" if options.quick else "scenes/sample")
         if not (path / "sam").is_dir():
             few = {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
@@ -160,17 +162,19 @@ def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does everything run?")
-    parts = f"{', '.join(PARTS)}, or operators by a part of their names"
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds, to see that everything runs")
+    parts = f"{', '.join(PARTS)}, or a part of the name of operators"
     parser.add_argument("--only", nargs="+", default=(), metavar="PART", help=parts)
     parser.add_argument("--scene", type=Path, help="capture of the steps (default: the sample room)")
-    parser.add_argument("--downsample", type=float, help="of the capture's photos (default: as apps/train.py)")
-    parser.add_argument("--seconds", type=float, default=60, help="training time of the part psnr (default: 60)")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each form is timed")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it takes a minute)")
-    parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="where to run")
+    parser.add_argument("--downsample", type=float, help="factor to shrink photos by (default: as apps/train.py)")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="training time of the part psnr in seconds (default: 60)"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="number of times that each form is timed (default: 15)")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes a minute")
+    parser.add_argument("--arch", choices=("cpu", "cuda"), default="cpu", help="device to run on")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/speed-ARCH.json)")
     options = parser.parse_args()
     device = devices.start(options.arch)
@@ -188,10 +192,10 @@ def main() -> None:
 
 
 def _choose(names: Sequence[str], size: Size) -> list[Row]:
-    """Operators with one of these in their names, or all of them.
+    """Return the operators whose names contain one of `names`, or all operators without names.
 
     Raises:
-        InputError: a name is in none.
+        InputError: one of `names` matches no operator.
     """
     every = rows(size)
     known = sorted({row.operator for row in every})
@@ -213,7 +217,7 @@ def _operators(chosen: list[Row], size: Size, device: torch.device, rounds: int,
 
 
 def run(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
-    """Measure what was asked for, part by part, printing as it goes.
+    """Measure the chosen parts, print each, and yield its figures.
 
     Raises:
         InputError: there is no such part.

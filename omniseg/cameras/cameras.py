@@ -1,6 +1,6 @@
-"""Cameras: one on the host (`Camera`), many on a device (`Cameras`), pixels to rays and points to pixels.
+"""One camera on the host (`Camera`), many on a device (`Cameras`): rays of pixels and pixels of points.
 
-Axes, pixel centres and the meaning of `c2w` are those of docs/conventions.md.
+Axes, pixel centres and `c2w` are defined in docs/conventions.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Camera:
     """Intrinsics of one camera, in pixels of an image of `width` x `height`.
 
     Raises:
-        ValueError: a size below 1, a focal length that is not above 0, a number that is not finite, or not
-            exactly eight distortion coefficients.
+        ValueError: a size is below 1, a focal length is not above 0, a number is not finite, or there are not
+            eight distortion coefficients.
     """
 
     width: int
@@ -49,10 +49,10 @@ class Camera:
             raise ValueError(f"fx, fy: expected above 0, got {self.fx}, {self.fy}")
 
     def resized(self, width: int, height: int) -> Camera:
-        """Return this camera for the same picture at another size, in pixels.
+        """Return this camera for the same image at another size, in pixels.
 
         Raises:
-            ValueError: the aspect ratio differs by more than rounding (1.5 px).
+            ValueError: the aspect ratio differs by more than rounding (1.5 pixels).
         """
         off = min(abs(width * self.height / self.width - height), abs(height * self.width / self.height - width))
         if off > 1.5:
@@ -74,9 +74,9 @@ class Camera:
 class Projection(NamedTuple):
     """Points as every camera sees them.
 
-    xy: (V, n, 2) pixels; NaN where a perspective or FOV camera has the point behind it.
+    xy: (V, n, 2) pixels; NaN where the point is behind a perspective or FOV camera.
     depth: (V, n) z in camera axes, units of the points; negative behind the camera.
-    inside: (V, n) bool, the point lies in front of the lens and within the image.
+    inside: (V, n) bool, True where the point is in front of the lens and within the image.
     """
 
     xy: Tensor
@@ -86,7 +86,7 @@ class Projection(NamedTuple):
 
 @dataclass(frozen=True)
 class _Traits:
-    """What a batch contains, known on the host so that no step waits for the device."""
+    """Lens models in a batch, known on the host so that no step waits for the device."""
 
     distorted: bool
     models: frozenset[CameraModel]
@@ -103,12 +103,12 @@ class Cameras:
 
     c2w: (V, 3, 4) camera to world, OpenCV axes.
     intrinsics: (V, 4) fx, fy, cx, cy in pixels.
-    distortion: (V, 8) as `CameraModel` says.
-    model: (V,) int64, a `CameraModel`.
+    distortion: (V, 8), see `CameraModel`.
+    model: (V,) int64 `CameraModel`.
     size: (V, 2) int64 width and height in pixels.
 
-    Floating tensors share one dtype, float32 unless converted. `dataclasses.replace(cameras, c2w=...)` gives
-    the same cameras with other poses and costs no device synchronisation.
+    Floating-point tensors share one dtype, float32 unless converted. `dataclasses.replace(cameras, c2w=...)` makes
+    the same cameras with other poses, without waiting for the device.
     """
 
     c2w: Tensor
@@ -166,7 +166,7 @@ class Cameras:
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cameras:
-        """Return the batch on `device`, its floating tensors as `dtype` (float32 or float64)."""
+        """Return the batch on `device`, with floating-point tensors of `dtype` (float32 or float64)."""
         return replace(
             self,
             c2w=self.c2w.to(device, dtype),
@@ -177,7 +177,7 @@ class Cameras:
         )
 
     def resized(self, width: int) -> Cameras:
-        """The same cameras with images of another width, and the height that goes with it."""
+        """Return the same cameras with images of another width, in pixels, and the height that goes with it."""
         factor = width / self.size[:, :1].double()
         size = (self.size * factor).round().long().clamp(min=1)
         return replace(self, intrinsics=(self.intrinsics * factor).to(self.intrinsics.dtype), size=size)
@@ -187,7 +187,7 @@ class Cameras:
         return np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(int)).tolist()
 
     def rays(self, views: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
-        """Rays through image points; differentiable in `c2w` only.
+        """Return the rays through image points; differentiable in `c2w` only.
 
         Args:
             views: (n,) int64 view of each ray.
@@ -203,13 +203,13 @@ class Cameras:
         return self.world_rays(views, self.directions(views, xy))
 
     def world_rays(self, views: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn unit directions (n, 3) in camera axes into rays as `rays` does; differentiable in `c2w`."""
+        """Return the rays of unit directions (n, 3) in camera axes, as `rays` does; differentiable in `c2w`."""
         c2w = self.c2w[views]
         return c2w[:, :, 3], torch.einsum("nij,nj->ni", c2w[:, :, :3], directions)
 
     @torch.no_grad()
     def directions(self, views: Tensor, xy: Tensor) -> Tensor:
-        """Return unit directions (n, 3) of image points (n, 2) in camera axes; no gradient."""
+        """Return the unit directions (n, 3), camera axes, of image points (n, 2); not differentiable."""
         traits = self._traits
         intrinsics = self.intrinsics[views]
         points = (xy.to(intrinsics.dtype) - intrinsics[:, 2:]) / intrinsics[:, :2]
@@ -229,17 +229,17 @@ class Cameras:
         return out
 
     def image_rays(self, view: int) -> tuple[Tensor, Tensor]:
-        """Rays of every pixel centre of one view, row by row.
+        """Return the rays of all pixel centres of one view, row by row.
 
         Returns:
-            rays_o, rays_d: (height * width, 3), as `rays`.
+            rays_o, rays_d: (height * width, 3), as from `rays`.
         """
         width, height = self.size[view].tolist()
         xy = pixel_centres(width, height, self.c2w.device)
         return self.rays(torch.full((len(xy),), view, dtype=torch.int64, device=xy.device), xy)
 
     def project(self, points: Tensor) -> Projection:
-        """Project points (n, 3), world, into every view. Memory grows with V * n: pass chunks.
+        """Project points (n, 3), world, into every view. Memory grows with V * n: pass points in chunks.
 
         Raises:
             ValueError: `points` is not (n, 3).
@@ -266,12 +266,12 @@ class Cameras:
         xy = image * self.intrinsics[:, None, :2] + self.intrinsics[:, None, 2:]
         inside = front & (xy >= 0).all(-1) & (xy <= self.size[:, None]).all(-1)
         if self._traits.distorted:
-            # Beyond the widest angle of the image a lens polynomial may fold back into it.
+            # Points beyond the widest angle of the image may be folded back into it by a lens polynomial.
             inside &= angle <= self._widest_angle()[:, None] * 1.02
         return Projection(xy, z, inside)
 
     def _widest_angle(self) -> Tensor:
-        """(V,) largest angle to the optical axis along the border of each image, radians."""
+        """Return the largest angle (V,) to the optical axis along the border of each image, radians."""
         edge = torch.linspace(0, 1, 9, device=self.c2w.device, dtype=self.c2w.dtype)
         zero, one = torch.zeros_like(edge), torch.ones_like(edge)
         border = torch.stack([torch.cat([edge, edge, zero, one]), torch.cat([zero, one, edge, edge])], dim=1)

@@ -1,6 +1,6 @@
-"""Lens models: from ideal to distorted image points and back, in focal lengths from the principal point.
+"""Lens models: ideal to distorted image points and back, in focal lengths from the principal point.
 
-A camera sees the point (x, y, z) in its own axes at pixel f * (u', v') + c, with
+A camera sees the point (x, y, z), camera axes, at pixel f * (u', v') + c, with
 
     PERSPECTIVE  (u, v) = (x, y) / z                         Brown 1966, OpenCV's rational form
     FISHEYE      (u, v) = theta * (x, y) / |(x, y)|          Kannala and Brandt 2006, COLMAP's thin prism
@@ -21,7 +21,7 @@ from torch import Tensor
 
 
 class CameraModel(IntEnum):
-    """Lens model, and the meaning of the eight numbers in `distortion`; zeros are an ideal lens.
+    """Lens model, which gives the eight numbers in `distortion` their meaning; zeros are an ideal lens.
 
     PERSPECTIVE: k1, k2, p1, p2, k3, k4, k5, k6 (OpenCV's order).
     FISHEYE: k1, k2, k3, k4, p1, p2, sx1, sy1 (equidistant; the last four are COLMAP's thin prism).
@@ -34,10 +34,11 @@ class CameraModel(IntEnum):
 
 
 _NEWTON_STEPS = 6
+"""Steps of `undistort`, enough for a hundredth of a pixel in float32."""
 
 
 def coefficients(distortion: Tensor, model: Tensor) -> Tensor:
-    """(V, 11) a1 a2 a3 a4, b1 b2 b3, p1 p2, sx sy of the module's formula; zeros for FOV."""
+    """Return (V, 11) a1 a2 a3 a4, b1 b2 b3, p1 p2, sx sy of the module's formula; zeros for FOV."""
     k1, k2, p1, p2, k3, k4, k5, k6 = distortion.unbind(1)
     zero = torch.zeros_like(k1)
     perspective = torch.stack([k1, k2, k3, zero, k4, k5, k6, p1, p2, zero, zero], dim=1)
@@ -49,7 +50,7 @@ def coefficients(distortion: Tensor, model: Tensor) -> Tensor:
 
 
 def _radial(s: Tensor, c: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value and derivative of q(s)."""
+    """Return value and derivative of q(s)."""
     a1, a2, a3, a4, b1, b2, b3 = c[:7]
     top = 1 + s * (a1 + s * (a2 + s * (a3 + s * a4)))
     bottom = 1 + s * (b1 + s * (b2 + s * b3))
@@ -60,7 +61,7 @@ def _radial(s: Tensor, c: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def distort(points: Tensor, c: Sequence[Tensor]) -> Tensor:
-    """(V, n, 2) ideal to distorted points, with coefficients (V,) each."""
+    """Distort ideal points (V, n, 2) with coefficients (V,) each."""
     c = [value[:, None] for value in c]
     p1, p2, sx, sy = c[7:]
     u, v = points.unbind(-1)
@@ -94,7 +95,7 @@ def undistort(points: Tensor, coefficients: Tensor) -> Tensor:
         juv = tangent + 2 * sx * v
         jvu = tangent + 2 * sy * u
         det = juu * jvv - juv * jvu
-        # Where the lens folds the image there is no inverse: keep the point instead of leaping away.
+        # Where the lens folds the image there is no inverse: keep the point rather than jump away.
         det = torch.where(det > 1e-3, det, torch.inf)
         u = u - (jvv * error_u - juv * error_v) / det
         v = v - (juu * error_v - jvu * error_u) / det
@@ -102,23 +103,23 @@ def undistort(points: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def perspective_directions(points: Tensor) -> Tensor:
-    """Unit directions (n, 3) of ideal points (n, 2)."""
+    """Return the unit directions (n, 3) of ideal points (n, 2)."""
     return torch.nn.functional.normalize(torch.cat([points, torch.ones_like(points[:, :1])], 1), dim=1)
 
 
 def fisheye_directions(points: Tensor) -> Tensor:
-    """Unit directions (n, 3) of ideal equidistant points (n, 2); may look backwards."""
+    """Return the unit directions (n, 3) of ideal equidistant points (n, 2); they may point backwards."""
     theta = points.norm(dim=1, keepdim=True)
     return torch.cat([points * torch.sinc(theta / math.pi), torch.cos(theta)], dim=1)
 
 
 def ratio(angle: Tensor, radius: Tensor) -> Tensor:
-    """Angle / radius, 1 on the axis where both vanish."""
+    """Return angle / radius, 1 on the axis where both are 0."""
     return torch.where(radius > 0, angle / torch.where(radius > 0, radius, 1), 1)
 
 
 def fov_directions(points: Tensor, omega: Tensor) -> Tensor:
-    """Directions of FOV points; the radius is capped just below a right angle, where the model ends."""
+    """Return the unit directions (n, 3) of FOV points (n, 2); the angle is capped just below 90 degrees."""
     omega = omega[:, None].clamp(1e-4, math.pi - 1e-4)
     distorted = points.norm(dim=1, keepdim=True)
     radius = torch.tan((distorted * omega).clamp(max=math.pi / 2 - 1e-4)) / (2 * torch.tan(omega / 2))
@@ -126,6 +127,6 @@ def fov_directions(points: Tensor, omega: Tensor) -> Tensor:
 
 
 def fov_factor(radius: Tensor, omega: Tensor) -> Tensor:
-    """Distorted over ideal radius of the FOV model."""
+    """Return the distorted over the ideal radius in the FOV model."""
     omega = omega.clamp(1e-4, math.pi - 1e-4)
     return ratio(torch.atan(2 * radius * torch.tan(omega / 2)) / omega, radius)

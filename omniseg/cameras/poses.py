@@ -66,7 +66,7 @@ def axes_crossing(c2w: np.ndarray) -> AxesCrossing:
 
 
 def opengl_to_opencv(c2w: np.ndarray) -> np.ndarray:
-    """Turn camera axes right, up, backwards into right, down, forwards; (..., 3 or 4, 4)."""
+    """Turn camera axes right, up, backwards into right, down, forwards, in poses (..., 3 or 4, 4)."""
     return c2w * np.array([1.0, -1.0, -1.0, 1.0])
 
 
@@ -79,7 +79,7 @@ def checked_pose(matrix: object, where: str) -> np.ndarray:
         matrix: 3 x 4 or 4 x 4 numbers.
         where: file and view, for the message.
     Raises:
-        InputError: another shape, a number that is not finite, or no rotation.
+        InputError: the shape differs, a number is not finite, or the left part is no rotation.
     """
     try:
         pose = np.asarray(matrix, dtype=np.float64)

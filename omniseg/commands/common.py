@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -22,9 +22,17 @@ _INTERRUPTED = "interrupted; what was saved is complete"
 _PATIENCE = 10.0
 """Seconds for rank 0 to report an error that all ranks hit; when it exits, torchrun ends the others."""
 
+_FLAGS = (tyro.conf.FlagCreatePairsOff,)
+"""A switch is one option, without a --no- twin."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger("omniseg")
+
+
+def optional(metavar: str, default: str) -> Any:
+    """Return the annotation of an option that is None unless given; `--help` shows `default`, in words."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def is_rank_0() -> bool:
@@ -42,14 +50,14 @@ def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T |
     """
     with _one_rank_prints():
         if default is None:
-            return tyro.cli(arguments, args=args)
-        return tyro.cli(arguments, args=args, default=default)
+            return tyro.cli(arguments, args=args, config=_FLAGS)
+        return tyro.cli(arguments, args=args, default=default, config=_FLAGS)
 
 
 def parse_known(arguments: type[T]) -> tuple[T, list[str]]:
     """Parse the options that a dataclass has, `--help` aside, and return the rest of the command line beside it."""
     with _one_rank_prints():
-        return tyro.cli(arguments, return_unknown_args=True, add_help=False)
+        return tyro.cli(arguments, return_unknown_args=True, add_help=False, config=_FLAGS)
 
 
 @contextlib.contextmanager

@@ -19,10 +19,10 @@ class Arguments:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder of a training."""
-    scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    """The capture, if it has moved since the training."""
-    labels: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Labels of the held-out views, DIR/LEVEL/NAME.png, integer ids, 0 = ignore; default: those of the capture."""
+    scene: Annotated[Path | None, common.optional("PATH", "its place at the training")] = None
+    """The capture, if it has moved."""
+    labels: Annotated[Path | None, common.optional("DIR", "those of the capture")] = None
+    """Labels of the held-out views, DIR/LEVEL/NAME.png, integer ids, 0 = ignore."""
     prompts: int = DEFAULT_PROMPTS
     """Maximum number of positive, and of negative, pixels of a prompt; OmniSeg3D uses 1024. 0 skips the prompt mIoU."""
     everything: bool = False

@@ -33,13 +33,13 @@ class Arguments:
     """Kind of result."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE|DIR")]
     """A file .ply or .glb for a mesh, .ply for points; a folder for rgba and masks."""
-    selection: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Selection file of this run, from gui.py or segment.py; default: the whole scene."""
+    selection: Annotated[Path | None, common.optional("FILE", "the whole scene")] = None
+    """Selection file of this run, from gui.py or segment.py."""
     everything: bool = False
     """Label a mesh or points of the whole scene with the segments of everything."""
-    level: float | None = None
-    """Level of these segments: 0 is the finest, 6 the coarsest; values in between too. Default: 3."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="SELECTION")] = None
+    level: Annotated[float | None, common.optional("LEVEL", "3")] = None
+    """Level of these segments: 0 is the finest, 6 the coarsest; values in between too."""
+    name: Annotated[str | None, common.optional("SELECTION", "all")] = None
     """Only this selection of the file."""
     resolution: int = 256
     """Cells along the longest edge of the mesh's box: 128 is quick, 512 fine."""
@@ -50,8 +50,8 @@ class Arguments:
     of it; or a JSON file like transforms.json, which needs no images."""
     frames: int = 120
     """Number of pictures along an orbit or a spiral."""
-    width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Width of the pictures; default: that of the training photos."""
+    width: Annotated[int | None, common.optional("PIXELS", "that of the training photos")] = None
+    """Width of the pictures."""
     device: Device = "auto"
     """Device to compute on; auto: a GPU if there is one."""
 

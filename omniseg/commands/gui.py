@@ -31,10 +31,10 @@ class Arguments:
     """Width of the window."""
     height: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 800
     """Height of the window."""
-    render_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Render at most this many pixels in a row. Default: 640 on a CPU, no limit on a GPU."""
+    render_width: Annotated[int | None, common.optional("PIXELS", "640 on a CPU, no limit on a GPU")] = None
+    """Render at most this many pixels in a row."""
     device: Device = "auto"
-    """Device to compute on; auto is a GPU if there is one."""
+    """Device to compute on; auto: a GPU if there is one."""
 
 
 def main() -> None:

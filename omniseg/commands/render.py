@@ -27,14 +27,14 @@ class Arguments:
     show: Literal["rgb", "depth", "features", "segments"] = "rgb"
     """Content of the pictures. features: their three main directions as colours; segments: segments of the whole scene,
     one colour each."""
-    level: float | None = None
-    """Level of the segments: 0 is the finest, 6 the coarsest; values in between too. Default: 3."""
+    level: Annotated[float | None, common.optional("LEVEL", "3")] = None
+    """Level of the segments: 0 is the finest, 6 the coarsest; values in between too."""
     frames: int = 120
     """Number of pictures along an orbit or a spiral."""
     rate: int = 30
     """Frames per second of the video."""
-    width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Width of the pictures; default: that of the training photos."""
+    width: Annotated[int | None, common.optional("PIXELS", "that of the training photos")] = None
+    """Width of the pictures."""
     background: Literal["black", "white"] = "white"
     """Background behind transparent pixels."""
     device: Device = "auto"

@@ -31,19 +31,19 @@ class Arguments:
 
     images: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Folder of photos, or of a capture (docs/data.md)."""
-    checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    checkpoint: Annotated[Path | None, common.optional("FILE", "none")] = None
     """Weights of segment-anything, downloaded from its page; needs pip install -e '.[sam]'."""
     model: SamModel = "auto"
     """Model of the checkpoint; auto recognises it."""
     segmenter: Literal["felzenszwalb"] | None = None
     """Make masks from colour alone; the default without --checkpoint and --masks."""
-    masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    masks: Annotated[Path | None, common.optional("DIR", "none")] = None
     """Folder of your own masks: DIR/NAME.json of segment-anything, or pictures DIR/NAME/*.png, for each photo."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for sam/, masks/ and patches/; default: beside the photos, where train.py looks."""
+    out: Annotated[Path | None, common.optional("DIR", "beside the photos, where train.py looks")] = None
+    """Folder for sam/, masks/ and patches/."""
     downsample: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 1.0
     """Segment photos shrunk by this factor: faster, with coarser borders."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    overwrite: bool = False
     """Make the masks of finished photos again."""
     device: Device = "auto"
     """Device for segment-anything; auto: a GPU if there is one."""

@@ -30,32 +30,31 @@ class Arguments:
     """Run folder of a training."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
-    view: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    view: Annotated[str | None, common.optional("NAME", "none")] = None
     """View to click in."""
     click: Points = ()
     """Pixel of something to select; may be given several times."""
     reject: Points = ()
     """Pixel of something to leave out; may be given several times."""
-    scribble: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X Y X Y ...")] = ()
+    scribble: Annotated[tuple[float, ...], common.optional("X Y X Y ...", "none")] = ()
     """Stroke over something to select, by its corners."""
-    box: Annotated[tuple[float, float, float, float] | None, tyro.conf.arg(metavar="X Y X Y")] = None
+    box: Annotated[tuple[float, float, float, float] | None, common.optional("X Y X Y", "none")] = None
     """Box around something to select, by two opposite corners."""
-    threshold: float | None = None
-    """Lowest score that is selected, from 0 (everything) to 1; default: the likeliest level."""
-    level: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
-    """Level, 0 is the finest. Clicks have whole levels, as many as the view shows; --everything has levels 0 to 6,
-    also values in between, and takes 3 by default."""
+    threshold: Annotated[float | None, common.optional("SCORE", "the likeliest level")] = None
+    """Lowest score that is selected, from 0 (everything) to 1."""
+    level: Annotated[float | None, common.optional("LEVEL", "the likeliest; 3 with --everything")] = None
+    """Level, 0 is the finest: a whole number for clicks; with --everything 0 to 6, also in between."""
     spatial_weight: float = 0.0
     """Rate at which the score falls with the distance from a click, 1 / scene unit; 0: not at all."""
     name: str = "selection 1"
     """Name of the selection."""
-    selection: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    selection: Annotated[Path | None, common.optional("FILE", "none")] = None
     """Selection file to write out, instead of clicks."""
     everything: bool = False
     """Segment everything, instead of clicks."""
-    width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Width of the pictures that are clicked in and written; default: that of the training photos."""
-    scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    width: Annotated[int | None, common.optional("PIXELS", "that of the training photos")] = None
+    """Width of the pictures that are clicked in and written."""
+    scene: Annotated[Path | None, common.optional("PATH", "its place at the training")] = None
     """The capture, if it has moved: cut-outs are cut from its photos; without it, from renderings."""
     device: Device = "auto"
     """Device to compute on; auto: a GPU if there is one."""

@@ -32,23 +32,23 @@ class Options:
     torchrun --nproc-per-node N -- apps/train.py ...
     """
 
-    scene: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    scene: Annotated[Path | None, common.optional("PATH", "the sample room")] = None
     """Capture: a COLMAP, Replica, NeRF-synthetic or LLFF folder, or a transforms.json (docs/data.md)."""
     preset: Literal["auto", "synthetic", "forward", "unbounded", "replica"] = "auto"
     """Kind of scene; auto recognises it."""
-    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of the result; default: runs/NAME of the scene."""
+    run: Annotated[Path | None, common.optional("DIR", "runs/NAME of the scene")] = None
+    """Folder of the result."""
     stage: Stage = "all"
     """radiance: density and colour only; features: lift the masks, in a run that has a radiance field."""
     device: Device = "auto"
     """Device to compute on; auto: a GPU if there is one."""
-    downsample: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
-    """Factor to shrink the photos by; default: to about 400 pixels on a CPU, 1600 on a GPU."""
-    test_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Hold out every Nth view for testing, 0 none; default: the split that the format gives, else every 8th."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    downsample: Annotated[float | None, common.optional("FACTOR", "to about 400 pixels on a CPU, 1600 on a GPU")] = None
+    """Factor to shrink the photos by."""
+    test_every: Annotated[int | None, common.optional("N", "the split that the format gives, else 8")] = None
+    """Hold out every Nth view for testing; 0 holds out none."""
+    resume: bool = False
     """Continue the training that --run holds."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    overwrite: bool = False
     """Replace the result that --run holds; with --stage features, its features."""
 
     @property

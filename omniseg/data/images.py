@@ -174,7 +174,7 @@ def load_images(
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], ahead: int
 ) -> Iterator[Result]:
-    """Like Executor.map, but with at most `ahead` results in memory."""
+    """Yield results as Executor.map does, but with at most `ahead` of them in memory."""
     begun: deque[Future[Result]] = deque()
     for item in items:
         begun.append(pool.submit(function, item))

@@ -1,9 +1,12 @@
-"""From input to scene coordinates: z up, the interesting volume in [-1, 1]^3, near and bound from the data.
+"""Placement of a capture in scene coordinates: z up, the interesting volume in [-1, 1]^3.
 
     x_scene = scale * (rotation @ x_input) + translation
 
-What is interesting depends on how the cameras look. The scale comes from what one image shows at the distance
-of that interest and not from the point cloud, so a capture is placed nearly the same by any pose file.
+The interesting volume follows from where the cameras look. Its size is what one image shows at that distance, not the
+spread of the point cloud, so that a capture is placed nearly the same whichever pose file describes it.
+
+The constants below decide the placement. Near distance, cascades and box can be overridden for a run
+(`MarchingConfig`); the scale and the rotation are free choices that only have to suit the cameras.
 """
 
 from __future__ import annotations
@@ -20,23 +23,68 @@ from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
 MAX_CASCADES = 5
+"""Most cascades of the occupancy grid: farther than 16 scene units, everything counts as background."""
 
 _AABB_MARGIN = 1.05
-"""A wall needs some volume behind its surface, or there is nowhere to put its density."""
+"""Size of the scene's box over the given one: the density of a wall needs some volume behind its surface."""
+_NEAR_OF_AABB = 0.05
+"""Near distance in a given box, as a part of half its longest edge."""
 
 _BLENDER_RADIUS = (3.6, 4.6)
+"""Distances of NeRF-synthetic's cameras from the origin; they are on a sphere of about 4.03."""
 _BLENDER_BOX = 1.5
-"""NeRF-synthetic: cameras on a sphere of about 4.03, objects within |x| <= 1.5."""
+"""Half edge of NeRF-synthetic's box: the objects are within |x| <= 1.5."""
+_BLENDER_OFF_CENTRE = 0.2
+"""Largest distance of the axes' crossing from the origin for NeRF-synthetic, as a part of the cameras' distance."""
 
 _MIN_NEAR = 0.02
+"""Smallest near distance, scene units."""
 _NEAR_OF_POINTS = 0.6
+"""Near distance as a part of the depth of the nearest points."""
 _NEAR_OF_FOCUS = 0.2
+"""Near distance as a part of the focus distance, where there are no points."""
+_NEAREST_POINTS = 0.01
+"""Quantile of all depths that counts as the depth of the nearest points; fewer than that are outliers."""
+
+_REACH_OF_POINTS = 0.98
+"""Part of the points that the outermost cascade must hold; the farthest ones are outliers."""
+_REACH_OF_CAMERAS = 1.5
+"""Reach of the scene over that of its cameras, where there are neither points nor bounds."""
+
+_CROSSING = 0.02
+"""Certainty (`axes_crossing`) from which optical axes count as crossing at a point."""
+_CLEAR_CROSSING = 0.1
+"""Certainty from which the depth of the points is not asked whether it agrees with the crossing."""
+_FORWARD_CROSSING = 1e-3
+"""Certainty from which a forward capture without points is focused on its crossing."""
+_AGREEING_DEPTHS = (0.4, 2.5)
+"""Distance of an uncertain crossing over the median depth of the points for which the crossing is kept."""
+_AHEAD_OF_SPREAD = 0.1
+"""Least distance of a crossing in front of a camera, as a part of the cameras' spread: cameras at one place, too, have
+axes that cross there, but they do not look at it."""
+_PARALLEL_FOCUS = 10.0
+"""Focus distance over the cameras' spread for parallel axes without points: usually a hand that moves sideways covers
+a tenth of the distance."""
+_MOST = 0.9
+"""Part of the views that must agree for a statement on all of them."""
+
+_BULK_OF_POINTS = 0.8
+"""Part of the points that is in [-1, 1]^3 if the cameras look around."""
+_BULK_OF_CAMERAS = 0.9
+"""Part of the cameras within half of [-1, 1]^3 if they look around and there are no points."""
+
+_OWN_UP_WEIGHT = 0.05
+"""Weight of the cameras' mean own up against their level right axes."""
+_ONE_SIDED = 0.2
+"""Length of the mean viewing direction, seen from above, from which it becomes +y."""
+
 _MAX_POINTS, _MAX_VIEWS = 20_000, 200
+"""Most points and views, spread evenly, from which the depths of a capture are measured."""
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The similarity x_scene = scale * (rotation @ x_input) + translation.
+    """Similarity x_scene = scale * (rotation @ x_input) + translation.
 
     scale: scene units per input unit, above 0. rotation: (3, 3). translation: (3,).
     """
@@ -47,24 +95,24 @@ class Normalisation:
 
     @classmethod
     def identity(cls) -> Normalisation:
-        """Scene coordinates are input coordinates."""
+        """Return the similarity that changes nothing."""
         return cls(1.0, np.eye(3), np.zeros(3))
 
     def points(self, x: np.ndarray) -> np.ndarray:
-        """Input to scene coordinates, (..., 3)."""
+        """Map points (..., 3) from input to scene coordinates."""
         return self.scale * x @ self.rotation.T + self.translation
 
     def inverse_points(self, x: np.ndarray) -> np.ndarray:
-        """Scene to input coordinates, (..., 3)."""
+        """Map points (..., 3) from scene to input coordinates."""
         return (x - self.translation) @ self.rotation / self.scale
 
     def c2w(self, c2w: np.ndarray) -> np.ndarray:
-        """Poses (..., 3, 4) from input to scene coordinates; their rotation part stays a rotation."""
+        """Map poses (..., 3, 4) from input to scene coordinates; their rotations stay rotations."""
         position = self.points(c2w[..., 3])
         return np.concatenate([self.rotation @ c2w[..., :3], position[..., None]], axis=-1)
 
     def inverse_c2w(self, c2w: np.ndarray) -> np.ndarray:
-        """Poses (..., 3, 4) from scene to input coordinates."""
+        """Map poses (..., 3, 4) from scene to input coordinates."""
         position = self.inverse_points(c2w[..., 3])
         return np.concatenate([self.rotation.T @ c2w[..., :3], position[..., None]], axis=-1)
 
@@ -78,7 +126,7 @@ class Normalisation:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Normalisation:
-        """Read what `to_dict` gave.
+        """Build from the result of `to_dict`.
 
         Raises:
             ValueError: a key is missing, or a value has another shape or is not finite.
@@ -89,20 +137,21 @@ class Normalisation:
             translation = np.asarray(data["translation"], np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"normalisation: expected scale, rotation, translation, got {data}") from error
-        fits = rotation.shape == (3, 3) and translation.shape == (3,) and scale > 0
-        if not (fits and math.isfinite(scale) and np.isfinite(rotation).all() and np.isfinite(translation).all()):
+        shaped = rotation.shape == (3, 3) and translation.shape == (3,) and scale > 0
+        if not (shaped and math.isfinite(scale) and np.isfinite(rotation).all() and np.isfinite(translation).all()):
             raise ValueError(f"normalisation: expected scale > 0, rotation (3, 3), translation (3,), got {data}")
         return cls(scale, rotation, translation)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a scene sits in the grid.
+    """Scene coordinates of a capture, and the volume that is modelled.
 
-    near: distance from a camera, scene units, before which nothing is.
-    cascades: the outermost grid covers [-bound, bound]^3 with bound = 2^(cascades - 1).
-    box: half edges of the box, around the origin, beyond which nothing is, scene units.
-    cone: whether steps should grow with distance, since the scene has a far background.
+    normalisation: from input to scene coordinates.
+    near: nearest distance of anything from a camera, scene units.
+    cascades: number of occupancy grids; the outermost covers [-bound, bound]^3.
+    box: half edges of the box around the origin that holds everything, scene units.
+    cone: True for a scene with a far background, where steps should grow with distance.
     """
 
     normalisation: Normalisation
@@ -113,27 +162,32 @@ class Placement:
 
     @property
     def bound(self) -> float:
-        """Half edge of the outermost cube."""
+        """Half edge of the outermost cube, 2^(cascades - 1) scene units."""
         return 2.0 ** (self.cascades - 1)
 
 
 @dataclass(frozen=True)
 class _Focus:
-    """What the cameras look at, input coordinates."""
+    """Subject of the cameras, input coordinates.
+
+    centre: (3,) becomes the origin.
+    half: length that becomes 1.
+    near: near distance.
+    """
 
     centre: np.ndarray
-    half: float  # input units that become 1
+    half: float
     near: float
 
 
 def place(scene: Scene) -> Placement:
-    """Derive scene coordinates, near distance and outer bound from the poses, points and box of a scene.
+    """Compute scene coordinates, near distance and outer bound from the poses, points and box of a scene.
 
-    A given box goes into [-1, 1]^3, and so does NeRF-synthetic's known box. Else the centre is where the
-    optical axes cross, if they do so in front of the cameras; else the median of what the cameras look at, by
-    the points they see; else, for cameras that look around, the middle of points or cameras. The smaller side
-    of what an image shows at the centre's distance becomes the edge of [-1, 1]^3 (for forward captures the
-    larger, since all of it is subject).
+    A given box, or NeRF-synthetic's known box, becomes [-1, 1]^3. Otherwise the origin is the first of these that
+    exists: the point in front of the cameras where their optical axes cross; the median of the points' depths along
+    the optical axes; for cameras that look around, the middle of the points or of the cameras. The smaller side of
+    what an image shows at this distance becomes the edge of [-1, 1]^3 (in forward captures the larger side, since all
+    of it is subject).
 
     Raises:
         InputError: a pose is not finite.
@@ -144,7 +198,7 @@ def place(scene: Scene) -> Placement:
             raise InputError(f"{scene.root}: view {view.name} has a pose with NaN or infinity; remove the view")
     if scene.aabb is not None:
         half = 0.5 * float((scene.aabb[1] - scene.aabb[0]).max()) * _AABB_MARGIN
-        placement = _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, 0.05 * half), cascades=1)
+        placement = _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, _NEAR_OF_AABB * half), cascades=1)
         edges = np.minimum(0.5 * (scene.aabb[1] - scene.aabb[0]) * _AABB_MARGIN / half, 1.0)
         return replace(placement, box=(float(edges[0]), float(edges[1]), float(edges[2])))
     if scene.kind == "synthetic" and _is_blender(c2w):
@@ -156,13 +210,13 @@ def place(scene: Scene) -> Placement:
     reach = np.abs((c2w[:, :, 3] - focus.centre) @ _upright(c2w).T).max() / focus.half
     if scene.points is not None:
         far = np.abs((scene.points - focus.centre) @ _upright(c2w).T).max(1)
-        reach = max(reach, float(np.quantile(far, 0.98)) / focus.half)
+        reach = max(reach, float(np.quantile(far, _REACH_OF_POINTS)) / focus.half)
     elif ranges := [view.depth_range[1] for view in scene.views if view.depth_range]:
         reach = max(reach, float(np.median(ranges)) / focus.half - 1)
     elif scene.extent is not None:
         reach = max(reach, scene.extent / focus.half)
     else:
-        reach = 1.5 * reach
+        reach = _REACH_OF_CAMERAS * reach
     cascades = math.ceil(math.log2(max(reach, 1.0))) + 1
     return _placement(scene, _upright(c2w), focus, min(cascades, MAX_CASCADES))
 
@@ -184,7 +238,8 @@ def _is_blender(c2w: np.ndarray) -> bool:
     centre, certainty = axes_crossing(c2w)
     distance = np.median(np.linalg.norm(c2w[:, :, 3], axis=1))
     low, high = _BLENDER_RADIUS
-    return low <= distance <= high and (certainty < 0.02 or float(np.linalg.norm(centre)) < 0.2 * distance)
+    centred = certainty < _CROSSING or float(np.linalg.norm(centre)) < _BLENDER_OFF_CENTRE * distance
+    return low <= distance <= high and centred
 
 
 def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
@@ -194,11 +249,11 @@ def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
     along = ((centre - position) * forward).sum(1)
     distance = float(np.median(along))
     spread = float(np.sqrt(((position - position.mean(0)) ** 2).sum(1).mean()))
-    # Cameras at one place all "look at" it: an axis must cross clearly in front of its camera.
-    ahead = _mostly(along > 0.1 * spread + 1e-6 * np.abs(position).max() + 1e-12)
-    crossing = certainty > 0.02 and ahead
-    if crossing and certainty < 0.1 and depths is not None:  # nearly parallel: the points know better
-        crossing = 0.4 < distance / float(np.median(depths.median)) < 2.5
+    ahead = _mostly(along > _AHEAD_OF_SPREAD * spread + 1e-6 * np.abs(position).max() + 1e-12)
+    crossing = certainty > _CROSSING and ahead
+    if crossing and certainty < _CLEAR_CROSSING and depths is not None:  # nearly parallel: points are more reliable
+        low, high = _AGREEING_DEPTHS
+        crossing = low < distance / float(np.median(depths.median)) < high
     if depths is not None and not crossing:
         looked_at = np.median(position + depths.median[:, None] * forward, axis=0)
         in_front = _mostly(((looked_at - position) * forward).sum(1) > 0)
@@ -208,9 +263,8 @@ def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
     elif not crossing:
         if scene.kind != "forward":
             return _inside_out(scene, position, position.mean(0), _NEAR_OF_FOCUS * max(spread, 1e-3))
-        if not (certainty > 1e-3 and ahead):
-            # Parallel axes tell no depth: a hand that moves sideways usually covers a tenth of it.
-            distance = 10 * spread if spread > 0 else 1.0
+        if not (certainty > _FORWARD_CROSSING and ahead):
+            distance = _PARALLEL_FOCUS * spread if spread > 0 else 1.0
             centre = np.median(position + distance * forward, axis=0)
     half = distance * _half_view(scene)
     near = _NEAR_OF_POINTS * depths.near if depths is not None else _NEAR_OF_FOCUS * distance
@@ -218,21 +272,21 @@ def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
 
 
 def _inside_out(scene: Scene, position: np.ndarray, centre: np.ndarray, near: float) -> _Focus:
-    """Cameras inside, looking around: the bulk of the points, or twice the cameras' own reach."""
+    """Return the focus of cameras that look around: the bulk of the points, or twice the cameras' own reach."""
     if scene.points is not None:
-        half = float(np.quantile(np.abs(scene.points - centre).max(1), 0.8))
+        half = float(np.quantile(np.abs(scene.points - centre).max(1), _BULK_OF_POINTS))
         near *= _NEAR_OF_POINTS
     else:
-        half = 2 * float(np.quantile(np.abs(position - centre).max(1), 0.9))
+        half = 2 * float(np.quantile(np.abs(position - centre).max(1), _BULK_OF_CAMERAS))
     return _Focus(centre, half if half > 1e-9 else 1.0, near)
 
 
 def _mostly(mask: np.ndarray) -> bool:
-    return bool(mask.mean() >= 0.9)
+    return bool(mask.mean() >= _MOST)
 
 
 def _half_view(scene: Scene) -> float:
-    """Tangent of half the smaller field of view (larger for forward captures), median over views."""
+    """Return the tangent of half the smaller field of view (larger for forward captures), median over views."""
     smaller = scene.kind != "forward"
     tangents = []
     for view in scene.views:
@@ -244,16 +298,18 @@ def _half_view(scene: Scene) -> float:
 
 @dataclass(frozen=True)
 class _Depths:
-    median: np.ndarray  # (V,) of what each view sees
-    near: float  # first percentile over all views
+    """Depths that views see, input units: median (V,) of each view, and the depth of the nearest points."""
+
+    median: np.ndarray
+    near: float
 
 
 def _view_depths(scene: Scene, c2w: np.ndarray) -> _Depths | None:
-    """Depths that views see, by the points in their pyramids or by the format's range, else None."""
+    """Return the depths of the points that views see, or else of the format's depth ranges, or else None."""
     ranges = [view.depth_range for view in scene.views if view.depth_range is not None]
     if scene.points is None and len(ranges) == len(scene.views):
         near, far = np.array(ranges).T
-        return _Depths(2 / (1 / near + 1 / far), float(np.quantile(near, 0.01)))
+        return _Depths(2 / (1 / near + 1 / far), float(np.quantile(near, _NEAREST_POINTS)))
     if scene.points is None:
         return None
     points = scene.points[:: max(1, len(scene.points) // _MAX_POINTS)]
@@ -270,26 +326,26 @@ def _view_depths(scene: Scene, c2w: np.ndarray) -> _Depths | None:
     if not seen:
         return None
     medians[np.isnan(medians)] = np.nanmedian(medians)
-    return _Depths(medians, float(np.quantile(np.concatenate(seen), 0.01)))
+    return _Depths(medians, float(np.quantile(np.concatenate(seen), _NEAREST_POINTS)))
 
 
 def _upright(c2w: np.ndarray) -> np.ndarray:
-    """Rotation that turns up to +z and, where the cameras look from one side, their mean direction to +y.
+    """Return the rotation that turns up to +z and, if the cameras look from one side, their mean direction to +y.
 
-    Up is across the cameras' right axes (people hold cameras level) and near their mean own up, which decides
-    alone where the right axes do not: argmin_u mean (right . u)^2 + 0.05 |u - mean up|^2.
+    Up is orthogonal to the cameras' right axes, since people hold cameras level, and near their mean own up, which
+    decides alone where the right axes do not: argmin_u mean (right . u)^2 + 0.05 |u - mean up|^2.
     """
     right, up = c2w[:, :, 0], -c2w[:, :, 1]
     mean_up = up.mean(0)
     if np.linalg.norm(mean_up) < 1e-3:
         mean_up = -c2w[:, :, 2].mean(0)
-    z = np.linalg.solve((right.T @ right) / len(c2w) + 0.05 * np.eye(3), mean_up)
+    z = np.linalg.solve((right.T @ right) / len(c2w) + _OWN_UP_WEIGHT * np.eye(3), mean_up)
     if np.linalg.norm(z) < 1e-3:
         return np.eye(3)
     z /= np.linalg.norm(z)
     ahead = c2w[:, :, 2].mean(0)
     y = ahead - (ahead @ z) * z
-    if np.linalg.norm(y) < 0.2:  # all around, or straight down: keep the input's own heading
+    if np.linalg.norm(y) < _ONE_SIDED:  # from all sides, or straight down: keep the input's own heading
         axis = np.eye(3)[1] if abs(z[1]) < 0.9 else np.eye(3)[2]
         y = axis - (axis @ z) * z
     y /= np.linalg.norm(y)

@@ -1,4 +1,4 @@
-"""Camera paths to look at a scene along: around it, in a spiral before it, or from a file."""
+"""Camera paths to render along: around the scene, in a spiral in front of it, or from a file."""
 
 from pathlib import Path
 
@@ -12,32 +12,32 @@ from omniseg.errors import InputError
 from omniseg.run_folder import Model
 
 _WIDE_GAP = np.deg2rad(90.0)
-"""An orbit does not cross a gap between the cameras that is wider, radians."""
+"""Widest gap between the cameras, in radians of azimuth, that an orbit crosses."""
 _PARALLEL = 1e-4
-"""Optical axes whose crossing is less certain count as parallel (`axes_crossing`)."""
+"""Certainty (`axes_crossing`) below which optical axes count as parallel."""
+_SPREAD = 0.8
+"""Quantile of the cameras' distances from their middle, along each axis, that a spiral reaches."""
 
 
 def check(frames: int, width: int | None) -> None:
-    """Check the options `--frames` and `--width` of a command before it takes its time.
-
-    Raises:
-        InputError: one is below 1.
-    """
+    """Raise `InputError` if the option `--frames` or `--width` of a command is below 1."""
     for name, value in (("frames", frames), ("width", width)):
         if value is not None and value < 1:
             raise InputError(f"--{name}: expected at least 1, got {value}")
 
 
 def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tuple[list[str], Cameras]:
-    """The cameras that the option `--path` of a command asks for, and a name for the picture of each.
+    """Return the cameras for the option `--path` of a command, and a name for the picture of each.
 
     Args:
-        model: trained.
-        path: "views", all photos; "test", those held out; "orbit"; "spiral"; or a JSON file of cameras.
-        frames: number of cameras of an orbit or a spiral.
-        width: of the pictures, pixels; None: as they are.
+        model: trained model, with the viewpoints of its photos.
+        path: "views": all photos; "test": the held-out ones; "orbit"; "spiral"; or a JSON file of cameras.
+        frames: number of cameras on an orbit or a spiral.
+        width: width of the pictures in pixels; None: that of the cameras.
+    Returns:
+        Names and cameras, as many of each.
     Raises:
-        InputError: none of these, a damaged file, or a run that held out no view.
+        InputError: `path` is none of these, the file is damaged, or the run held out no view.
     """
     views = model.viewpoints
     if path in ("views", "test"):
@@ -60,13 +60,13 @@ def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tu
 
 
 def orbit(cameras: Cameras, frames: int) -> Cameras:
-    """Circle around the middle of the scene, as far out and as high as the given cameras are.
+    """Return cameras on a circle around the scene, at the median distance and height of the given cameras.
 
-    Where the cameras leave a gap of more than 90 degrees, the path swings to and fro on their side of it.
+    If the given cameras leave a gap of more than 90 degrees, the path swings back and forth outside the gap.
 
     Args:
-        cameras: views of the scene, scene coordinates (z up, the subject at the origin).
-        frames: number of cameras of the path.
+        cameras: views of the scene, scene coordinates (z up, the subject near the origin).
+        frames: number of cameras on the path.
     """
     positions = cameras.c2w[:, :, 3].double().cpu().numpy()
     angles = np.sort(np.arctan2(positions[:, 1], positions[:, 0]))
@@ -85,25 +85,32 @@ def orbit(cameras: Cameras, frames: int) -> Cameras:
 
 
 def spiral(cameras: Cameras, frames: int) -> Cameras:
-    """Two turns around the mean of the given cameras, within their spread, always facing the subject.
+    """Return cameras on two turns around the mean position of the given ones, within their spread.
+
+    All look at the subject.
 
     Args:
         cameras: views of the scene, scene coordinates.
-        frames: number of cameras of the path.
+        frames: number of cameras on the path.
     """
     c2w = cameras.c2w.double().cpu().numpy()
     centre = c2w[:, :, 3].mean(0)
     subject = _subject(cameras)
     axes = upright_rotation(subject - centre)
-    spread = np.quantile(np.abs((c2w[:, :, 3] - centre) @ axes), 0.8, axis=0)
+    spread = np.quantile(np.abs((c2w[:, :, 3] - centre) @ axes), _SPREAD, axis=0)
     turn = np.linspace(0, 4 * np.pi, frames, endpoint=False)
     offsets = np.stack([np.cos(turn), np.sin(turn), 0.5 * np.sin(turn / 2)], axis=1) * spread
     return _looking_at(centre + offsets @ axes.T, subject, cameras)
 
 
 def from_file(path: Path, normalisation: Normalisation) -> Cameras:
-    """Cameras of a JSON file like `transforms.json`, in input coordinates; its images need not exist.
+    """Read the cameras of a JSON file like `transforms.json`, in input coordinates; its images need not exist.
 
+    Args:
+        path: the file.
+        normalisation: from input to scene coordinates.
+    Returns:
+        Cameras in scene coordinates.
     Raises:
         InputError: the file is missing or holds no cameras.
     """
@@ -122,7 +129,7 @@ def _subject(cameras: Cameras) -> np.ndarray:
 
 
 def _looking_at(positions: np.ndarray, subject: np.ndarray, like: Cameras) -> Cameras:
-    """Undistorted cameras at these positions, with the image size and focal length of the first of `like`."""
+    """Return ideal cameras at `positions` that look at `subject`, with the size and focal length of `like`'s first."""
     c2w = np.stack([look_at(position, subject) for position in positions])
     width, height = like.size[0].tolist()
     fx, fy = like.intrinsics[0, :2].tolist()

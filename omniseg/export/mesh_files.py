@@ -1,7 +1,10 @@
-"""Meshes and points as files, in the coordinates of the capture, so that they lie on its own points.
+"""Write meshes and point clouds as files, in the coordinates of the capture.
 
-Beside NAME.ply or NAME.glb lies NAME.features.npy, float32 (n, dim), the features of its vertices in their order. They
-are not in it because 3D programs know no property of so many channels, and some refuse a file that has one.
+The features of the vertices, float32 (n, dim) in their order, are in NAME.features.npy beside NAME.ply or NAME.glb:
+3D programs know no property of so many channels, and some refuse a file that has one.
+
+GLB is written by trimesh. PLY is ours: trimesh writes neither normals nor a `segment` for point clouds, and colours
+only with an alpha channel.
 """
 
 from __future__ import annotations
@@ -40,14 +43,14 @@ def save_mesh(
     """Write a mesh, and its features beside it.
 
     Args:
-        path: NAME.glb, or NAME.ply, whose faces also have a `segment` and, where `colours` are given, its colour.
-            The vertices of both have normals and the colours of the scene.
-        mesh: scene coordinates.
+        path: NAME.glb or NAME.ply. Vertices have normals and the colours of the scene. In PLY, faces also have a
+            `segment` and, if `colours` are given, the colour of their segment.
+        mesh: in scene coordinates, n vertices and m faces.
         normalisation: from input to scene coordinates.
-        segments: (m,) number of the segment that each face is in; 0: none.
-        colours: of the segments, red, green, blue in [0, 255].
+        segments: (m,) integers, segment of each face; 0: none.
+        colours: red, green, blue in [0, 255] of each segment.
     Raises:
-        InputError: a file cannot be written, or trimesh, which GLB needs, is missing.
+        InputError: a file cannot be written, or trimesh is not installed, which GLB needs.
     """
     if path.suffix == ".glb":
         data = _glb(mesh, normalisation)
@@ -66,34 +69,30 @@ def save_points(path: Path, mesh: Mesh, normalisation: Normalisation, segments: 
 
     Args:
         path: NAME.ply.
-        mesh: scene coordinates.
+        mesh: in scene coordinates, m faces.
         normalisation: from input to scene coordinates.
-        segments: (m,) number of the segment that each face is in; 0: none. A vertex is in the last of its faces'.
+        segments: (m,) integers, segment of each face; 0: none. A vertex takes the largest one of its faces.
     Raises:
         InputError: a file cannot be written.
     """
     points = _vertices(mesh, normalisation, _SEGMENT)
-    of_points = torch.zeros(len(mesh.vertices), dtype=segments.dtype)
+    vertex_segments = torch.zeros(len(mesh.vertices), dtype=segments.dtype)
     for corner in mesh.faces.unbind(1):
-        of_points.scatter_reduce_(0, corner, segments, "amax")
-    points["segment"] = of_points.numpy()
+        vertex_segments.scatter_reduce_(0, corner, segments, "amax")
+    points["segment"] = vertex_segments.numpy()
     _save(path, _ply({"vertex": points}), mesh)
 
 
 def require_trimesh() -> Any:
-    """The library trimesh.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """Return the library trimesh, or raise `InputError` if it is not installed."""
     try:
-        return importlib.import_module("trimesh")  # takes a second, which PLY files need not wait
+        return importlib.import_module("trimesh")  # takes a second to import
     except ImportError as error:
-        raise InputError("GLB files need trimesh: pip install -e '.[export]', or give a file .ply") from error
+        raise InputError("GLB files need trimesh: pip install -e '.[export]', or write a .ply file") from error
 
 
 def _parts(mesh: Mesh, normalisation: Normalisation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions and normals (n, 3), input coordinates, and colours (n, 3) uint8."""
+    """Return positions and normals (n, 3), input coordinates, and colours (n, 3) uint8."""
     positions = normalisation.inverse_points(mesh.vertices.double().numpy())
     normals = mesh.normals.double().numpy() @ normalisation.rotation
     return positions, normals, (mesh.colours.clamp(0, 1) * 255).round().byte().numpy()
@@ -109,7 +108,7 @@ def _vertices(mesh: Mesh, normalisation: Normalisation, more: list[tuple[str, st
 
 
 def _ply(elements: Mapping[str, np.ndarray]) -> bytes:
-    """A binary PLY file of structured arrays."""
+    """Encode structured arrays, one an element, as a binary PLY file."""
     lines = ["ply", "format binary_little_endian 1.0"]
     for element, rows in elements.items():
         lines.append(f"element {element} {len(rows)}")
@@ -117,7 +116,7 @@ def _ply(elements: Mapping[str, np.ndarray]) -> bytes:
             kind = _PLY_TYPES[rows.dtype[name].base.kind]
             if rows.dtype[name].shape:
                 lines.append(f"property list uchar {kind} {name}")
-            elif name != "count":  # is part of the list after it
+            elif name != "count":  # which belongs to the list after it
                 lines.append(f"property {kind} {name}")
     header = "\n".join([*lines, "end_header", ""])
     return header.encode("ascii") + b"".join(rows.tobytes() for rows in elements.values())
@@ -140,7 +139,7 @@ def _save(path: Path, data: bytes, mesh: Mesh) -> None:
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)
-        # Inside, so that a full disk leaves both files of an earlier export, and never one of each.
+        # Inside, so that a full disk leaves both files of an earlier export, never a mixture.
         write_atomic(features, lambda other: np.save(other, values))
 
     write_atomic(path, write)

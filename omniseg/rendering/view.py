@@ -15,6 +15,7 @@ from omniseg.rendering.renderer import Renderer, Rendering
 
 _COARSEST = 8
 _FEWEST_RAYS = 256
+"""Rays of the shortest step of a progressive rendering."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,12 +66,12 @@ class RenderedView:
     @property
     def rgb(self) -> np.ndarray:
         """Colour (height, width, 3) float32 in [0, 1] over black; read-only. Black if rendered without colour."""
-        return self.picture(self.rendering.rgb)
+        return self._grid(self.rendering.rgb)
 
     @property
     def depth(self) -> np.ndarray:
         """Distance (height, width) float32 along each ray, scene units; 0 where nothing is seen; read-only."""
-        return self.picture(self.rendering.distance)
+        return self._grid(self.rendering.distance)
 
     @property
     def features(self) -> np.ndarray:
@@ -78,14 +79,14 @@ class RenderedView:
 
         dim is 0 where the run has no feature field.
         """
-        return self.picture(self.unit_features)
+        return self._grid(self.unit_features)
 
     @property
     def opacity(self) -> np.ndarray:
         """Opacity (height, width) float32 in [0, 1]; read-only."""
-        return self.picture(self.rendering.opacity)
+        return self._grid(self.rendering.opacity)
 
-    def picture(self, values: Tensor) -> np.ndarray:
+    def _grid(self, values: Tensor) -> np.ndarray:
         """Return values (height * width, ...) of all pixels as a read-only array (height, width, ...)."""
         array = values.detach().cpu().numpy().reshape(self.height, self.width, *values.shape[1:])
         array.flags.writeable = False  # on a CPU it is the tensor's own memory

@@ -322,21 +322,21 @@ class SegmentationSession:
         self._selections, self._sliding = self._redo.pop(), None
         return self._result("redone")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write all selections to a file.
 
         Raises:
             InputError: it cannot be written.
         """
-        save_selections(path, self._selections, self.fingerprint)
+        save_selections(Path(path), self._selections, self.fingerprint)
 
-    def load(self, path: Path) -> Edit:
+    def load(self, path: str | Path) -> Edit:
         """Replace all selections by those of a file, which can be undone.
 
         Raises:
             InputError: it is not a selection file of this feature field; the selections stay as they are.
         """
-        self._commit(load_selections(path, self.fingerprint, self.model.config.features.dim))
+        self._commit(load_selections(Path(path), self.fingerprint, self.model.config.features.dim))
         count = len(self._selections.all)
         return self._result(f"loaded {count} selection{'s' * (count != 1)} from {path}")
 

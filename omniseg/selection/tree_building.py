@@ -57,14 +57,25 @@ def segment_everything(run: Path, model: Model, *, progress: bool = True) -> Seg
     if path.exists():
         tensors, metadata = read_tensors(path, model.viewpoints.cameras.c2w.device)
         if metadata.get("features") == features and _made_with(metadata.get("config", {})) == asdict(config):
-            if set(tensors) != set(_TENSORS):
-                raise InputError(f"{path}: not of this version; remove it to have it made again")
+            if not _is_tree(tensors):
+                raise InputError(f"{path}: damaged or not of this version; remove it to have it made again")
             return SegmentTree(**tensors, config=config)
     require_sklearn()
     tree = build_tree(*surface_points(model, progress=progress), config)
     tensors = {name: getattr(tree, name) for name in _TENSORS}
     write_tensors(path, tensors, {"features": features, "config": asdict(config)})
     return tree
+
+
+def _is_tree(tensors: dict[str, Tensor]) -> bool:
+    """Return whether the tensors of a file fit together."""
+    if set(tensors) != set(_TENSORS) or not tensors["features"].ndim == 2 <= len(tensors["features"]):
+        return False
+    n, children = len(tensors["features"]), tensors["children"]
+    shapes = tensors["positions"].shape, children.shape, tensors["heights"].shape
+    fits = shapes == ((n, 3), (n - 1, 2), (n - 1,)) and not children.is_floating_point()
+    before = torch.arange(n, 2 * n - 1, device=children.device)[:, None]  # a join unites nodes that were there before
+    return fits and bool(((children >= 0) & (children < before)).all())
 
 
 def _made_with(stored: Any) -> Any:

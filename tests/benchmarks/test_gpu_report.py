@@ -58,13 +58,13 @@ def test_every_part_runs_and_leaves_its_figures(reported):
 
 
 @pytest.mark.slow
-def test_the_table_has_every_figure_that_was_seen(reported):
+def test_the_table_has_every_figure_that_was_measured(reported):
     folder, done = reported
     parts = json.loads((folder / "report.json").read_text())["parts"]
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert f"| tests passed | {parts['tests']['figures']['passed']} |  |  |" in lines
     assert f"| the same, SSIM | {parts['lego_minute']['figures']['ssim']:.3f} |  |  |" in lines
-    assert "| the same, PSNR after 60 s (5 views) | not seen |  |  |" in lines
+    assert "| the same, PSNR after 60 s (5 views) | not measured |  |  |" in lines
     wrong = [line for line in lines if "steps made | 4 | at least 20000 | no |" in line]
     assert len(wrong) == 1
 
@@ -158,7 +158,7 @@ def test_parts_get_what_those_after_them_do_not_count_on(report):
     assert report.limits(["tests"])("tests", 0) == 480
 
 
-def test_bounds_are_those_that_were_set(report):
+def test_a_target_is_met_or_not(report):
     def cells(value: float, **bounds: float) -> list[str]:
         figure = report.Figure("step", "lego", ("ms",), "{:.1f} ms", **bounds)
         return figure.cells({"lego": {"figures": {"ms": value}}})
@@ -168,4 +168,4 @@ def test_bounds_are_those_that_were_set(report):
     assert cells(2.4, at_least=2.5) == ["step", "2.4 ms", "at least 2.5 ms", "no"]
     assert cells(7.0) == ["step", "7.0 ms", "", ""]
     figure = report.Figure("step", "lego", ("ms",), "{}")
-    assert figure.cells({"lego": {"figures": None}}) == ["step", "not seen", "", ""]
+    assert figure.cells({"lego": {"figures": None}}) == ["step", "not measured", "", ""]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers import ROOT, run_python
+from omniseg.errors import InputError
 from tiny_scene import write_ball, write_ball_masks
 
 
@@ -80,6 +81,18 @@ def test_captures_are_found_by_what_is_in_them(monkeypatch, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "README.md").write_text("no capture")
     assert quality.find_captures([tmp_path, tmp_path / "missing"]) == [quality.SAMPLE, ball]
+
+
+def test_the_environment_names_a_folder_of_captures(monkeypatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    quality = importlib.import_module("quality")
+    monkeypatch.delenv(quality.CAPTURES_VARIABLE, raising=False)
+    assert quality.captures_folder() is None
+    monkeypatch.setenv("OMNISEG_CAPTURES", str(tmp_path))
+    assert quality.captures_folder() == tmp_path
+    monkeypatch.setenv("OMNISEG_CAPTURES", str(tmp_path / "missing"))
+    with pytest.raises(InputError, match=r"OMNISEG_CAPTURES: .*missing is not a folder"):
+        quality.captures_folder()
 
 
 @pytest.mark.slow

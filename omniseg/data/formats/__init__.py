@@ -1,4 +1,4 @@
-"""Scenes on disk: reading them in any supported format, placing them, and serving their pixels as rays."""
+"""Readers of captures, one module a format, and the recognition of the format."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ READERS: dict[str, ModuleType] = {
     "transforms": transforms,
     "llff": llff,
 }
-"""Formats by name, tried in this order. A reader is a module: `LOOKED_FOR`, `detect(root)`, `read(root)`."""
+"""Readers by the name of their format, tried in this order: modules with `LOOKED_FOR`, `detect(root)`, `read(root)`."""
 
 
 def read_scene(root: str | Path) -> Scene:
-    """Read a capture, recognising its format. No pixel is read.
+    """Read a capture of any supported format, without its pixels.
 
     Args:
-        root: a folder, or a `transforms.json` to be read whatever else lies beside it.
+        root: a folder, or a `transforms.json` to read whatever other formats are beside it.
     Raises:
-        InputError: missing, empty, no known format, or damaged.
+        InputError: the path does not exist, holds no known format, or the capture is damaged.
     """
     root = Path(root)
     if not root.exists():

@@ -1,4 +1,4 @@
-"""COLMAP captures: a sparse model beside a folder of images."""
+"""Reader of COLMAP captures: a sparse model beside a folder of images."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ LOOKED_FOR = "COLMAP (sparse/0/cameras.bin or .txt, with images)"
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "")
 _MODEL_FILES = tuple(f"{name}{suffix}" for name in ("cameras", "images") for suffix in (".bin", ".txt"))
 _FEW_POINTS = 200
+"""Fewer reliable points than this are not enough: then all are used."""
+_MIN_TRACK = 3
+"""Images that must see a reliable point."""
+_MAX_ERROR = 3.0
+"""Largest reprojection error of a reliable point, as a multiple of the median."""
 
 
 def _model_folder(root: Path) -> Path | None:
@@ -62,21 +67,21 @@ def read(root: Path) -> Scene:
 
 
 def read_model(folder: Path) -> ColmapModel:
-    """Read the model in `folder`, binary where cameras.bin exists, else text. Points may be absent.
+    """Read the model in `folder`, binary if cameras.bin exists, else text. Points may be missing.
 
     Raises:
-        InputError: a file is missing, truncated, foreign or inconsistent.
+        InputError: a file is missing, truncated, of another program, or contradicts another.
     """
     suffix = ".bin" if (folder / "cameras.bin").is_file() else ".txt"
-    form = colmap_binary if suffix == ".bin" else colmap_text
+    reader = colmap_binary if suffix == ".bin" else colmap_text
     paths = [folder / f"{name}{suffix}" for name in ("cameras", "images", "points3D")]
     for path in paths[:2]:
         if not path.is_file():
             raise InputError(f"{path}: does not exist; a COLMAP model needs cameras{suffix} and images{suffix}")
-    cameras = form.read_cameras(paths[0])
-    images = form.read_images(paths[1])
+    cameras = reader.read_cameras(paths[0])
+    images = reader.read_images(paths[1])
     empty = ColmapPoints(np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
-    points = form.read_points(paths[2]) if paths[2].is_file() else empty
+    points = reader.read_points(paths[2]) if paths[2].is_file() else empty
     for image in images:
         if image.camera_id not in cameras:
             raise InputError(f"{paths[1]}: image {image.name} uses camera {image.camera_id}, which {paths[0]} lacks")
@@ -92,9 +97,9 @@ def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
     missing = [image.name for image in model.images if not any(image.name in files for files in paths.values())]
     warn_missing(missing, len(model.images), folder / "images")
 
-    # The sharpest folder that has an image names it: masks are made of those files.
-    sharpest = [next(f for f in folders if image.name in paths[f]) for image in found]
-    names = view_names([paths[f][image.name].relative_to(folders[f]).as_posix() for f, image in zip(sharpest, found)])
+    # An image is named by its largest file: masks are made from those files.
+    largest = [next(f for f in folders if image.name in paths[f]) for image in found]
+    names = view_names([paths[f][image.name].relative_to(folders[f]).as_posix() for f, image in zip(largest, found)])
     factors = {}
     for nominal, files in paths.items():
         first = next((image for image in found if image.name in files), None)
@@ -114,10 +119,10 @@ def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
 
 
 def _pair(folders: dict[int, Path], factor: int, model: ColmapModel) -> dict[str, Path]:
-    """Files in one image folder by the model's image names.
+    """Return the files in one image folder by the model's image names.
 
-    Where no file has such a name, but there is one for each (LLFF's releases renamed the shrunken images),
-    both are paired in sorted order: with the names in `images` if that exists, else with the model's.
+    If no file has such a name but the numbers agree (LLFF's releases renamed the shrunken images), files are paired
+    in sorted order with the names in `images` if that exists, else with the model's.
     """
     folder = folders[factor]
     named = {image.name: with_image_suffix(folder / image.name) for image in model.images}
@@ -134,9 +139,9 @@ def _pair(folders: dict[int, Path], factor: int, model: ColmapModel) -> dict[str
 
 
 def _reliable(points: ColmapPoints) -> np.ndarray:
-    """Positions of points that are seen in three images and reproject well, if enough of them are."""
+    """Return the positions of the reliable points if there are enough of them, else of all finite points."""
     finite = np.isfinite(points.xyz).all(1)
-    good = finite & (points.track >= 3)
+    good = finite & (points.track >= _MIN_TRACK)
     if good.sum() >= _FEW_POINTS:
-        good &= points.error <= 3 * np.median(points.error[good])
+        good &= points.error <= _MAX_ERROR * np.median(points.error[good])
     return points.xyz[good if good.sum() >= _FEW_POINTS else finite]

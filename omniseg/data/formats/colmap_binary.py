@@ -1,7 +1,7 @@
-"""cameras.bin, images.bin and points3D.bin of COLMAP, read with strict bounds.
+"""Reader of COLMAP's cameras.bin, images.bin and points3D.bin with strict bounds.
 
 Every count is checked against the length of the file before anything is allocated, and every byte must be
-accounted for, so a truncated or foreign file ends in one message and neither hangs nor passes.
+accounted for: a truncated or foreign file ends in an error, and neither hangs nor passes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from omniseg.errors import InputError
 
 _POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8")])
 _POINT_BYTES = _POINT.itemsize
-"""A point in points3D.bin; the length of its track and the track follow."""
+"""Size of a point in points3D.bin, without its track."""
 
 
 class _Reader:
-    """A binary file as a sequence of numbers that cannot be read past its end."""
+    """Sequence of the numbers in a binary file that refuses to be read past its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class _Reader:
         return values
 
     def count(self, smallest: int) -> int:
-        """A number of records of at least `smallest` bytes each, which must fit into the file."""
+        """Read a number of records of at least `smallest` bytes each, and check that they fit into the file."""
         (n,) = self.take("Q")
         if n * smallest > len(self.data) - self.at:
             raise self.fail(f"is truncated or not a COLMAP file (announces {n} records, has no room for them)")
@@ -110,7 +110,7 @@ def read_points(path: Path) -> ColmapPoints:
     n, data, end = file.count(_POINT_BYTES + 8), file.data, len(file.data)
     starts, track = np.empty(n, np.int64), np.empty(n, np.int64)
     length_at, at = struct.Struct("<Q").unpack_from, file.at
-    for i in range(n):  # each record begins where the track before it ends: the one loop that must be
+    for i in range(n):  # a loop, since each record begins where the track before it ends
         if at + _POINT_BYTES + 8 > end:
             raise file.fail(f"is truncated (point {i} of {n})")
         starts[i] = at
@@ -123,6 +123,6 @@ def read_points(path: Path) -> ColmapPoints:
         raise file.fail(f"is truncated (track of the last of {n} points)")
     file.at = at
     file.finish()
-    # Records begin at odd bytes, so one is picked out of those that would begin at every byte.
+    # Records begin at any byte: view one at every byte and pick the true ones.
     points = np.ndarray(end - _POINT_BYTES + 1, _POINT, data, strides=(1,))[starts] if n else np.empty(0, _POINT)
     return ColmapPoints(points["xyz"].astype(np.float64), points["error"].astype(np.float64), track)

@@ -1,4 +1,4 @@
-"""A COLMAP sparse model in memory, and the checks that its binary and its text form share."""
+"""COLMAP's sparse model in memory, and the checks that binary and text files share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODELS = (
     ("RADIAL_FISHEYE", "f cx cy k1 k2"),
     ("THIN_PRISM_FISHEYE", "fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1"),
 )
-"""Name and parameters by COLMAP's model id."""
+"""Names of camera models and of their parameters, by COLMAP's model id."""
 
 NEWER_MODELS = (
     "RAD_TAN_THIN_PRISM_FISHEYE",
@@ -35,19 +35,22 @@ NEWER_MODELS = (
     "EUCM",
     "EQUIRECTANGULAR",
 )
+"""Names of later camera models, which we do not support, by model id minus len(MODELS)."""
 
 _DISTORTION = {
     CameraModel.PERSPECTIVE: ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
     CameraModel.FISHEYE: ("k1", "k2", "k3", "k4", "p1", "p2", "sx1", "sy1"),
     CameraModel.FOV: ("omega", *[""] * 7),
 }
+"""Names of the eight numbers in `Camera.distortion`."""
 
 _MAX_SIDE = 2**17
+"""Largest side of an image in pixels; beyond it the file is damaged."""
 
 
 @dataclass(frozen=True)
 class ColmapImage:
-    """One registered image: its name (path below the image folder), camera id and (3, 4) camera to world."""
+    """A registered image: its name (path below the image folder), camera id and (3, 4) camera to world."""
 
     name: str
     camera_id: int
@@ -65,7 +68,7 @@ class ColmapPoints:
 
 @dataclass(frozen=True)
 class ColmapModel:
-    """A sparse model: cameras by id, registered images in the file's order, points (maybe none)."""
+    """A sparse model: cameras by id, registered images in the file's order, points (possibly none)."""
 
     cameras: dict[int, Camera]
     images: tuple[ColmapImage, ...]
@@ -73,17 +76,17 @@ class ColmapModel:
 
 
 def colmap_camera(model: str, width: int, height: int, values: dict[str, float], where: str) -> Camera:
-    """Make a `Camera` of COLMAP's parameter names (f or fx, fy, cx, cy, then the distortion).
+    """Make a `Camera` from COLMAP's parameters by name (f or fx, fy, cx, cy, then the distortion).
 
     Raises:
-        InputError: absurd size or numbers, or a model we do not know.
+        InputError: the size or a number is not a camera's, or the model is not supported.
     """
     if model not in dict(MODELS):
         raise InputError(
             f"{where}: camera model {model} is not supported; run `colmap image_undistorter` and use its output"
         )
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise InputError(f"{where}: an image size of {width} x {height} cannot be; the file is damaged")
+        raise InputError(f"{where}: no image has a size of {width} x {height}; the file is damaged")
     kind = CameraModel.PERSPECTIVE
     if model == "FOV":
         kind = CameraModel.FOV
@@ -106,10 +109,10 @@ def colmap_camera(model: str, width: int, height: int, values: dict[str, float],
 
 
 def colmap_images(path: Path, names: list[str], ids: list[int], poses: list) -> tuple[ColmapImage, ...]:
-    """Make images of names, camera ids and world-to-camera poses qw qx qy qz tx ty tz.
+    """Make images from names, camera ids and world-to-camera poses qw qx qy qz tx ty tz.
 
     Raises:
-        InputError: none, a name that is empty, twice or outside of the folder, or a pose that is none.
+        InputError: there are none, a name is empty, occurs twice or leaves the folder, or a pose is invalid.
     """
     if not names:
         raise InputError(f"{path}: holds no registered image; repeat the reconstruction")
@@ -119,7 +122,7 @@ def colmap_images(path: Path, names: list[str], ids: list[int], poses: list) -> 
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise InputError(f"{path}: image {name} leaves the image folder; give a path below it")
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: holds two images of one name; the file is damaged")
+        raise InputError(f"{path}: holds two images of the same name; the file is damaged")
     numbers = np.array(poses, dtype=np.float64)
     rotation = quaternion_rotation(numbers[:, :4]).transpose(0, 2, 1)
     position = -rotation @ numbers[:, 4:, None]

@@ -1,4 +1,4 @@
-"""cameras.txt, images.txt and points3D.txt of COLMAP."""
+"""Reader of COLMAP's cameras.txt, images.txt and points3D.txt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omniseg.errors import InputError
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines of a text file, comments left out, blank lines kept."""
+    """Return the numbered lines of a text file, with blank lines, without comments."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -62,7 +62,7 @@ def read_images(path: Path) -> tuple[ColmapImage, ...]:
             names.append(words[9])
         except (ValueError, IndexError) as error:
             raise _bad_line(path, number, "ID QW QX QY QZ TX TY TZ CAMERA_ID NAME") from error
-        number, observed = next(lines, (number, ""))  # may be empty, so it is never skipped as a blank line
+        number, observed = next(lines, (number, ""))  # not skipped even if it is blank: the image sees no points
         if len(observed.split()) % 3:
             raise _bad_line(path, number, "X Y POINT3D_ID, repeated")
     return colmap_images(path, names, ids, poses)

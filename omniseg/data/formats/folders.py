@@ -1,4 +1,4 @@
-"""Finding what belongs to a view on disk: images at several sizes, mask hierarchies, labels."""
+"""Files that belong to a view: images at several sizes, mask hierarchies, labels; and JSON files."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def list_images(folder: Path) -> list[str]:
 
 
 def with_image_suffix(path: Path) -> Path | None:
-    """Return `path`, or the file with its stem and an image suffix, or None where neither exists."""
+    """Return `path`, or the same name with another image suffix; None if no such file exists."""
     bare = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
     others = (Path(f"{bare}{end}") for suffix in IMAGE_SUFFIXES for end in (suffix, suffix.upper()))
     try:
         return next((candidate for candidate in (path, *others) if candidate.is_file()), None)
-    except OSError:  # a name longer than the file system allows
+    except OSError:  # the name is longer than the file system allows
         return None
 
 
 def scaled_folders(images: Path) -> dict[int, Path]:
-    """Return `images` and its smaller siblings `images_2`, `images_4`... that exist, by nominal factor."""
+    """Return `images` and its smaller siblings `images_2`, `images_4`... by nominal factor, if they exist."""
     found = {1: images} if images.is_dir() else {}
     pattern = re.compile(re.escape(images.name) + r"_(\d+)")
     if images.parent.is_dir():
@@ -50,9 +50,9 @@ def scaled_folders(images: Path) -> dict[int, Path]:
 
 
 def view_names(paths: Sequence[str]) -> list[str]:
-    """Return unique view names of relative image paths: no suffix, no way out of a folder it is joined to.
+    """Return unique view names of relative image paths, without suffix and without `..`.
 
-    Where two images differ in their suffix only, they keep it.
+    Images that differ in their suffix only keep it.
     """
     clean = ["/".join(p for p in PurePosixPath(path).parts if p not in ("..", "/")) for path in paths]
     bare = [str(PurePosixPath(path).with_suffix("")) for path in clean]
@@ -61,7 +61,7 @@ def view_names(paths: Sequence[str]) -> list[str]:
 
 
 def warn_missing(missing: Sequence[object], total: int, source: Path) -> None:
-    """Say in one line that some listed images are not on disk, or raise where none is.
+    """Log one warning if some of the listed images are missing.
 
     Raises:
         InputError: all `total` images are missing.
@@ -76,13 +76,13 @@ def warn_missing(missing: Sequence[object], total: int, source: Path) -> None:
 
 
 def hierarchy_path(root: Path, name: str) -> Path | None:
-    """Return the mask hierarchy of a view, `sam/NAME.npz` (Replica: also in `results`), where it exists."""
+    """Return the mask hierarchy of a view, `sam/NAME.npz` (Replica: also in `results`), or None."""
     paths = (root / folder / f"{name}.npz" for folder in ("sam", "results/sam"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def label_paths(labels: Path, name: str) -> Mapping[str, Path]:
-    """Return the label images of a view, `LEVEL/NAME.png` below the folder of labels, by level."""
+    """Return the label images `LEVEL/NAME.png` of a view below the folder `labels`, by level."""
     if not labels.is_dir():
         return {}
     levels = sorted(folder.name for folder in labels.iterdir() if folder.is_dir())
@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict:
     """Return the object in a JSON file.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or is no object.
+        InputError: the file cannot be read, or does not hold a JSON object.
     """
     text = read_bytes(path)
     try:
@@ -106,15 +106,15 @@ def read_json(path: Path) -> dict:
 
 
 def _integer(digits: str) -> int | float:
-    """A number too long for a float becomes infinity, which the checks of its reader find."""
+    """Parse an integer; one too long for a float becomes infinity, which the readers refuse."""
     return int(digits) if len(digits) < 16 else float(digits)
 
 
 def true_factors(camera: Camera, images: Mapping[int, Path]) -> dict[int, int]:
-    """Map each nominal factor of `images` to the one its file really has, as far as it is whole.
+    """Map the nominal factor of each image to the factor by which its file is really smaller than the camera.
 
-    `images` may hold pictures that are already smaller than the camera of the pose file. A size that fits no
-    whole factor keeps its nominal one: loading the image explains it.
+    The images themselves may already be smaller than the camera of the pose file. A size that fits no whole factor
+    keeps its nominal one; loading the image then says what is wrong.
     """
     factors = {}
     for nominal, path in images.items():
@@ -126,5 +126,5 @@ def true_factors(camera: Camera, images: Mapping[int, Path]) -> dict[int, int]:
 
 
 def size_fits(camera: Camera, factor: int, width: int, height: int) -> bool:
-    """Tell whether an image of this size is the camera's picture shrunk by `factor`, up to rounding."""
+    """Tell whether an image of this size is the camera's image shrunk by `factor`, up to rounding."""
     return abs(camera.width / factor - width) <= 1 and abs(camera.height / factor - height) <= 1

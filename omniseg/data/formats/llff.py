@@ -30,7 +30,7 @@ def detect(root: Path) -> bool:
 
 
 def read(root: Path) -> Scene:
-    """Read an LLFF capture; images and rows are paired in sorted order.
+    """Read an LLFF capture; images in sorted order belong to the rows of the file.
 
     Raises:
         InputError: the file is damaged, or it does not fit the images.
@@ -87,6 +87,6 @@ def _rows(path: Path) -> np.ndarray:
 def _camera(row: np.ndarray, where: str) -> Camera:
     height, width, focal = row[[4, 9, 14]]
     if not (np.isfinite([height, width, focal]).all() and 1 <= height <= 1e5 and 1 <= width <= 1e5 and focal > 0):
-        raise InputError(f"{where}: height {height}, width {width}, focal length {focal} cannot be")
+        raise InputError(f"{where}: height {height}, width {width}, focal length {focal} are not a camera's")
     width, height = round(width), round(height)
     return Camera(width, height, focal, focal, width / 2, height / 2)

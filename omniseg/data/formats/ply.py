@@ -1,4 +1,7 @@
-"""Positions from a PLY point cloud (nerfstudio writes its sparse points as one)."""
+"""Reader of the positions in a PLY point cloud (nerfstudio writes its sparse points as one).
+
+Our own and not a library's: a truncated or foreign file must end in an error, never in fewer points.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ _ORDER = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
 def read_ply_points(path: Path) -> np.ndarray | None:
-    """Return the finite vertex positions (n, 3) float64; None where there is none.
+    """Return the finite vertex positions (n, 3) float64; None if there are none.
 
     Raises:
-        InputError: not a PLY file whose first element is `vertex` with x, y, z, or truncated.
+        InputError: the file is truncated, or is no PLY file whose first element is `vertex` with x, y, z.
     """
     bad = InputError(f"{path}: is not a readable PLY point cloud (truncated, or vertices without x, y, z)")
     data = read_bytes(path)

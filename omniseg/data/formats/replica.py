@@ -1,4 +1,4 @@
-"""Rooms with a box and depth: `transforms_train.json` with `aabb` (OmniSeg3D's Replica, and our sample)."""
+"""Reader of rooms with a box and depth: `transforms_train.json` with `aabb` (OmniSeg3D's Replica, and our sample)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omniseg.data.formats.folders import list_images, read_json
-from omniseg.data.formats.transforms import SPLIT_FILES, ListedFrame, checked_aabb, depth_unit, read_frames, views_of
+from omniseg.data.formats.transforms import SPLIT_FILES, ListedFrame, checked_aabb, depth_unit, make_views, read_frames
 from omniseg.data.image_io import read_bytes
 from omniseg.data.scene import Scene, Split
 from omniseg.errors import InputError
@@ -17,6 +17,7 @@ from omniseg.errors import InputError
 LOOKED_FOR = "Replica (transforms_train.json with `aabb`)"
 
 _AXES = {"opencv": True, "opengl": False}
+"""Values of `camera_axes`."""
 
 
 def detect(root: Path) -> bool:
@@ -39,7 +40,7 @@ def read(root: Path) -> Scene:
     test_given = any(frame.split != "train" for frame in frames)
     if not test_given:
         frames = [replace(frame, split=None) for frame in frames]
-    return Scene(root=root, format="replica", kind="replica", views=views_of(root, frames), aabb=box)
+    return Scene(root=root, format="replica", kind="replica", views=make_views(root, frames), aabb=box)
 
 
 def _frames(root: Path, path: Path, split: Split) -> list[ListedFrame]:
@@ -60,7 +61,7 @@ def _images_exist(root: Path, listed: list[Any]) -> bool:
 
 
 def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
-    """Whether the file's camera axes are OpenCV's: as `camera_axes` says, else in Replica's own layout."""
+    """Tell whether the file's camera axes are OpenCV's: by `camera_axes`, or else in OmniSeg3D's own layout."""
     if "camera_axes" in meta:
         if meta["camera_axes"] not in _AXES:
             raise InputError(f"{path}: `camera_axes` is {meta['camera_axes']!r}; expected opencv or opengl")
@@ -70,19 +71,18 @@ def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
 
 
 def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[ListedFrame]:
-    """OmniSeg3D's own layout: all poses of a path in OpenCV axes, images of some in `results/rgb`.
+    """Read OmniSeg3D's own layout: the poses of a whole path in OpenCV axes, images of some of them in `results/rgb`.
 
-    An image belongs to the frame whose number its name ends in, or, where names only count the images, to
-    every k-th frame. OmniSeg3D trains on every second image and tests on images 1, 9, 17...; we call the
-    others "val".
+    An image belongs to the frame whose number its name ends in or, if the names only count the images, to every k-th
+    frame. OmniSeg3D trains on every second image and tests on images 1, 9, 17...; we call the others "val".
     """
     images, listed = list_images(folder), meta["frames"]
     if not images:
         raise InputError(f"{folder}: holds no images, but {path} holds poses")
     numbers = [int(match[0]) if (match := re.search(r"\d+(?=\D*$)", name)) else -1 for name in images]
-    # Numbers of frames reach to the end of the path; numbers that only count the images stop early.
-    of_frames = len(set(numbers)) == len(images) and len(listed) // 2 <= max(numbers) < len(listed)
-    if not of_frames:
+    # Numbers of frames go up to the end of the path; numbers that only count the images stop early.
+    are_frames = len(set(numbers)) == len(images) and len(listed) // 2 <= max(numbers) < len(listed)
+    if not are_frames:
         if len(listed) % len(images):
             raise InputError(
                 f"{folder}: {len(images)} images do not fit the {len(listed)} poses in {path}; "
@@ -105,7 +105,7 @@ def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Li
 
 
 def _with_depth(root: Path, frame: ListedFrame) -> ListedFrame:
-    """Add the depth image of the same name beside the images' folder, where the file names none."""
+    """Add the depth image of the same name beside the images' folder if the file names none."""
     if frame.depth_path is not None or frame.image.parent.name != "rgb":
         return frame
     path = frame.image.parent.parent / "depth" / f"{frame.image.stem}.png"

@@ -1,4 +1,4 @@
-"""JSON captures: `transforms.json` (instant-ngp, nerfstudio), `transforms_{train,val,test}.json` (NeRF)."""
+"""Reader of JSON captures: `transforms.json` (instant-ngp, nerfstudio), `transforms_{train,val,test}.json` (NeRF)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ SPLIT_FILES: dict[Split, str] = {
 }
 
 _NGP_SCALE = 0.33
-"""instant-ngp's default: input coordinates times this, plus one half, lie in its unit cube."""
+"""instant-ngp's default scale: input coordinates times this, plus one half, are those of its unit cube."""
+
+_DEPTH_UNIT = 1e-3
+"""Input units per step of a depth image if the file has none: nerfstudio's millimetres."""
 
 _MODELS = {
     "PINHOLE": CameraModel.PERSPECTIVE,
@@ -48,6 +51,7 @@ _MODELS = {
     "PERSPECTIVE": CameraModel.PERSPECTIVE,
     "OPENCV_FISHEYE": CameraModel.FISHEYE,
 }
+"""Lens models by nerfstudio's `camera_model`."""
 
 
 def detect(root: Path) -> bool:
@@ -56,7 +60,7 @@ def detect(root: Path) -> bool:
 
 
 def read(root: Path) -> Scene:
-    """Read `transforms_{train,val,test}.json` where transforms_train.json exists, else `transforms.json`.
+    """Read `transforms_{train,val,test}.json` if transforms_train.json exists, else `transforms.json`.
 
     Raises:
         InputError: a file is damaged, or its images are missing.
@@ -70,13 +74,15 @@ def read(root: Path) -> Scene:
 
 
 def read_splits(root: Path, splits: Mapping[Split, Path]) -> tuple[tuple[View, ...], bool]:
-    """Read one file for each split; returns the views and whether the images have an alpha channel.
+    """Read one file for each split.
 
+    Returns:
+        The views, and True if the images have an alpha channel.
     Raises:
         InputError: a file is damaged, or its images are missing.
     """
     frames = [replace(f, split=split) for split, path in splits.items() for f in read_frames(path, read_json(path))]
-    return views_of(root, frames), image_header(frames[0].image).alpha
+    return make_views(root, frames), image_header(frames[0].image).alpha
 
 
 def read_file(path: Path) -> Scene:
@@ -87,7 +93,7 @@ def read_file(path: Path) -> Scene:
     """
     meta = read_json(path)
     frames = _with_splits(read_frames(path, meta), meta)
-    views = views_of(path.parent, frames)
+    views = make_views(path.parent, frames)
     extent = None
     if _is_number(meta.get("aabb_scale")):
         extent = 0.5 * meta["aabb_scale"] / (meta["scale"] if _is_number(meta.get("scale")) else _NGP_SCALE)
@@ -104,12 +110,12 @@ def read_file(path: Path) -> Scene:
 
 
 def read_path(path: Path) -> tuple[list[Camera], np.ndarray]:
-    """Read the cameras of a JSON file whose frames need no images, as a path to render along.
+    """Read the cameras of a JSON file as a path to render along; its images need not exist.
 
     Returns:
         Cameras, and their poses (n, 3, 4) in input coordinates, OpenCV axes.
     Raises:
-        InputError: the file is damaged, lists no frames, or does not say the images' size.
+        InputError: the file is damaged, lists no frames, or lacks the size of the images.
     """
     meta = read_json(path)
     frames = meta.get("frames")
@@ -125,7 +131,12 @@ def read_path(path: Path) -> tuple[list[Camera], np.ndarray]:
 
 @dataclass(frozen=True)
 class ListedFrame:
-    """One frame of a JSON file whose image exists."""
+    """A frame of a JSON file, whose image exists.
+
+    listed: path as the file lists it, with "/".
+    image: path of the image.
+    camera, c2w, depth_path, depth_unit, split: as in `View`.
+    """
 
     listed: str
     image: Path
@@ -137,12 +148,12 @@ class ListedFrame:
 
 
 def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) -> list[ListedFrame]:
-    """Read the frames whose images exist; one line of warning counts the others.
+    """Read the frames whose images exist. A warning counts the others.
 
     Args:
         path: the JSON file, to which file paths are relative.
         meta: its content.
-        opencv_axes: the camera axes in the file; OpenGL's unless told.
+        opencv_axes: True if the file's camera axes are OpenCV's, False if they are OpenGL's.
     Raises:
         InputError: a frame is damaged, or no image exists.
     """
@@ -177,17 +188,17 @@ def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) 
 
 
 def depth_unit(values: Mapping[str, Any]) -> float:
-    """Input units per integer step of a depth image; nerfstudio's millimetres unless told."""
+    """Return the input units per integer step of a depth image."""
     for key in ("integer_depth_scale", "depth_unit_scale_factor"):
         if _is_number(values.get(key)):
             return float(values[key])
-    return 1e-3
+    return _DEPTH_UNIT
 
 
-def views_of(root: Path, frames: list[ListedFrame]) -> tuple[View, ...]:
-    """Name the frames by their paths below the deepest folder they share, and find their smaller images.
+def make_views(root: Path, frames: list[ListedFrame]) -> tuple[View, ...]:
+    """Make views of frames: find their smaller images, and name them by their paths below the deepest shared folder.
 
-    An image that is listed twice counts once: as train before test before val.
+    An image that is listed in several splits counts once: in train before test before val.
     """
     order = ("train", "test", "val", None)
     by_image = {f.image: f for f in sorted(frames, key=lambda f: order.index(f.split), reverse=True)}
@@ -222,7 +233,7 @@ def views_of(root: Path, frames: list[ListedFrame]) -> tuple[View, ...]:
 
 
 def checked_aabb(value: object, path: Path) -> np.ndarray:
-    """Return a box as (2, 3) float64.
+    """Return the box in a JSON file as (2, 3) float64.
 
     Raises:
         InputError: it is not [[min x, y, z], [max x, y, z]].
@@ -289,7 +300,7 @@ def _focal(side: int, angle: float) -> float:
 
 
 def _with_splits(frames: list[ListedFrame], meta: Mapping[str, Any]) -> list[ListedFrame]:
-    """Apply nerfstudio's `train_filenames`, `val_filenames`, `test_filenames`."""
+    """Set the splits of frames by nerfstudio's `train_filenames`, `val_filenames`, `test_filenames`."""
     splits: dict[str, Split] = {}
     for split in SPLIT_FILES:
         names = meta.get(f"{split}_filenames")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from omniseg.evaluation.metrics import psnr, ssim
 
@@ -44,6 +45,28 @@ def test_ssim_matches_the_loop(shape: tuple[int, int, int], noise: float):
     x = rng.random(shape)
     y = np.clip(x + noise * rng.standard_normal(shape), 0, 1)
     assert ssim(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(looped_ssim(x, y), abs=1e-9)
+
+
+def convolved_ssim(image: torch.Tensor, target: torch.Tensor) -> float:
+    """The same by convolutions, without padding."""
+    x, y = image.double().permute(2, 0, 1)[:, None], target.double().permute(2, 0, 1)[:, None]
+    window = torch.exp(-((torch.arange(11, dtype=x.dtype) - 5) ** 2) / (2 * 1.5**2))
+    window = window / window.sum()
+
+    def blur(values: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.conv2d(values, window[None, None, :, None]), window[None, None, None, :])
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y, covariance = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+    similarity = (2 * mean_x * mean_y + 0.01**2) * (2 * covariance + 0.03**2)
+    return float((similarity / ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2))).mean())
+
+
+@pytest.mark.parametrize("shape", [(11, 11, 1), (14, 23, 3), (90, 120, 3)])
+def test_ssim_is_what_it_was(shape: tuple[int, int, int]):
+    x = torch.rand(shape)
+    for y in (x, (x + 0.1 * torch.randn(shape)).clamp(0, 1), torch.rand(shape), torch.zeros(shape)):
+        assert ssim(x, y) == pytest.approx(convolved_ssim(x, y), abs=1e-12)
 
 
 def test_ssim_properties():

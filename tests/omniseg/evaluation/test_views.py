@@ -41,6 +41,11 @@ def test_figures_are_those_of_the_pictures(tmp_path: Path, device, alpha: bool):
     assert stored["train_seconds"] == {"radiance": 12.5}
 
 
+def test_no_bar_where_none_is_wanted(tmp_path: Path, device, capsys):
+    evaluate_views(ball_model(device), ball_images(2).to(device), tmp_path, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_transparent_photos_are_shown_over_white():
     images = ball_images(1)
     photo, background = photo_and_background(images, 0)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from learned_ball import learned_ball
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_threshold
-from omniseg.export.mesh import Mesh, extract_mesh
+from omniseg.export.mesh import Mesh, MeshConfig, extract_mesh
 from omniseg.export.triangles import connected_parts, face_areas, vertex_normals
 from omniseg.rendering.view import render_view
 from omniseg.run_folder import Model
@@ -158,6 +158,24 @@ def test_what_no_camera_sees_is_left_out(model: Model, mesh: Mesh):
     facing = (F.normalize(part.vertices, dim=1) * F.normalize(towards, dim=0)).sum(1)
     assert float((facing > 0).float().mean()) > 0.97
     assert 0.2 < len(part.faces) / len(mesh.faces) < 0.65
+
+
+def test_numbers_are_those_of_the_configuration(model: Model, mesh: Mesh):
+    thin = extract_mesh(model, RESOLUTION, config=MeshConfig(iso_depth=0.05), progress=False)
+    thick = extract_mesh(model, RESOLUTION, config=MeshConfig(iso_depth=2.0), progress=False)
+    radii = [float(m.vertices.norm(dim=1).median()) for m in (thin, mesh, thick)]
+    assert radii == sorted(radii, reverse=True)
+    assert radii[0] > radii[2]
+    assert thin.keep(torch.ones(len(thin.faces), dtype=torch.bool)).config.iso_depth == 0.05
+    with pytest.raises(InputError, match="no surface"):
+        extract_mesh(model, RESOLUTION, config=MeshConfig(min_part=1e5), progress=False)
+    assert repr(mesh) == f"Mesh({len(mesh.vertices)} vertices, {len(mesh.faces)} faces)"
+
+
+@pytest.mark.parametrize("bad", [{"iso_depth": 0}, {"min_part": -1}, {"faint_quantile": 2}, {"views": 0}])
+def test_impossible_numbers_are_refused(bad: dict):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}: expected"):
+        MeshConfig(**bad)
 
 
 def test_reach_cuts_the_box(model: Model):

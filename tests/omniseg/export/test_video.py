@@ -46,6 +46,18 @@ def test_folder_of_pictures(tmp_path: Path):
     assert cv2.imread(str(tmp_path / "out/deep/b.png")).mean() == 60
 
 
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_picture(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+
+    def never():
+        pytest.fail("a picture was rendered")
+        yield
+
+    for out in (tmp_path / "file", tmp_path / "file" / "a.mp4"):
+        with pytest.raises(InputError, match="cannot be written"):
+            save_frames(out, never(), ["a"], rate=1)
+
+
 def test_a_failing_source_leaves_the_old_video(tmp_path: Path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")

@@ -1,9 +1,13 @@
 """A frame is what its camera sees; progressive ones end as the whole one does."""
 
+from dataclasses import replace
+
+import numpy as np
+import pytest
 import torch
 
 from learned_ball import learned_ball
-from omniseg.rendering.view import ProgressiveFrames, render_view
+from omniseg.rendering.view import ProgressiveFrames, RenderedView, render_view
 from tiny_scene import RADIUS, SIDE
 
 
@@ -17,6 +21,41 @@ def test_a_frame_lies_on_the_ball(device):
     assert abs(float(radii.median()) - RADIUS) < 0.05
     norms = frame.unit_features[frame.solid].norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_pictures_are_those_of_the_pixels(device):
+    model = learned_ball(device)
+    cameras = model.viewpoints.cameras.resized(36)[[2]]
+    cameras = replace(cameras, size=torch.tensor([[36, 20]], device=device))
+    view = render_view(model.renderer, cameras, name="0005")
+    assert repr(view) == "RenderedView('0005', 36 x 20)"
+    assert (view.width, view.height) == (36, 20)
+    assert view.rgb.shape == (20, 36, 3)
+    assert view.depth.shape == view.opacity.shape == (20, 36)
+    assert view.features.shape == (20, 36, 8)
+    assert {picture.dtype for picture in (view.rgb, view.depth, view.opacity, view.features)} == {np.dtype("float32")}
+    row, column = 12, 20
+    pixel = row * 36 + column
+    assert view.rgb[row, column].tolist() == view.rendering.rgb[pixel].tolist()
+    assert view.depth[row, column] == float(view.rendering.distance[pixel])
+    assert view.opacity[row, column] == float(view.rendering.opacity[pixel]) > 0.5
+    assert view.features[row, column].tolist() == view.unit_features[pixel].tolist()
+    assert view.features[0, 0].tolist() == [0] * 8
+    with pytest.raises(ValueError, match="read-only"):
+        view.rgb[0] = 1  # what is selected in it later would change
+
+
+def test_a_view_needs_features_and_all_pixels(device):
+    model = learned_ball(device)
+    cameras = model.viewpoints.cameras[[0]]
+    rays = cameras.image_rays(0)
+    plain = model.renderer.render(*rays)
+    with pytest.raises(ValueError, match="features"):
+        RenderedView.from_rendering(cameras, *rays, plain)
+    few = [each[:7] for each in rays]
+    seen = model.renderer.render(*few, features=True)
+    with pytest.raises(ValueError, match="one for each pixel"):
+        RenderedView.from_rendering(cameras, *few, seen)
 
 
 def test_progressive_frames_get_finer_and_end_whole(device):

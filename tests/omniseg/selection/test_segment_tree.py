@@ -1,5 +1,8 @@
 """The tree of segments on clouds whose parts are known, and on the learned ball."""
 
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +16,10 @@ from omniseg.config import SegmentTreeConfig
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_matches
 from omniseg.rendering.view import render_view
+from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.selection import tree_building
-from omniseg.selection.tree_building import SEGMENTS, build_tree, segment_everything, surface_points
+from omniseg.selection.segment_tree import check_level
+from omniseg.selection.tree_building import SEGMENTS, build_tree, require_sklearn, segment_everything, surface_points
 from tiny_scene import RADIUS, SIDE
 
 N = 60
@@ -121,6 +126,91 @@ def test_those_of_older_features_are_made_again(device, tmp_path: Path):
     path.write_bytes(path.read_bytes() + b"\0")  # another field, as far as the fingerprint knows
     segment_everything(run, model)
     assert (run / SEGMENTS).read_bytes() != before
+
+
+def changed(model, **values):
+    """The model with other numbers for its tree."""
+    tree = replace(model.config.segment_tree, **values)
+    return replace(model, config=replace(model.config, segment_tree=tree))
+
+
+def rewrite(path: Path, change: Callable[[dict, dict], object]) -> None:
+    """Change the tensors and the metadata of a file."""
+    tensors, metadata = read_tensors(path, torch.device("cpu"))
+    change(tensors, metadata)
+    write_tensors(path, tensors, metadata)
+
+
+def test_a_tree_of_another_configuration_is_made_again(device, tmp_path: Path):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    segment_everything(run, model, progress=False)
+    before = (run / SEGMENTS).read_bytes()
+    tree = segment_everything(run, changed(model, neighbours=5), progress=False)
+    assert tree.config.neighbours == 5
+    assert (run / SEGMENTS).read_bytes() != before
+    segment_everything(run, model, progress=False)
+    assert (run / SEGMENTS).read_bytes() == before
+
+
+def test_a_file_without_a_configuration_has_the_defaults(device, tmp_path: Path, monkeypatch):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    segment_everything(run, model, progress=False)
+    for lacks in (lambda _, metadata: metadata["config"].pop("levels"), lambda _, metadata: metadata.pop("config")):
+        rewrite(run / SEGMENTS, lacks)
+        with monkeypatch.context() as patched:
+            patched.setattr(tree_building, "build_tree", lambda *_: pytest.fail("made again"))
+            assert segment_everything(run, model, progress=False).config == CONFIG
+    assert segment_everything(run, changed(model, levels=5), progress=False).config.levels == 5
+
+
+def test_without_scikit_learn_nothing_is_rendered(device, tmp_path: Path, monkeypatch):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    segment_everything(run, model, progress=False)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(tree_building, "surface_points", lambda *_, **__: pytest.fail("rendered"))
+    segment_everything(run, model, progress=False)  # one that is there needs no library
+    with pytest.raises(InputError, match="scikit-learn"):
+        segment_everything(run, changed(model, neighbours=5), progress=False)
+    with pytest.raises(InputError, match="scikit-learn"):
+        require_sklearn()
+
+
+def test_levels_are_checked():
+    check_level(0, CONFIG)
+    check_level(6, CONFIG)
+    for level in (-0.5, 6.5, float("nan")):
+        with pytest.raises(InputError, match=r"--level: expected 0 to 6, got"):
+            check_level(level, CONFIG, "--level")
+
+
+def test_trees_and_segments_say_what_they_are(device):
+    features, positions, _ = clouds(device)
+    tree = build_tree(features, positions, CONFIG)
+    assert repr(tree) == f"SegmentTree({4 * N} points, levels 0 to 6)"
+    assert repr(tree.cut(6)) == f"Segments({len(tree.cut(6))} segments of {4 * N} points)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, _: tensors.pop("heights"),
+        lambda tensors, _: tensors.update(heights=tensors["heights"][1:]),
+        lambda tensors, _: tensors.update(positions=tensors["positions"][:, :2]),
+        lambda tensors, _: tensors["children"].__setitem__((0, 0), 10**6),
+        lambda tensors, _: tensors["children"].__setitem__((0, 0), -1),
+        lambda tensors, _: tensors.update(children=tensors["children"].float()),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(device, tmp_path: Path, change: Callable):
+    model = learned_ball(device)
+    run = write_run(tmp_path / "run", model)
+    segment_everything(run, model, progress=False)
+    rewrite(run / SEGMENTS, change)
+    with pytest.raises(InputError, match=r"segments\.safetensors.*remove it"):
+        segment_everything(run, model, progress=False)
 
 
 def test_a_damaged_file_is_told(device, tmp_path: Path):

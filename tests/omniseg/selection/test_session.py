@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, quarter_labels
+from omniseg.config import LevelConfig
 from omniseg.errors import InputError, NothingThere, Refused
 from omniseg.evaluation.segmentation import iou
 from omniseg.selection.session import SegmentationSession
@@ -175,6 +176,58 @@ def test_what_cannot_be_done_changes_nothing(session, act: Callable, words: str)
     assert session.selections is before
     with pytest.raises(Refused):
         session.undo()
+
+
+def test_edits_say_what_they_did(session, device):
+    x, y = middle(half(VIEW, 1))
+    edit = session.click(x, y)
+    pixels = f"selection 1: {edit.n_pixels} pixels at threshold {session.current.threshold:.3f}"
+    assert str(edit) == f"{pixels}, level {edit.level} of 0 to {edit.n_levels - 1}"
+    assert edit.n_levels == len(session.levels())
+    assert session.levels()[edit.level].threshold == session.current.threshold
+    assert str(session.clear()) == "cleared; selection 1: no clicks"
+    assert str(session.undo()) == f"undone; {pixels}"
+    assert str(session.redo()) == "redone; selection 1: no clicks"
+    assert str(session.rename("ball")) == "renamed; ball: no clicks"
+    assert str(session.new_selection()) == "new selection; selection 2: no clicks"
+    assert str(session.remove()) == "removed selection 2; ball: no clicks"
+    unseen = SegmentationSession(learned_ball(device), "fingerprint")
+    session.undo()
+    session.activate(0)
+    session.click(x, y)
+    assert str(session.set_threshold(7)) == f"ball: {int(session.mask().sum())} pixels at threshold 1.000"
+    assert unseen.set_threshold(0.5).n_pixels is None
+
+
+def test_a_file_is_counted_and_needs_no_view(session, device, tmp_path: Path):
+    session.click(*middle(half(VIEW, 1)))
+    session.save(str(tmp_path / "s.json"))
+    unseen = SegmentationSession(learned_ball(device), "fingerprint")
+    edit = unseen.load(str(tmp_path / "s.json"))
+    assert str(edit) == f"loaded 1 selection from {tmp_path / 's.json'}; selection 1: 1 click"
+    assert edit.n_pixels is None
+    with pytest.raises(RuntimeError, match="look"):
+        unseen.mask()
+
+
+def test_masks_scores_and_labels_are_pictures_of_their_own(session):
+    session.click(*middle(half(VIEW, 1)))
+    mask, score, labels = session.mask(), session.score(), session.labels()
+    assert mask.shape == score.shape == labels.shape == (SIDE, SIDE)
+    assert (mask.dtype, score.dtype, labels.dtype) == (bool, np.float32, np.uint8)
+    assert np.array_equal(mask, session.current.mask(session.view))
+    for picture, again in ((mask, session.mask), (score, session.score), (labels, session.labels)):
+        before = picture.copy()
+        picture[:] = 0
+        assert np.array_equal(again(), before), "what a caller does with it changes nothing here"
+
+
+def test_levels_follow_the_configuration(session):
+    session.click(*middle(half(VIEW, 1)))
+    assert len(session.levels()) > 1
+    few = replace(session.model.config, levels=LevelConfig(max_levels=1))
+    session.model = replace(session.model, config=few)
+    assert len(session.levels()) == 1
 
 
 def test_undo_and_redo(session):

@@ -196,7 +196,7 @@ def test_cameras_that_cannot_be(tmp_path, camera, words):
     ("names", "words"),
     [
         (["", "a.png"], ["without a name"]),
-        (["a.png", "a.png"], ["two images of one name"]),
+        (["a.png", "a.png"], ["two images of the same name"]),
         (["../a.png", "b.png"], ["leaves the image folder"]),
         (["/a.png", "b.png"], ["leaves the image folder"]),
         (["x" * 5000, "y" * 5000], ["none exists"]),

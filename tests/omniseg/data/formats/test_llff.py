@@ -42,7 +42,7 @@ def test_smaller_images_alone(tmp_path):
         (np.zeros((0, 17)), ["no poses"]),
         (np.zeros((2, 17), complex), ["complex128"]),
         (np.full((2, 17), None), ["not a plain numpy array"]),  # pickled
-        (np.zeros((2, 17)), ["row 0", "cannot be"]),
+        (np.zeros((2, 17)), ["row 0", "not a camera's"]),
     ],
 )
 def test_damaged_file(tmp_path, content, words):
