@@ -6,8 +6,10 @@ a plain torch twin of each.
 
 import os
 
-# Taichi prints a banner when it is imported; a library has no business on the user's standard output.
+# Taichi prints a banner when it is imported, and a line more in a notebook; a library has no business on the user's
+# standard output.
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
+os.environ.setdefault("TI_ENABLE_PYBUF", "0")
 
 from .compositing import VolumeRendering, composite, volume_render
 from .distortion import distortion_loss

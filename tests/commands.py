@@ -1,4 +1,4 @@
-"""Commands run inside this process, because starting PyTorch and Taichi again costs seconds."""
+"""Commands, run inside this process because starting PyTorch and Taichi again costs seconds, or by torchrun."""
 
 import contextlib
 import importlib
@@ -20,14 +20,14 @@ from omniseg.commands import common
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
     err: str
 
     def refused(self, *words: str) -> None:
-        """It said in few lines what is wrong, every one of `words` among it, and nothing of our insides."""
+        """Assert that it failed with a message of one or two lines that holds all `words`, without a traceback."""
         assert self.status not in (0, None), self.out
         message = self.err[self.err.index("error: ") :] if "error: " in self.err else self.err
         for word in words:
@@ -42,12 +42,12 @@ Run = Callable[..., Outcome]
 
 
 def load(name: str) -> ModuleType:
-    """A command as a module."""
+    """Import the module of a command."""
     return importlib.import_module(f"omniseg.commands.{name}")
 
 
 def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
-    """Run a command as its script does."""
+    """Run a command as its script does, on the device of the tests."""
     module, before = load(name), sys.argv
     out, err, status = io.StringIO(), io.StringIO(), 0
     chosen = [] if "--device" in arguments or "--help" in arguments else ["--device", device.type]
@@ -63,7 +63,7 @@ def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
 
 
 def torchrun_line(processes: int, script: Path, *arguments: object) -> list[str]:
-    """The command line that starts a script in several processes, at a port that is free."""
+    """Return the command line that starts a script in several processes, at a free port."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--"]
     return [*launcher, str(script), *map(str, arguments)]
 
@@ -83,7 +83,7 @@ def torchrun(processes: int, script: Path, *arguments: object) -> Outcome:
 
 @contextlib.contextmanager
 def interruptible_children() -> Iterator[None]:
-    """Let processes that start meanwhile end by Ctrl-C, even where this one ignores it.
+    """Make processes that start meanwhile end by Ctrl-C, even where this one ignores it.
 
     A shell without job control starts `pytest &` with SIGINT ignored, and children inherit that.
     """
@@ -95,7 +95,7 @@ def interruptible_children() -> Iterator[None]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path."""
+    """Read every file below a folder, by relative path."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in _files(folder)}
 
 

@@ -19,16 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 MOST_WORKERS = 4
-"""Each compiles the kernels it meets and takes a gigabyte of memory."""
+"""Limit of processes: each compiles its kernels and takes a gigabyte of memory."""
 
 
 @pytest.hookimpl(tryfirst=True)  # and so before pytest-xdist reads the options
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the whole suite in several processes on the CPU, a file in one of them, unless `-n` says otherwise.
+    """Run the whole suite in several processes on the CPU, each file in one of them, unless `-n` is given.
 
-    What is named on the command line runs in this process, as does everything on a GPU: the processes would each
-    reserve its memory.
+    Tests named on the command line run in this process. So does everything on a GPU, whose memory several processes
+    would each reserve.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # this is one of those processes, or was started by one
     option = config.option
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = config.args_source is pytest.Config.ArgsSource.ARGS
@@ -53,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Where tensors of the tests live; the kernels run there."""
+    """Return the device of tensors and kernels."""
     arch = request.config.getoption("--arch")
     launch.init(arch, debug=request.config.getoption("--taichi-debug"))
     return torch.device(arch)
@@ -61,7 +63,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tensors of the tests are so small that several threads of PyTorch only wait for one another."""
+    """Give PyTorch one thread: tensors of the tests are so small that several would only wait for one another."""
     torch.set_num_threads(1)
 
 
@@ -72,7 +74,7 @@ def _seed() -> None:
 
 @pytest.fixture
 def poisoned_memory():
-    """New tensors start as NaN or the largest integer, so that an element no kernel wrote is seen."""
+    """Fill new tensors with NaN or the largest integer, so that an element no kernel wrote is seen."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True

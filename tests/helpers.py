@@ -1,4 +1,4 @@
-"""What the tests share: tolerances, random packed rays, gradients, runs in a fresh process."""
+"""Helpers of all tests: tolerances, random packed rays, gradients, runs in a fresh process."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ TOLERANCE = {
     torch.float32: {"rtol": 1e-4, "atol": 1e-5},
     torch.float64: {"rtol": 1e-9, "atol": 1e-10},
 }
-"""Of `assert_close` by dtype. A test that needs wider ones says why."""
+"""Tolerances of `assert_close` by dtype. A test that needs wider ones says why."""
 
 RAGGED = [[], [0], [1], [3, 0, 5], [0, 0], [1, 64, 7, 200], [2] * 1030]
 """Sample counts per ray worth trying: no ray, empty rays, odd sizes, more rays than one CPU chunk."""
@@ -45,7 +45,7 @@ class PackedRays:
 def make_rays(
     counts: Sequence[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None = None
 ) -> PackedRays:
-    """Samples with random gaps and lengths; from one generator state the same on every device."""
+    """Make samples with random gaps and lengths; one generator state gives the same on every device."""
     starts, ends = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.float64)]
     for count in counts:
         lengths = 0.01 + 0.1 * torch.rand(2 * count + 1, generator=generator, dtype=torch.float64)
@@ -58,7 +58,7 @@ def make_rays(
 
 
 def grad(out: Tensor, inputs: Tensor, g: Tensor) -> Tensor:
-    """Gradient of sum(out * g) in one input, zeros where `out` does not depend on it; no `.grad` changes."""
+    """Return the gradient of sum(out * g) in one input, zeros where `out` does not depend on it; change no `.grad`."""
     if not out.requires_grad:
         return torch.zeros_like(inputs)
     (found,) = torch.autograd.grad(out, inputs, g, allow_unused=True)
@@ -66,7 +66,7 @@ def grad(out: Tensor, inputs: Tensor, g: Tensor) -> Tensor:
 
 
 def noncontiguous(tensor: Tensor) -> Tensor:
-    """The same values, every other element of a larger tensor in each dimension."""
+    """Copy a tensor to every other element of a larger one in each dimension, and return that view."""
     wide = tensor.new_zeros([2 * n for n in tensor.shape])
     view = wide[tuple(slice(None, None, 2) for _ in tensor.shape)]
     view.copy_(tensor)
@@ -76,7 +76,7 @@ def noncontiguous(tensor: Tensor) -> Tensor:
 def run_python(*args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run this interpreter in a fresh process at the root of the project; fail the test if it does not end.
 
-    That happens: Taichi's own handler of a segmentation fault may hang.
+    Taichi's own handler of a segmentation fault may hang.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     command = [sys.executable, *args]

@@ -29,9 +29,9 @@ from omniseg_kernels.hash_encoding import HashLayout
 from scene_files import opengl, orbit
 
 SIDE = 24
-"""Pixels a side of a photo."""
+"""Width and height of a photo, pixels."""
 RADIUS = 0.6
-"""Of the ball around the origin."""
+"""Radius of the ball around the origin."""
 CAMERA = Camera(width=SIDE, height=SIDE, fx=40.0, fy=40.0, cx=SIDE / 2, cy=SIDE / 2)
 
 
@@ -40,7 +40,7 @@ def ball_cameras(n: int = 8, distance: float = 2.0, height: float = 0.7) -> Came
 
 
 def see_ball(rays_o: Tensor, rays_d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour (n, 3), opacity (n,) and distance (n,), 0 beside the ball, that rays see."""
+    """Return colour (n, 3), opacity (n,) and distance (n,) along rays; 0 beside the ball."""
     middle = -(rays_o * rays_d).sum(1)
     inside = middle.square() - rays_o.square().sum(1) + RADIUS**2
     distance = torch.where(inside > 0, middle - inside.clamp(min=0).sqrt(), 0.0)
@@ -56,7 +56,7 @@ def ball_images(
     depth: bool = False,
     believed: Cameras | None = None,
 ) -> ImageSet:
-    """Photos of the ball, over grey where they have no alpha.
+    """Take photos of the ball, over grey where they have no alpha.
 
     Args:
         n: number of photos.
@@ -83,7 +83,7 @@ def ball_images(
 
 
 def ball_config(**training: object) -> Config:
-    """Small everything; options of the training by name."""
+    """Return a configuration that is small in everything; options of the training by name."""
     values: dict = {"steps": 60, "samples_per_step": 8192, "lr": 5e-2, "background": "white", **training}
     return Config(
         marching=MarchingConfig(near=0.2, resolution=16, step=0.08, max_samples=128),
@@ -99,7 +99,7 @@ def ball_config(**training: object) -> Config:
 
 
 def ball_model(device: torch.device, seed: int = 0) -> Model:
-    """An untrained model with three viewpoints."""
+    """Make an untrained model with three viewpoints."""
     torch.manual_seed(seed)
     config = ball_config()
     field = RadianceField(config.radiance, config.marching.bound)
@@ -129,7 +129,7 @@ SMALL = [
     "--feature-training.steps=4",
     "--feature-training.rays-per-step=64",
 ]
-"""Options of train.py with which a training takes a moment."""
+"""Options of train.py for a training of a moment."""
 
 
 def write_ball(root: Path, n: int = 8, n_test: int = 2) -> Path:
@@ -152,7 +152,7 @@ def write_ball(root: Path, n: int = 8, n_test: int = 2) -> Path:
 
 
 def moved(cameras: Cameras, degrees: float, seed: int = 0) -> Cameras:
-    """The same cameras, each turned a little about a random axis of its own."""
+    """Turn each camera by so many degrees about a random axis of its own."""
     vectors = torch.randn(len(cameras), 3, generator=torch.Generator().manual_seed(seed))
     vectors = vectors / vectors.norm(dim=1, keepdim=True) * np.deg2rad(degrees)
     turns = np.stack([cv2.Rodrigues(vector.double().numpy())[0] for vector in vectors])
@@ -161,7 +161,7 @@ def moved(cameras: Cameras, degrees: float, seed: int = 0) -> Cameras:
 
 
 def ball_labels(n: int = 8) -> list[dict[str, np.ndarray]]:
-    """True labels of `ball_images`: its halves, left and right of x = 0, are parts of one object."""
+    """Return true labels of `ball_images`: halves, left and right of x = 0, are parts of one object."""
     cameras, labels = ball_cameras(n), []
     for view in range(n):
         rays_o, rays_d = cameras.image_rays(view)
@@ -173,13 +173,13 @@ def ball_labels(n: int = 8) -> list[dict[str, np.ndarray]]:
 
 
 def ball_hierarchy(labels: dict[str, np.ndarray]) -> MaskHierarchy:
-    """The hierarchy of the true masks of one view."""
+    """Build the hierarchy of the true masks of one view."""
     masks = [ids == k for ids in labels.values() for k in np.unique(ids) if k]
     return build_hierarchy(MaskStack.from_masks(masks, SIDE, SIDE))
 
 
 def ball_patches(n: int = 8) -> PatchSet:
-    """True mask hierarchies of `ball_images`."""
+    """Return the true mask hierarchies of `ball_images`."""
     hierarchies = [ball_hierarchy(labels) for labels in ball_labels(n)]
     return PatchSet(
         views=tuple(ViewPatches.from_hierarchy(hierarchy) for hierarchy in hierarchies),

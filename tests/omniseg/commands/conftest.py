@@ -27,11 +27,11 @@ def _trained(device, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    """A capture of its own for one test."""
+    """Write a capture that one test may change."""
     return write_ball(tmp_path / "ball")
 
 
 @pytest.fixture
 def run(_trained: Path, tmp_path: Path) -> Path:
-    """A trained run; its capture lies where no test changes it."""
+    """Copy a trained run; its capture lies where no test changes it."""
     return Path(shutil.copytree(_trained / "run", tmp_path / "run"))

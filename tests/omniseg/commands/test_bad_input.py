@@ -1,4 +1,4 @@
-"""Whatever a user gives: one or two clear lines, an exit status that is not 0, nothing half-written."""
+"""Bad input gives an error of one or two clear lines, an exit status other than 0 and no half-written file."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ from tiny_scene import SMALL
 
 @pytest.fixture
 def train(command: Run):
-    """Train with a bad scene or option: nothing may come of it."""
+    """Train with a bad scene or option, and assert that nothing is written."""
 
     def attempt(*arguments: object) -> Outcome:
         done = command("train", "--run", "new", *arguments, *SMALL)
@@ -34,7 +34,7 @@ def train(command: Run):
 # The scene.
 
 
-def test_missing_and_empty_folders(train):
+def test_a_folder_without_a_scene_is_named_with_what_was_looked_for(train):
     train("--scene", "nowhere").refused("nowhere: does not exist", "give the folder of a capture")
     Path("empty").mkdir()
     train("--scene", "empty").refused("empty: no scene found (the folder is empty)", "transforms.json", "sparse/0")
@@ -64,20 +64,20 @@ def broken_photo(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("how", ["truncated", "empty", "foreign"])
-def test_a_photo_that_does_not_open(train, scene: Path, how: str, split: str):
-    """Of any split: nobody wants to learn that after the training."""
+def test_a_photo_that_does_not_open_is_named(train, scene: Path, how: str, split: str):
+    """Test photos too are opened before the training, not after it."""
     path = sorted((scene / split).iterdir())[-1]
     broken_photo(path, how)
     train("--scene", scene).refused(path, "does not open as an image", "again")
 
 
-def test_a_photo_that_disagrees_with_its_camera(train):
+def test_a_photo_of_another_size_than_its_camera_is_named(train):
     write_colmap(Path("scene"), orbit(5))
     write_image(Path("scene/images/0003.png"), width=40, height=16)
     train("--scene", "scene").refused("scene/images/0003.png", "is 40 x 16", "camera is 24 x 16")
 
 
-def test_poses_without_images(train):
+def test_poses_without_images_are_refused(train):
     names = write_colmap(Path("scene"), orbit(5), images=False)
     train("--scene", "scene").refused("scene: has poses in scene/sparse/0, but no folder `images`")
     write_image(Path("scene/images/other.png"))
@@ -87,7 +87,7 @@ def test_poses_without_images(train):
     train("--scene", "json").refused("transforms.json", "lists 5 images, but none exists", "images/0000.png")
 
 
-def test_poses_that_are_no_numbers(train, scene: Path):
+def test_poses_that_are_not_numbers_are_refused(train, scene: Path):
     path = scene / "transforms_train.json"
     meta = json.loads(path.read_text())
     meta["frames"][3]["transform_matrix"][1][3] = float("nan")
@@ -101,7 +101,7 @@ def test_poses_that_are_no_numbers(train, scene: Path):
 
 @pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin"])
 @pytest.mark.parametrize("content", [b"", b"\x01", b"hello, I am no model at all" * 5, None])
-def test_damaged_colmap_files(train, name: str, content: bytes | None):
+def test_a_damaged_colmap_file_is_named(train, name: str, content: bytes | None):
     write_colmap(Path("scene"), orbit(5), points=orbit(9)[:, :, 3])
     path = Path("scene/sparse/0") / name
     path.write_bytes(path.read_bytes()[:-7] if content is None else content)
@@ -109,12 +109,12 @@ def test_damaged_colmap_files(train, name: str, content: bytes | None):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"frames": []}', '{"frames": [{}]}', "\x00"])
-def test_damaged_json(train, scene: Path, text: str):
+def test_a_damaged_json_file_is_named(train, scene: Path, text: str):
     (scene / "transforms_train.json").write_text(text)
     train("--scene", scene).refused("transforms_train.json")
 
 
-def test_damaged_llff(train):
+def test_a_damaged_llff_file_is_named(train):
     Path("scene").mkdir()
     write_llff(Path("scene"), orbit(5))
     path = Path("scene/poses_bounds.npy")
@@ -124,7 +124,7 @@ def test_damaged_llff(train):
     train("--scene", "scene").refused("poses_bounds.npy")
 
 
-def test_no_view_to_train_on(train, scene: Path):
+def test_a_scene_without_training_views_is_refused(train, scene: Path):
     (scene / "transforms_train.json").unlink()
     train("--scene", scene).refused(scene)
 
@@ -153,7 +153,9 @@ def test_no_view_to_train_on(train, scene: Path):
         (["stray"], ["stray"]),
     ],
 )
-def test_bad_options(command: Run, scene: Path, arguments: list[str], words: list[str]):
+def test_a_bad_option_is_named_and_nothing_is_written(
+    command: Run, scene: Path, arguments: list[str], words: list[str]
+):
     done = command("train", "--scene", scene, "--run", "new", *arguments)
     done.refused(*words)
     assert done.status == 2
@@ -161,7 +163,7 @@ def test_bad_options(command: Run, scene: Path, arguments: list[str], words: lis
     assert not Path("new").exists()
 
 
-def test_photos_shrunk_to_nothing(command: Run, scene: Path):
+def test_photos_shrunk_to_two_pixels_are_refused(command: Run, scene: Path):
     done = command("train", "--scene", scene, "--run", "new", "--downsample", "10", *SMALL)
     done.refused("2 x 2 pixels", "--downsample")
 
@@ -169,7 +171,7 @@ def test_photos_shrunk_to_nothing(command: Run, scene: Path):
 # The run folder.
 
 
-def test_a_file_in_place_of_the_run_folder(command: Run, scene: Path):
+def test_a_file_in_place_of_the_run_folder_is_kept(command: Run, scene: Path):
     Path("mine").write_text("mine")
     before = content(Path())
     for run in ("mine", "mine/deeper"):
@@ -178,7 +180,7 @@ def test_a_file_in_place_of_the_run_folder(command: Run, scene: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop the superuser")
-def test_a_run_folder_without_permission(command: Run, scene: Path):
+def test_a_run_folder_without_permission_is_named(command: Run, scene: Path):
     Path("locked").mkdir(mode=0o500)
     command("train", "--scene", scene, "--run", "locked/run", *SMALL).refused("locked/run", "Permission denied")
 
@@ -193,7 +195,7 @@ def mount(folder: Path, *options: str) -> None:
         pytest.skip(f"needs a file system of its own: {done.stderr.strip()}")
 
 
-def test_a_read_only_run_folder(command: Run, run: Path, tmp_path: Path):
+def test_a_read_only_run_folder_stays_as_it_is(command: Run, run: Path, tmp_path: Path):
     before = content(run)
     disk = tmp_path / "disk"
     mount(disk, "-o", "bind", str(run))
@@ -207,8 +209,10 @@ def test_a_read_only_run_folder(command: Run, run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("room", [0, 8, 40])
-def test_a_full_disk(command: Run, scene: Path, run: Path, tmp_path: Path, room: int):
-    """With no room at all, for the configuration only, and for one of the two checkpoints only; in KiB."""
+def test_a_full_disk_is_named_and_keeps_no_half_written_file(
+    command: Run, scene: Path, run: Path, tmp_path: Path, room: int
+):
+    """There is room for nothing, for the configuration only, or for one of the two checkpoints only (KiB)."""
     disk = tmp_path / "disk"
     mount(disk, "-t", "tmpfs", "-o", "size=100k", "tmpfs")
     try:
@@ -227,8 +231,8 @@ def test_a_full_disk(command: Run, scene: Path, run: Path, tmp_path: Path, room:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_fills_up_while_training(command: Run, run: Path, monkeypatch):
-    """What was saved last is complete, and nothing lies half-written beside it."""
+def test_a_disk_that_fills_up_while_training_keeps_the_last_complete_run(command: Run, run: Path, monkeypatch):
+    """The checkpoint saved last is complete, and nothing lies half-written beside it."""
     before = content(run)
     replace = Path.replace
     calls = []
@@ -264,7 +268,7 @@ def test_a_disk_that_fills_up_while_training(command: Run, run: Path, monkeypatc
         (lambda run: other_shape(run), ["radiance.safetensors"]),
     ],
 )
-def test_damaged_runs(command: Run, run: Path, name: str, damage, words: list[str]):
+def test_a_damaged_run_is_refused_and_stays_as_it_is(command: Run, run: Path, name: str, damage, words: list[str]):
     damage(run)
     if name == "train" and run.exists():
         for path in (run / "radiance.safetensors", run / "resume" / "radiance.safetensors"):
@@ -297,14 +301,14 @@ def other_shape(run: Path) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(values))
 
 
-def test_a_scene_as_a_run_and_a_run_as_a_scene(command: Run, run: Path, scene: Path):
+def test_a_scene_is_no_run_and_a_run_is_no_scene(command: Run, run: Path, scene: Path):
     command("evaluate", scene).refused("config.yaml", "give the folder of a run")
     command("render", scene, "--out", "out").refused("config.yaml")
     command("train", "--scene", run, "--run", "new").refused(run, "no scene found")
     assert not Path("new").exists()
 
 
-def test_a_name_from_a_stranger_writes_nowhere_else(command: Run, run: Path):
+def test_a_view_name_cannot_lead_out_of_the_output_folder(command: Run, run: Path):
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
@@ -318,11 +322,11 @@ def test_a_name_from_a_stranger_writes_nowhere_else(command: Run, run: Path):
     assert not list(Path().rglob("owned*"))
 
 
-# Real processes: exit statuses and help.
+# Help, and the exit statuses of real processes.
 
 
 @pytest.mark.parametrize("name", ["apps/train.py", "apps/evaluate.py", "apps/render.py", "data_tools/make_sample.py"])
-def test_help(command: Run, name: str):
+def test_help_shows_the_options_and_real_defaults(command: Run, name: str):
     done = command(Path(name).stem, "--help")
     assert done.status == 0
     assert done.err == ""
@@ -332,7 +336,7 @@ def test_help(command: Run, name: str):
 
 
 @pytest.mark.slow
-def test_exit_statuses_of_a_real_process(tmp_path: Path):
+def test_a_real_process_exits_with_0_1_or_2(tmp_path: Path):
     train = str(ROOT / "apps" / "train.py")
     for arguments, status in ((["--scene", str(tmp_path / "nowhere")], 1), (["--bogus"], 2), (["--help"], 0)):
         done = run_python(train, *arguments)

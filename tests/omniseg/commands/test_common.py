@@ -1,4 +1,4 @@
-"""How errors reach a person."""
+"""Errors of commands as a person sees them."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def fail(error: BaseException):
         ),
     ],
 )
-def test_errors_in_words(capsys, error: BaseException, status: int, message: str):
+def test_an_error_is_one_line_with_an_exit_status(capsys, error: BaseException, status: int, message: str):
     with pytest.raises(SystemExit) as ended:
         common.run(fail(error))
     assert ended.value.code == status
@@ -45,12 +45,12 @@ def test_errors_in_words(capsys, error: BaseException, status: int, message: str
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours"), SystemExit(3)])
-def test_our_own_mistakes_are_not_hidden(error: BaseException):
+def test_a_mistake_of_ours_keeps_its_traceback(error: BaseException):
     with pytest.raises(type(error)):
         common.run(fail(error))
 
 
-def test_success_says_nothing(capsys):
+def test_success_prints_nothing(capsys):
     common.run(lambda: None)
     assert capsys.readouterr() == ("", "")
 
@@ -62,7 +62,7 @@ def test_interrupt_before_the_command_runs(capsys):
     assert "told as ever" in capsys.readouterr().err
 
 
-def test_device(device):
+def test_start_returns_the_device_or_says_which_to_use(device):
     assert common.start(device.type) == device  # type: ignore[arg-type]
     if device.type == "cpu":
         with pytest.raises(InputError, match=r"--device cuda: .*use --device cpu"):
@@ -93,7 +93,7 @@ def test_each_process_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, vi
 
 @pytest.fixture
 def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the second of two processes says in the end."""
+    """Collect what the second of two processes prints in the end."""
     monkeypatch.setattr(common, "_silenced", None)
     said = io.StringIO()
     with redirect_stdout(io.StringIO()), redirect_stderr(said):

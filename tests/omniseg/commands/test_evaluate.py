@@ -1,4 +1,4 @@
-"""evaluate.py measures a run again, wherever its capture is now."""
+"""evaluate measures a run again, wherever its capture is now."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from commands import Run, content
 from tiny_scene import write_ball
 
 
-def test_gives_the_figures_of_the_training(command: Run, run: Path):
+def test_the_figures_are_those_of_the_training(command: Run, run: Path):
     trained = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").unlink()
     done = command("evaluate", run)
@@ -25,7 +25,7 @@ def test_gives_the_figures_of_the_training(command: Run, run: Path):
     assert lines[2].split()[:2] == ["mean", f"{again['psnr']:.2f}"]
 
 
-def test_only_the_figures_change(command: Run, run: Path):
+def test_only_figures_and_pictures_change(command: Run, run: Path):
     before = content(run)
     assert command("evaluate", run).status == 0
     after = content(run)
@@ -33,7 +33,7 @@ def test_only_the_figures_change(command: Run, run: Path):
     assert changed <= {"metrics.json"} | {name for name in before if name.startswith("renders/")}
 
 
-def test_a_scene_that_moved(command: Run, run: Path, tmp_path: Path):
+def test_a_scene_that_moved_is_given_by_option(command: Run, run: Path, tmp_path: Path):
     config = yaml.safe_load((run / "config.yaml").read_text())
     moved = tmp_path / "moved"
     shutil.copytree(config["scene"], moved)
@@ -45,7 +45,7 @@ def test_a_scene_that_moved(command: Run, run: Path, tmp_path: Path):
     command("evaluate", run, "--scene", tmp_path / "nowhere").refused("nowhere", "does not exist")
 
 
-def test_no_test_views(command: Run, run: Path, tmp_path: Path):
+def test_a_scene_without_test_views_is_refused(command: Run, run: Path, tmp_path: Path):
     before = content(run)
     command("evaluate", run, "--scene", write_ball(tmp_path / "b", n_test=0)).refused("no view is held out")
     assert content(run) == before

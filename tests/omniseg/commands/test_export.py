@@ -1,4 +1,4 @@
-"""export.py: files that open elsewhere, in the capture's coordinates, and what it refuses."""
+"""export writes files that other programs open, in the capture's coordinates, and refuses bad options."""
 
 import sys
 import warnings
@@ -26,13 +26,13 @@ SMALL = ["--resolution", 40]
 
 @pytest.fixture
 def run(device, tmp_path: Path) -> Path:
-    """A run of the learned ball."""
+    """Write a run of the learned ball."""
     return write_run(tmp_path / "run", learned_ball(device))
 
 
 @pytest.fixture
 def selections(device, run: Path) -> Path:
-    """A selection file: an empty selection, each half of the ball, and what nothing is like."""
+    """Write a selection file: an empty selection, each half of the ball, and one that matches nothing."""
     session = SegmentationSession(learned_ball(device), fingerprint(run))
     frame = session.look(session.model.viewpoints.cameras, 2)
     found = [Selection("empty", (9, 9, 9))]
@@ -64,7 +64,7 @@ def raw(mesh: trimesh.Trimesh, element: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb"])
-def test_whole_scene(command: Run, run: Path, suffix: str):
+def test_the_mesh_of_the_whole_scene_has_its_shape_colours_and_features(command: Run, run: Path, suffix: str):
     before = content(run)
     done = command("export", run, "--what", "mesh", "--out", f"new/a.{suffix}", *SMALL)
     assert done.status == 0, done.err
@@ -86,7 +86,7 @@ def test_whole_scene(command: Run, run: Path, suffix: str):
     assert content(run) == before
 
 
-def test_faces_are_labelled(command: Run, run: Path, selections: Path):
+def test_faces_carry_the_number_and_colour_of_their_selection(command: Run, run: Path, selections: Path):
     done = command("export", run, "--what", "mesh", "--selection", selections, "--out", "a.ply", *SMALL)
     assert done.status == 0, done.err
     mesh = opened("a.ply")
@@ -127,7 +127,7 @@ def test_one_selection_is_half_of_the_ball(command: Run, run: Path, selections: 
     assert 0.4 < area["left"] / area[""] < 0.6
 
 
-def test_points(command: Run, run: Path, selections: Path):
+def test_points_have_positions_normals_colours_and_segments(command: Run, run: Path, selections: Path):
     done = command("export", run, "--what", "points", "--selection", selections, "--out", "p.ply", *SMALL)
     assert done.status == 0, done.err
     with warnings.catch_warnings():
@@ -146,7 +146,7 @@ def test_points(command: Run, run: Path, selections: Path):
 
 
 @pytest.mark.parametrize(("path", "n"), [("views", 8), ("test", 2), ("orbit", 3)])
-def test_masks_and_cut_outs(command: Run, run: Path, selections: Path, path: str, n: int):
+def test_masks_and_cutouts_agree_in_every_view(command: Run, run: Path, selections: Path, path: str, n: int):
     some = ["--selection", selections, "--path", path, "--frames", 3, "--width", 12]
     for what in ("masks", "rgba"):
         done = command("export", run, "--what", what, *some, "--out", what)
@@ -166,14 +166,14 @@ def test_masks_and_cut_outs(command: Run, run: Path, selections: Path, path: str
     assert seen == {"left", "right_.._one"}  # each from some side
 
 
-def test_whole_scene_as_pictures(command: Run, run: Path):
+def test_cutouts_of_the_whole_scene_are_transparent_beside_it(command: Run, run: Path):
     done = command("export", run, "--what", "rgba", "--path", "test", "--out", "out")
     assert done.status == 0, done.err
     cut = cv2.imread("out/train/0000.png", cv2.IMREAD_UNCHANGED)
     assert 0.1 < (cut[..., 3] > 127).mean() < 0.9
 
 
-def test_without_features(command: Run, run: Path):
+def test_a_run_without_features_exports_its_mesh_but_no_selection(command: Run, run: Path):
     (run / "features.safetensors").unlink()
     assert command("export", run, "--what", "mesh", "--out", "a.ply", *SMALL).status == 0
     assert not Path("a.features.npy").exists()
@@ -203,7 +203,7 @@ def test_without_features(command: Run, run: Path):
         (("mesh", "a.ply", "--selection", "other.json"), ("other.json", "another feature field")),
     ],
 )
-def test_refusals(command: Run, run: Path, selections: Path, arguments: tuple, words: tuple):
+def test_what_is_refused_changes_no_file(command: Run, run: Path, selections: Path, arguments: tuple, words: tuple):
     Path("file").write_text("mine")
     Path("other.json").write_text(selections.read_text().replace(fingerprint(run), "0" * 16))
     Path("a.ply").write_text("an earlier one")
@@ -214,13 +214,13 @@ def test_refusals(command: Run, run: Path, selections: Path, arguments: tuple, w
     assert content(Path()) == before
 
 
-def test_trimesh_is_missing(command: Run, run: Path, monkeypatch):
+def test_without_trimesh_a_ply_is_written_and_a_glb_refused(command: Run, run: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trimesh", None)
     command("export", run, "--what", "mesh", "--out", "a.glb").refused("trimesh", "pip install -e '.[export]'")
     assert command("export", run, "--what", "mesh", "--out", "a.ply", *SMALL).status == 0
 
 
-def test_a_folder_that_may_not_be_written(command: Run, run: Path, monkeypatch):
+def test_a_folder_that_may_not_be_written_is_named_at_once(command: Run, run: Path, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "locked")
     command("export", run, "--what", "mesh", "--out", "locked/new/a.ply").refused("locked/new/a.ply", "writable folder")

@@ -1,4 +1,4 @@
-"""render.py: every path, pictures and videos."""
+"""render follows every camera path, into pictures and videos."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def pictures(folder: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("path", "n"), [("orbit", 3), ("spiral", 3), ("views", 10), ("test", 2)])
-def test_paths_as_pictures(command: Run, run: Path, path: str, n: int):
+def test_every_path_gives_pictures(command: Run, run: Path, path: str, n: int):
     before = content(run)
     done = command("render", run, "--out", "out", "--path", path, "--frames", "3", "--width", "16")
     assert done.status == 0, done.err
@@ -26,7 +26,7 @@ def test_paths_as_pictures(command: Run, run: Path, path: str, n: int):
 
 
 @pytest.mark.parametrize("show", ["rgb", "depth"])
-def test_video(command: Run, run: Path, show: str):
+def test_a_video_has_every_frame(command: Run, run: Path, show: str):
     done = command("render", run, "--out", "new/a.mp4", "--frames", "5", "--show", show, "--background", "black")
     assert done.status == 0, done.err
     video = cv2.VideoCapture("new/a.mp4")
@@ -35,7 +35,7 @@ def test_video(command: Run, run: Path, show: str):
     assert "rendering: 100%" in done.err
 
 
-def test_cameras_of_a_file(command: Run, run: Path):
+def test_a_camera_file_gives_one_picture_a_camera(command: Run, run: Path):
     frames = [{"transform_matrix": opengl(c2w)} for c2w in orbit(2, 4.0)]
     Path("my path.json").write_text(json.dumps({"w": 20, "h": 10, "camera_angle_x": 0.6, "frames": frames}))
     done = command("render", run, "--out", "out", "--path", "my path.json")
@@ -44,7 +44,7 @@ def test_cameras_of_a_file(command: Run, run: Path):
     assert cv2.imread("out/0000.png").shape == (10, 20, 3)
 
 
-def test_renders_without_the_capture(command: Run, run: Path):
+def test_rendering_needs_no_capture(command: Run, run: Path):
     text = (run / "config.yaml").read_text().splitlines()
     (run / "config.yaml").write_text("\n".join("scene: /gone" if s.startswith("scene:") else s for s in text))
     assert command("render", run, "--out", "out", "--frames", "1").status == 0
@@ -64,7 +64,7 @@ def test_renders_without_the_capture(command: Run, run: Path):
         ((), ("--out",)),
     ],
 )
-def test_bad_options(command: Run, run: Path, arguments: tuple, words: tuple):
+def test_a_bad_option_is_named_and_nothing_is_written(command: Run, run: Path, arguments: tuple, words: tuple):
     Path("file").write_text("mine")
     before = content(Path())
     command("render", run, *arguments, *(() if "--frames" in arguments else ("--frames", "1"))).refused(*words)

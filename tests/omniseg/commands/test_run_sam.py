@@ -1,4 +1,4 @@
-"""run_sam.py as a command, with each source of masks; what it is made of is tested in omniseg/segmenters."""
+"""run_sam as a command, with each source of masks; tests/omniseg/masks tests the parts that it is made of."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def hierarchies(root: Path | str) -> list[Path | None]:
 
 @pytest.mark.parametrize("kind", [colmap, replica, synthetic])
 @pytest.mark.parametrize("given", ["capture", "images"])
-def test_readers_find_what_it_writes(command: Run, kind, given: str):
+def test_scene_readers_find_the_masks_it_writes(command: Run, kind, given: str):
     images = kind(Path("capture"))
     assert hierarchies("capture") == [None] * 4
     done = command("run_sam", "capture" if given == "capture" else images)
@@ -56,7 +56,7 @@ def test_readers_find_what_it_writes(command: Run, kind, given: str):
             assert Path(f"capture/patches/{view.name}.png").is_file()
 
 
-def test_colour_is_the_default_and_says_so(command: Run):
+def test_segmenting_by_colour_is_the_default_and_is_announced(command: Run):
     write_images(Path("photos"), ["a.png", "b.png"])
     default = command("run_sam", "photos", "--out", "default")
     assert sum("felzenszwalb" in line for line in default.out.splitlines()) == 1
@@ -69,7 +69,7 @@ def test_colour_is_the_default_and_says_so(command: Run):
     assert load_hierarchy(Path("other/sam/a.npz")).indices.shape == (HEIGHT // 2, WIDTH // 2)
 
 
-def test_resumes_and_overwrites(command: Run):
+def test_finished_photos_are_kept_unless_overwrite_is_given(command: Run):
     colmap(Path("capture"))
     assert command("run_sam", "capture").status == 0
     before = content(Path("capture"))
@@ -103,7 +103,7 @@ def test_two_processes_share_the_photos(command: Run, monkeypatch: pytest.Monkey
     assert set().union(*written) == {f"{i}.npz" for i in range(5)}
 
 
-def test_masks_of_ones_own(command: Run, caplog: pytest.LogCaptureFixture):
+def test_masks_of_a_folder_are_taken_and_checked(command: Run, caplog: pytest.LogCaptureFixture):
     colmap(Path("capture"))
     left = np.zeros((HEIGHT, WIDTH), np.uint8)
     left[:, : WIDTH // 4] = 255
@@ -124,7 +124,7 @@ def test_masks_of_ones_own(command: Run, caplog: pytest.LogCaptureFixture):
     command("run_sam", "capture", "--masks", "other").refused("no masks for any of the 4 photos", "a.json", "a/*.png")
 
 
-def test_a_photo_that_does_not_open(command: Run, caplog: pytest.LogCaptureFixture):
+def test_a_photo_that_does_not_open_costs_no_other(command: Run, caplog: pytest.LogCaptureFixture):
     write_images(Path("photos"), ["a.png", "b.png", "c.png"])
     Path("photos/b.png").write_bytes(b"no photo")
     done = command("run_sam", "photos")
@@ -167,7 +167,7 @@ def test_segment_anything_with_random_weights_finds_masks(command: Run, tmp_path
         (("photos", "--out", "photos/a.png"), ("photos/a.png", "cannot be written")),
     ],
 )
-def test_bad_options(command: Run, arguments: tuple, words: tuple):
+def test_a_bad_option_is_named_and_nothing_is_written(command: Run, arguments: tuple, words: tuple):
     if "--checkpoint" in arguments:
         pytest.importorskip("segment_anything", reason="needs segment-anything: pip install -e '.[sam]'")
     write_images(Path("photos"), ["a.png"])
@@ -178,7 +178,7 @@ def test_bad_options(command: Run, arguments: tuple, words: tuple):
     assert content(Path()) == before
 
 
-def test_no_gpu(command: Run, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_gpu_is_an_error_that_says_what_to_do(command: Run, monkeypatch: pytest.MonkeyPatch):
     write_images(Path("photos"), ["a.png"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = command("run_sam", "photos", "--checkpoint", "b.pth", "--device", "cuda")

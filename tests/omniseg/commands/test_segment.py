@@ -1,4 +1,4 @@
-"""segment.py: what it writes from clicks, boxes, strokes, selection files and for everything, and what it refuses."""
+"""segment writes masks of clicks, boxes, strokes, selection files and of everything, and refuses bad options."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ CLICK = ["--view", VIEW, "--click", COLUMN, ROW]
 
 @pytest.fixture
 def run(device, tmp_path: Path) -> Path:
-    """A run of the learned ball."""
+    """Write a run of the learned ball."""
     return write_run(tmp_path / "run", learned_ball(device))
 
 
@@ -62,7 +62,7 @@ def test_clicks_give_masks_cutouts_overlays_and_a_file(command: Run, run: Path, 
     assert content(Path("again")) == files
 
 
-def test_larger_pictures_and_clicks_in_them(command: Run, run: Path):
+def test_clicks_are_in_pixels_of_the_chosen_width(command: Run, run: Path):
     wide = 2 * SIDE
     click = ["--view", VIEW, "--click", 2 * COLUMN, 2 * ROW]
     done = command("segment", run, *click, "--width", wide, "--threshold", 0.8, "--out", "wide")
@@ -72,7 +72,7 @@ def test_larger_pictures_and_clicks_in_them(command: Run, run: Path):
     assert overlap(mask > 0, np.kron(HALF, np.ones((2, 2))) > 0) > 0.5
 
 
-def test_levels_boxes_and_scribbles(command: Run, run: Path):
+def test_levels_boxes_and_scribbles_select_something(command: Run, run: Path):
     rows, columns = np.nonzero(HALF)
     box = ["--box", columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     stroke = ["--scribble", COLUMN, ROW, COLUMN, ROW + 3]
@@ -83,8 +83,8 @@ def test_levels_boxes_and_scribbles(command: Run, run: Path):
     assert "level 0 of 0 to" in command("segment", run, *CLICK, "--level", 0, "--out", "level").out
 
 
-def test_cutouts_come_from_the_photos_where_they_are(command: Run, run: Path):
-    """A capture of the run's views, whose photos are plain green."""
+def test_cutouts_are_taken_from_the_photos_if_there_are_any(command: Run, run: Path):
+    """The photos of the capture are plain green."""
     scene = write_ball(Path("ball"))
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("scene: ''", f"scene: {scene}"))
@@ -159,23 +159,23 @@ def test_refusals_leave_nothing(command: Run, run: Path, arguments: list, words:
     assert not Path("out").exists()
 
 
-def test_a_selection_without_clicks(command: Run, run: Path, device):
+def test_a_selection_without_clicks_is_refused(command: Run, run: Path, device):
     SegmentationSession(learned_ball(device), fingerprint(run)).save(Path("empty.json"))
     command("segment", run, "--selection", "empty.json", "--out", "out").refused("empty.json", "nothing is selected")
     assert not Path("out").exists()
 
 
-def test_a_selection_of_another_run(command: Run, run: Path, device):
+def test_a_selection_of_another_run_is_refused(command: Run, run: Path, device):
     SegmentationSession(learned_ball(device), "another").save(Path("other.json"))
     command("segment", run, "--selection", "other.json", "--out", "out").refused("other.json", "another feature field")
 
 
-def test_a_run_without_features(command: Run, run: Path):
+def test_a_run_without_features_is_refused(command: Run, run: Path):
     (run / "features.safetensors").unlink()
     command("segment", run, *CLICK, "--out", "out").refused("no features", "--stage features")
 
 
-def test_a_folder_that_cannot_be_written(command: Run, run: Path):
+def test_a_file_in_place_of_the_output_folder_is_kept(command: Run, run: Path):
     Path("out").write_text("a file")
     command("segment", run, *CLICK, "--out", "out").refused("out", "cannot be written")
     assert Path("out").read_text() == "a file"

@@ -1,4 +1,4 @@
-"""No command mixes devices: all of it with tensors that refuse to meet the CPU's."""
+"""No command mixes devices: each runs on a stand-in device whose tensors refuse to meet those of the CPU."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from helpers import run_python
 pytestmark = pytest.mark.slow
 
 
-def test_from_photos_to_a_mesh_on_a_device_of_its_own(tmp_path):
+def test_from_photos_to_a_mesh_no_command_mixes_devices(tmp_path):
     done = run_python("tests/strict_device.py", str(tmp_path), timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split("\n")[-8:-1] == [
@@ -16,7 +16,7 @@ def test_from_photos_to_a_mesh_on_a_device_of_its_own(tmp_path):
     assert (tmp_path / "mesh.ply").stat().st_size > 1000
 
 
-def test_tensors_of_two_devices_do_not_meet():
+def test_the_stand_in_device_refuses_tensors_of_the_cpu():
     script = (
         "import torch, strict_device\n"
         "strict_device.install()\n"

@@ -1,4 +1,4 @@
-"""train.py: what it leaves on disk, resuming, replacing."""
+"""train leaves a complete run on disk, resumes it, and replaces it only when told to."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def files(run: Path) -> list[str]:
     return [name for name in content(run) if not name.startswith(("log/", "renders/test/"))]
 
 
-def test_a_run_and_all_it_leaves(command: Run, scene: Path):
+def test_a_run_leaves_model_figures_and_pictures(command: Run, scene: Path):
     done = command("train", "--scene", "ball", *SMALL)
     assert done.status == 0, done.err
     run = Path("runs/ball")
@@ -45,7 +45,7 @@ def test_a_run_and_all_it_leaves(command: Run, scene: Path):
     assert len(metrics["views"]) == 2
 
 
-def test_same_command_twice_gives_the_same_and_asks_first(command: Run, scene: Path, device):
+def test_the_same_command_gives_the_same_run_and_replaces_none_unasked(command: Run, scene: Path, device):
     arguments = ("train", "--scene", scene, "--run", "a", *SMALL)
     assert command(*arguments).status == 0
     before = content(Path("a"))
@@ -73,7 +73,7 @@ def test_overwrite_removes_what_the_old_run_left(command: Run, scene: Path, run:
 
 
 def test_a_folder_of_other_things_keeps_them(command: Run, scene: Path):
-    """--run . must not delete a stranger's log and renders."""
+    """`--run .` must not delete folders `log` and `renders` that are not of a run."""
     for name in ("log/mine.txt", "renders/mine.blend", "metrics.json"):
         path = Path("project") / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def test_without_test_views_it_trains_and_says_so(command: Run, scene: Path):
     command("evaluate", "run").refused("no view is held out for testing", "--test-every 8")
 
 
-def test_resume_makes_it_longer(command: Run, run: Path):
+def test_resume_makes_a_training_longer(command: Run, run: Path):
     done = command("train", "--run", run, "--resume", "--training.steps", "7")
     assert done.status == 0, done.err
     assert "trained 7 steps" in done.out
@@ -115,13 +115,13 @@ def test_resume_refuses_other_options(command: Run, run: Path):
     assert content(run) == before
 
 
-def test_resume_without_a_run(command: Run, scene: Path):
+def test_resume_without_a_run_is_refused(command: Run, scene: Path):
     command("train", "--scene", scene, "--run", "nothing", "--resume").refused("nothing: holds no run to go on with")
     assert not Path("nothing").exists()
     command("train", "--resume", "--overwrite", "--run", "x").refused("--resume", "--overwrite", "one of them")
 
 
-def test_resume_where_the_scene_has_moved(command: Run, run: Path, scene: Path, tmp_path: Path):
+def test_resume_needs_the_same_views_wherever_the_scene_is(command: Run, run: Path, scene: Path, tmp_path: Path):
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["scene"] = str(tmp_path / "gone")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
@@ -135,7 +135,7 @@ def test_resume_where_the_scene_has_moved(command: Run, run: Path, scene: Path, 
     assert yaml.safe_load((run / "config.yaml").read_text())["scene"] == str(scene.resolve())
 
 
-def test_strange_paths(command: Run, tmp_path: Path, monkeypatch):
+def test_paths_may_hold_spaces_accents_and_quotes(command: Run, tmp_path: Path, monkeypatch):
     scene = write_ball(tmp_path / "my scène (1)" / "ähm")
     run = "runs of mine/été '24"
     (tmp_path / "elsewhere").mkdir()
@@ -157,7 +157,7 @@ def test_the_run_of_a_json_file_is_named_after_its_folder(command: Run, scene: P
 
 
 @pytest.mark.parametrize("option", ["refine-poses", "exposure"])
-def test_options_of_the_training(command: Run, scene: Path, option: str):
+def test_optional_corrections_are_trained_and_saved(command: Run, scene: Path, option: str):
     done = command("train", "--scene", scene, "--run", "run", f"--training.{option}", *SMALL)
     assert done.status == 0, done.err
     tensors = load_file("run/resume/radiance.safetensors")
@@ -165,8 +165,8 @@ def test_options_of_the_training(command: Run, scene: Path, option: str):
 
 
 @pytest.mark.slow
-def test_interrupted_by_ctrl_c(scene: Path, tmp_path: Path):
-    """A real process: what it was doing is saved, the status is 130, and it can go on."""
+def test_ctrl_c_saves_and_exits_with_130(scene: Path, tmp_path: Path):
+    """A real process saves its training and exits with status 130; the training can be resumed."""
     run = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = ["--scene", scene, "--run", run, "--device", "cpu", *SMALL[1:], "--training.steps=1000000"]

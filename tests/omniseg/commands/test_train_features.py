@@ -1,4 +1,4 @@
-"""train.py, evaluate.py and render.py with masks: both stages, either alone, again, and with what is wrong."""
+"""train, evaluate and render with masks: both stages, one alone, one again, and bad input."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def _masked(device, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def masked(_masked: Path, tmp_path: Path) -> Path:
-    """A capture with masks and labels, and the run of both stages in `run`, in the current folder."""
+    """Copy a capture with masks and labels, and the run `run` of both its stages, to the current folder."""
     for name, data in content(_masked).items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def masked(_masked: Path, tmp_path: Path) -> Path:
     return tmp_path / "ball"
 
 
-def test_both_stages_and_all_they_leave(command: Run, masked: Path):
+def test_both_stages_leave_fields_figures_and_pictures(command: Run, masked: Path):
     said = Path("said").read_text()
     assert "8 views to train, 2 to test" in said
     assert said.count("trained 4 steps") == 2
@@ -51,7 +51,7 @@ def test_both_stages_and_all_they_leave(command: Run, masked: Path):
         assert level["labels"][0].keys() >= {"id", "view", "pixels", "click", "prompt", "same_view"}
 
 
-def test_one_stage_after_the_other_gives_the_same(command: Run, masked: Path, device):
+def test_one_stage_after_the_other_trains_the_same_features(command: Run, masked: Path, device):
     assert command("train", "--scene", masked, "--run", "alone", "--stage", "radiance", *SMALL).status == 0
     assert not Path("alone/features.safetensors").exists()
     before = Path("alone/radiance.safetensors").read_bytes()
@@ -63,7 +63,7 @@ def test_one_stage_after_the_other_gives_the_same(command: Run, masked: Path, de
         assert all(first[name].equal(second[name]) for name in first)
 
 
-def test_colour_is_as_it_was(command: Run, masked: Path):
+def test_new_features_leave_the_colour_figures_alone(command: Run, masked: Path):
     metrics = json.loads(Path("run/metrics.json").read_text())
     done = command("train", *STAGE, "--overwrite", "--feature-training.steps", "9")
     assert done.status == 0, done.err
@@ -71,7 +71,7 @@ def test_colour_is_as_it_was(command: Run, masked: Path):
     assert (after["psnr"], after["ssim"]) == (metrics["psnr"], metrics["ssim"])
 
 
-def test_features_again_asks_first(command: Run, masked: Path):
+def test_features_are_not_replaced_without_overwrite(command: Run, masked: Path):
     before = content(Path("run"))
     command("train", *STAGE).refused("run: already holds features", "--resume", "--overwrite")
     command("train", "--stage", "features", "--run", "x").refused("x: holds no radiance field", "--run")
@@ -94,14 +94,14 @@ def test_resume_makes_the_features_longer(command: Run, masked: Path):
     other.refused("other values of features.dim", "resume without these options")
 
 
-def test_a_new_radiance_field_takes_the_old_features_along(command: Run, masked: Path):
+def test_a_new_radiance_field_removes_the_old_features(command: Run, masked: Path):
     done = command("train", "--run", "run", "--resume", "--stage", "radiance", "--training.steps", "6")
     assert done.status == 0, done.err
     assert not Path("run/features.safetensors").exists()
     assert not Path("run/resume/features.safetensors").exists()
 
 
-def test_without_masks_only_the_radiance_field(command: Run, scene: Path):
+def test_without_masks_only_the_radiance_field_is_trained(command: Run, scene: Path):
     done = command("train", "--scene", scene, "--run", "run", *SMALL)
     assert done.status == 0, done.err
     assert "has no masks (sam/NAME.npz), so the radiance field alone is trained" in done.out
@@ -109,7 +109,7 @@ def test_without_masks_only_the_radiance_field(command: Run, scene: Path):
     command("train", *STAGE).refused("has no masks", "run_sam.py")
 
 
-def test_some_views_without_masks(command: Run, masked: Path, caplog):
+def test_views_without_masks_are_counted(command: Run, masked: Path, caplog):
     (masked / "sam" / "train" / "3.npz").unlink()
     done = command("train", *STAGE, "--scene", masked, "--overwrite")
     assert done.status == 0, done.err
@@ -146,7 +146,7 @@ def test_evaluate_measures_everything(command: Run, masked: Path):
     assert all(0 < level["everything_miou"] <= 1 for level in levels.values())
 
 
-def test_evaluate_with_other_labels(command: Run, masked: Path):
+def test_evaluate_takes_labels_of_another_folder(command: Run, masked: Path):
     (masked / "labels").rename("mine")
     done = command("evaluate", "run", "--scene", masked)
     assert done.status == 0, done.err
@@ -161,13 +161,13 @@ def test_evaluate_with_other_labels(command: Run, masked: Path):
     bad.refused("mine/part/test/8.png", "does not open as labels")
 
 
-def test_labels_of_a_run_without_features(command: Run, masked: Path):
+def test_labels_are_refused_where_there_are_no_features(command: Run, masked: Path):
     Path("run/features.safetensors").unlink()
     done = command("evaluate", "run", "--scene", masked, "--labels", masked / "labels")
     done.refused("has no features to measure", "--stage features")
 
 
-def test_render_features(command: Run, masked: Path):
+def test_features_are_rendered_where_there_are_any(command: Run, masked: Path):
     done = command("render", "run", "--path", "test", "--show", "features", "--out", "pictures")
     assert done.status == 0, done.err
     pictures = [cv2.imread(str(path)) for path in Path("pictures").rglob("*.png")]

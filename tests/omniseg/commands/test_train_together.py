@@ -1,4 +1,4 @@
-"""train.py in two processes: one run folder, one voice, no process left over."""
+"""train in two processes writes one run folder, prints each line once and leaves no process behind."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def _cpu(device) -> None:
         pytest.skip("two processes would share one GPU, which NCCL refuses")
 
 
-def test_goes_on_with_a_run_of_one_process(command: Run, tmp_path: Path):
+def test_two_processes_go_on_with_a_run_of_one(command: Run, tmp_path: Path):
     scene = write_ball(tmp_path / "ball")
     write_ball_masks(scene)
     begun, straight = (
@@ -45,7 +45,7 @@ def test_goes_on_with_a_run_of_one_process(command: Run, tmp_path: Path):
     assert figures[0]["psnr"] == pytest.approx(figures[1]["psnr"], abs=0.05)
 
 
-def test_an_error_is_told_once(tmp_path: Path):
+def test_an_error_is_printed_once(tmp_path: Path):
     done = torchrun(2, TRAIN, "--scene", tmp_path / "nowhere", "--run", tmp_path / "run", "--device", "cpu")
     assert done.status != 0
     assert done.err.count("error: ") == 1
@@ -56,8 +56,8 @@ def test_an_error_is_told_once(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_interrupted_by_ctrl_c(scene: Path, tmp_path: Path):
-    """It reaches torchrun and all processes at once."""
+def test_ctrl_c_saves_and_ends_every_process(scene: Path, tmp_path: Path):
+    """The signal reaches torchrun and all processes at once."""
     run = tmp_path / "run"
     arguments = ["--scene", scene, "--run", run, "--device", "cpu", *SMALL[1:], "--training.steps=1000000"]
     line = torchrun_line(2, TRAIN, *arguments)
