@@ -10,9 +10,9 @@ import torch
 
 from learned_ball import learned_ball, write_run
 from omniseg.config import SegmentTreeConfig
-from omniseg.selection.survey import feature_colours
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.session import SegmentationSession
+from omniseg.selection.survey import feature_colours
 from omniseg.selection.tree_building import SEGMENTS, build_tree, segment_everything, surface_points
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
