@@ -73,7 +73,7 @@ def noncontiguous(tensor: Tensor) -> Tensor:
     return view
 
 
-def run_python(*args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run_python(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run this interpreter in a fresh process at the root of the project; fail the test if it does not end.
 
     Taichi's own handler of a segmentation fault may hang.

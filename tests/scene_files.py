@@ -1,6 +1,7 @@
 """Tiny captures in every format that the readers know, written by the tests themselves."""
 
 import json
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from helpers import ROOT
 
 WIDTH, HEIGHT = 24, 16
 PINHOLE = (1, 1, WIDTH, HEIGHT, (30.0, 31.0, 12.5, 7.5))
@@ -31,15 +30,18 @@ COLMAP_NAMES = [
 
 
 def real_capture(name: str) -> Path:
-    """Folder of a real capture beside the project; skips the test where it is missing."""
-    path = ROOT.parent / "shared" / "data" / name
+    """Return the folder of a real capture in OMNISEG_CAPTURES; skip the test if it is not there."""
+    captures = os.environ.get("OMNISEG_CAPTURES")
+    if not captures:
+        pytest.skip(f"needs the real capture {name}: OMNISEG_CAPTURES names no folder of captures")
+    path = Path(captures) / name
     if not path.exists():
-        pytest.skip(f"the real capture {name} is not in ../shared/data")
+        pytest.skip(f"needs the real capture {name}, which is not in {captures}")
     return path
 
 
 def look_at(eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Sequence[float] = (0, 0, 1)) -> np.ndarray:
-    """Pose (3, 4), OpenCV axes, of a camera at `eye` that looks at `target`."""
+    """Return the pose (3, 4), OpenCV axes, of a camera at `eye` that looks at `target`."""
     forward = np.subtract(target, eye)
     forward = forward / np.linalg.norm(forward)
     right = np.cross(forward, up)
@@ -48,19 +50,19 @@ def look_at(eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Seque
 
 
 def orbit(n: int = 5, radius: float = 4.0, height: float = 1.0, target: Sequence[float] = (0, 0, 0)) -> np.ndarray:
-    """Poses (n, 3, 4) on a circle around `target`, z up."""
+    """Return poses (n, 3, 4) on a circle around `target`, z up."""
     angles = 2 * np.pi * np.arange(n) / n
     eyes = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(n, height)], axis=1)
     return np.stack([look_at(eye + target, target) for eye in eyes])
 
 
 def sideways(n: int = 5, distance: float = 5.0) -> np.ndarray:
-    """Poses (n, 3, 4) of a camera that moves sideways and looks along +y."""
+    """Return poses (n, 3, 4) of a camera that moves sideways and looks along +y."""
     return np.stack([look_at([x, -distance, 0.2 * x], [x, 0, 0.2 * x]) for x in np.linspace(-0.5, 0.5, n)])
 
 
 def write_image(path: Path, width: int = WIDTH, height: int = HEIGHT, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Write smooth random pixels; returns them as RGB or RGBA."""
+    """Write smooth random pixels, and return them as RGB or RGBA."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (3, 4, channels), dtype=np.uint8)
     pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -76,7 +78,7 @@ def write_images(root: Path, names: Sequence[str], **kwargs) -> None:
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """Quaternion w x y z of a rotation, through the axis of its largest eigenvector (Bar-Itzhack 2000)."""
+    """Return the quaternion w x y z of a rotation, by the eigenvector of Bar-Itzhack 2000."""
     r = rotation
     k = np.array(
         [
@@ -90,7 +92,7 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 
 def world_to_camera(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quaternion and translation as COLMAP stores a pose."""
+    """Return quaternion and translation, as COLMAP stores a pose."""
     rotation = c2w[:, :3].T
     return quaternion(rotation), -rotation @ c2w[:, 3]
 
@@ -129,7 +131,7 @@ def write_colmap(
     images: bool = True,
     folder: str = "sparse/0",
 ) -> list[str]:
-    """Write a binary COLMAP capture; returns its image names."""
+    """Write a binary COLMAP capture, and return its image names."""
     names = [f"{i:04d}.png" for i in range(len(poses))] if names is None else list(names)
     model = root / folder
     model.mkdir(parents=True, exist_ok=True)
@@ -158,7 +160,7 @@ def write_colmap_text(folder: Path, names: Sequence[str], poses: np.ndarray, poi
 
 
 def opengl(c2w: np.ndarray) -> list[list[float]]:
-    """A `transform_matrix` of a pose in OpenCV axes: right, up, backwards."""
+    """Return the `transform_matrix` (axes right, up, backwards) of a pose in OpenCV axes."""
     matrix = np.eye(4)
     matrix[:3] = c2w
     matrix[:, 1:3] *= -1
@@ -176,7 +178,7 @@ def write_json(path: Path, content: object) -> Path:
 
 
 def write_transforms(root: Path, poses: np.ndarray, **meta) -> list[str]:
-    """Write transforms.json with images/0000.png...; returns the file paths."""
+    """Write transforms.json with images/0000.png..., and return the file paths."""
     names = [f"images/{i:04d}.png" for i in range(len(poses))]
     write_images(root, names)
     write_json(root / "transforms.json", {"fl_x": 30.0, "frames": frames(names, poses), **meta})
@@ -184,7 +186,7 @@ def write_transforms(root: Path, poses: np.ndarray, **meta) -> list[str]:
 
 
 def write_llff(root: Path, poses: np.ndarray, bounds: tuple[float, float] = (2.0, 8.0)) -> np.ndarray:
-    """Write poses_bounds.npy with images/image000.png...; returns its rows."""
+    """Write poses_bounds.npy with images/image000.png..., and return its rows."""
     rows = []
     for c2w in poses:
         right, down, forward, position = c2w.T

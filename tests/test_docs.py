@@ -260,6 +260,20 @@ def test_no_retired_names(page):
     assert not re.findall(r"\| *wanted\b.*", text), "a column is called target"
 
 
+OTHER_MESSAGES = {"libGL.so.1: cannot open shared object file"}
+"""What troubleshooting quotes of other software."""
+
+
+def test_quoted_errors_exist():
+    """The parts of a message between placeholders (..., N, W x H) stand in the library."""
+    source = "".join(path.read_text() for path in (ROOT / "omniseg").rglob("*.py"))
+    rows = re.findall(r"^\| (?!you see)([^|]*) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    quoted = {span for row in rows for span in spans(row) if " " in span} - OTHER_MESSAGES
+    assert len(quoted) > 10
+    parts = {part.strip() for message in quoted for part in re.split(r"\.\.\.|\b[A-Z]\b(?: x [A-Z]\b)?", message)}
+    assert {part for part in parts if part not in source} == set()
+
+
 # Rooms
 
 

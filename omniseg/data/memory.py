@@ -68,13 +68,14 @@ def allocate_host(n_bytes: int, free: int | None = None) -> np.ndarray:
         return np.empty(n_bytes, np.uint8)
     # /tmp is memory itself on many systems.
     folder = tempfile.gettempdir() if "TMPDIR" in os.environ or not Path("/var/tmp").is_dir() else "/var/tmp"
-    size = f"{n_bytes / 1e9:.1f} GB of the capture leave no room in the {free / 1e9:.1f} GB of memory that are free"
+    size = f"{n_bytes / 1e9:.1f} GB of the capture do not fit the {free / 1e9:.1f} GB of free memory"
     disk = shutil.disk_usage(folder).free
     if n_bytes > disk:
         raise InputError(
-            f"{size}, nor the {disk / 1e9:.1f} GB of disk in {folder}; use a larger --downsample, or set TMPDIR"
+            f"{size}, nor the {disk / 1e9:.1f} GB of free disk in {folder}; "
+            "use a larger --downsample, or set TMPDIR to a folder with room"
         )
-    _log.warning("%s: paged from a file in %s, which is slower; a larger --downsample avoids it", size, folder)
+    _log.warning("%s: they are in a file in %s, which is slower; a larger --downsample avoids it", size, folder)
     with tempfile.TemporaryFile(dir=folder) as file:  # has no name: its space is freed with the array
         file.truncate(n_bytes)
         pages = mmap.mmap(file.fileno(), n_bytes)

@@ -183,10 +183,10 @@ def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True)
         found_here = ViewPatches.from_hierarchy(hierarchy)
         patches.append(found_here if n_bytes <= _PLAIN_BYTES else found_here.compressed())
     if not kept:
-        raise InputError(f"{views[found[0]].hierarchy_path}: no pixel is in any mask, nor in the other views")
+        raise InputError(f"{views[found[0]].hierarchy_path}: no pixel is in any mask, here or in another view")
     if len(kept) < len(views):
         why = f"{len(views) - len(found)} without a file, {empty} without a mask"
-        _log.warning("masks of %d of %d views; the others count for colour only (%s)", len(kept), len(views), why)
+        _log.warning("masks of %d of %d views; the others are used for colour only (%s)", len(kept), len(views), why)
     return PatchSet(tuple(patches), cameras[kept], tuple(views[v].name for v in kept))
 
 

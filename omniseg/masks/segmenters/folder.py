@@ -29,7 +29,7 @@ class FolderSegmenter:
         """
         if not folder.is_dir():
             raise InputError(
-                f"{folder}: is no folder; --masks is a folder with NAME.json, or with NAME/*.png, for each photo"
+                f"{folder}: is not a folder; --masks is a folder with NAME.json, or with NAME/*.png, for each photo"
             )
         self.folder = folder
 

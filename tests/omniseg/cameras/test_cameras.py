@@ -188,7 +188,7 @@ def test_rays_are_differentiable_in_the_pose_only():
     assert xy.grad is None
 
 
-def test_other_poses_do_not_look_at_the_lenses_again():
+def test_other_poses_do_not_read_the_lenses_again():
     cameras = stack(make_camera("OPENCV"))
     assert replace(cameras, c2w=cameras.c2w + 1).traits is cameras.traits
 
@@ -210,7 +210,7 @@ def test_no_rays_and_no_points():
     assert cameras.project(torch.zeros(0, 3, dtype=torch.float64)).xy.shape == (1, 0, 2)
 
 
-def test_resized_scales_what_is_in_pixels():
+def test_resized_scales_all_numbers_in_pixels():
     camera = make_camera("OPENCV")
     small = camera.resized(80, 60)
     assert (small.width, small.height) == (80, 60)

@@ -119,7 +119,7 @@ def test_masks_of_a_folder_are_taken_and_checked(command: Run, caplog: pytest.Lo
         np.testing.assert_array_equal(hierarchy.indices, left > 0)
     Path("mine/c.json").write_text(json.dumps([{"segmentation": {**code, "size": [HEIGHT, WIDTH + 9]}}]))
     command("run_sam", "capture", "--masks", "mine").refused("1 of 1 photos could not be done", "c.jpg")
-    command("run_sam", "capture", "--masks", "nothing").refused("nothing: is no folder")
+    command("run_sam", "capture", "--masks", "nothing").refused("nothing: is not a folder")
     Path("other").mkdir()
     command("run_sam", "capture", "--masks", "other").refused("no masks for any of the 4 photos", "a.json", "a/*.png")
 

@@ -363,7 +363,7 @@ def test_bad_arguments(scene):
         load_images(scene.views, HERE, 0.5)
 
 
-def test_fern_at_half_of_what_is_on_disk():
+def test_fern_at_half_the_size_on_disk():
     scene = read_scene(real_capture("fern"))
     images = load_images(scene.views[:2], HERE, 16)
     assert images.sizes.tolist() == [[252, 189]] * 2

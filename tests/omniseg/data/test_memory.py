@@ -28,7 +28,7 @@ def test_a_third_of_the_free_memory_is_taken(caplog):
     assert fits_on("cpu", 10**15), "there is no other place"
 
 
-def test_what_torch_holds_for_reuse_is_free(monkeypatch):
+def test_torchs_cache_counts_as_free(monkeypatch):
     for name, value in (("mem_get_info", (10, 0)), ("memory_reserved", 80), ("memory_allocated", 60)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert fits_on("cuda:0", 10)
@@ -90,7 +90,7 @@ def test_memory_that_is_short_is_replaced_by_a_file(monkeypatch, tmp_path, caplo
         array = allocate_host(10_000, free=20_000)
         assert not caplog.text
         paged = allocate_host(10_000, free=12_000)
-    assert f"paged from a file in {tmp_path}" in caplog.text
+    assert f"they are in a file in {tmp_path}" in caplog.text
     assert paged.base is not None, "the pages of the file"
     for each in (array, paged):
         assert each.shape == (10_000,)
@@ -103,7 +103,7 @@ def test_memory_that_is_short_is_replaced_by_a_file(monkeypatch, tmp_path, caplo
 def test_neither_memory_nor_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(3 * 10**9))
     with pytest.raises(
-        InputError, match=r"4\.0 GB of the capture leave no room in the 1\.0 GB.*3\.0 GB of disk.*downsample"
+        InputError, match=r"4\.0 GB of the capture do not fit the 1\.0 GB.*3\.0 GB of free disk.*downsample"
     ):
         allocate_host(4 * 10**9, free=10**9)
 

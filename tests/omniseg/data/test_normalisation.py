@@ -42,7 +42,7 @@ def scene_poses(scene, placement):
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3))
-def test_similarity_there_and_back(seed, scale):
+def test_similarity_and_its_inverse(seed, scale):
     rng = np.random.default_rng(seed)
     normalisation = Normalisation(scale, random_rotation(seed), rng.normal(size=3))
     x = rng.normal(size=(5, 3))

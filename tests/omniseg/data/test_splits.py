@@ -18,7 +18,7 @@ def with_splits(scene, splits):
     return replace(scene, views=tuple(replace(v, split=s) for v, s in zip(scene.views, splits)))
 
 
-def test_every_eighth_unless_told(scene):
+def test_every_eighth_is_held_out_by_default(scene):
     splits = split_views(scene)
     assert splits.test == (0, 8)
     assert splits.train == (1, 2, 3, 4, 5, 6, 7, 9)

@@ -183,7 +183,7 @@ def test_photos_in_which_nothing_was_found_are_counted(photos, tmp_path: Path, c
     assert not load_hierarchy(tmp_path / "sam/b.npz").labelled.any()
 
 
-def test_shares_are_disjoint_and_complete_whatever_is_finished_meanwhile(photos, tmp_path: Path):
+def test_processes_share_out_all_photos_whatever_is_finished_meanwhile(photos, tmp_path: Path):
     processes = [Process(rank, rank, 3) for rank in range(3)]
     seen = []
     for process in processes:  # one after the other, so that the later ones see what the earlier ones finished
@@ -202,7 +202,7 @@ def test_shares_are_disjoint_and_complete_whatever_is_finished_meanwhile(photos,
         ({"RANK": "1"}, "less than"),
     ],
 )
-def test_the_share_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, values: dict, words: str):
+def test_the_process_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, values: dict, words: str):
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert Process.from_environment() == Process(0, 0, 1)
@@ -227,7 +227,7 @@ def test_pictures_of_somebody_else_are_not_overwritten(photos, tmp_path: Path, f
     make(photos, Halves(), tmp_path, overwrite=True)
 
 
-def test_what_the_segmenter_gets(tmp_path: Path):
+def test_the_segmenter_gets_rgb_on_white_shrunk(tmp_path: Path):
     """Eight bits, three channels, what is transparent on white, shrunk when asked."""
     write_image(tmp_path / "images/rgba.png", channels=4)
     write_image(tmp_path / "images/rgb.png")

@@ -123,7 +123,7 @@ def test_the_six_pixels_of_the_docstring():
 
 @pytest.mark.parametrize("in_a_mask", [0.0, 0.3, 1.0])
 def test_runs_hold_every_pixel_of_every_patch(in_a_mask):
-    """Against the plain list of pixels sorted by patch that they stand for, on ids without any order."""
+    """Compare the runs with the plain permutation, on ids in random order."""
     random = np.random.default_rng(0)
     indices = random.integers(0, 7, (5, 11)).astype(np.int16)
     indices[2:] = indices[2:, :1]  # runs that go on in the next row

@@ -34,7 +34,7 @@ def test_the_root_is_beside_a_relative_folder_and_beside_a_link(tmp_path: Path, 
     assert find_photos(Path(".")).root == tmp_path
 
 
-def test_a_capture_without_poses_as_yet(tmp_path: Path):
+def test_a_capture_without_poses(tmp_path: Path):
     write_images(tmp_path / "capture/images", ["a.png", "b.png"])
     found = find_photos(tmp_path / "capture")
     assert (found.root, names(found)) == (tmp_path / "capture", ["a", "b"])

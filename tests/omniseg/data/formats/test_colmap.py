@@ -187,7 +187,7 @@ def test_a_photo_instead_of_a_model(tmp_path, name):
         ((1, 1, WIDTH, HEIGHT, (-30.0, 30.0, 1.0, 1.0)), ["camera 1", "fx, fy"]),
     ],
 )
-def test_cameras_that_cannot_be(tmp_path, camera, words):
+def test_invalid_cameras(tmp_path, camera, words):
     write_colmap(tmp_path, orbit(2), cameras=[camera])
     fails(tmp_path, "cameras.bin", *words)
 
@@ -202,7 +202,7 @@ def test_cameras_that_cannot_be(tmp_path, camera, words):
         (["x" * 5000, "y" * 5000], ["none exists"]),
     ],
 )
-def test_image_names_that_cannot_be(tmp_path, names, words):
+def test_invalid_image_names(tmp_path, names, words):
     write_colmap(tmp_path, orbit(2))
     (tmp_path / "sparse" / "0" / "images.bin").write_bytes(images_bin(names, orbit(2)))
     (tmp_path / "images" / "0001.png").unlink()  # or both would be paired in sorted order

@@ -131,7 +131,7 @@ def test_no_images(tmp_path):
 
 
 @pytest.mark.parametrize("box", [None, [[0, 0, 0]], [[1, 1, 1], [0, 2, 2]], [[0, 0, float("nan")], [1, 1, 1]], "big"])
-def test_boxes_that_cannot_be(tmp_path, box):
+def test_invalid_boxes(tmp_path, box):
     write_room(tmp_path, n_test=0)
     path = tmp_path / "transforms_train.json"
     write_json(path, {**json.loads(path.read_text()), "aabb": box})

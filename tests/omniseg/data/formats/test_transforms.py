@@ -222,7 +222,7 @@ def test_damaged_json(tmp_path, content, words):
         ({"aabb": [[0, 0, 0], [0, 1, 1]]}, ["aabb"]),
     ],
 )
-def test_numbers_that_cannot_be(tmp_path, change, words):
+def test_invalid_numbers(tmp_path, change, words):
     write_transforms(tmp_path, orbit(1))
     edit(tmp_path, **change)
     fails(tmp_path, "transforms.json", *words)
@@ -249,7 +249,7 @@ def _bad(row, column, value):
         (None, ["matrix of numbers"]),
     ],
 )
-def test_poses_that_cannot_be(tmp_path, matrix, words):
+def test_invalid_poses(tmp_path, matrix, words):
     names = write_transforms(tmp_path, orbit(2))
     listed = frames(names, orbit(2))
     listed[1]["transform_matrix"] = matrix

@@ -128,8 +128,8 @@ def test_damaged_json_is_named(tmp_path: Path, content: bytes, words: tuple[str,
     refused(tmp_path, str(tmp_path / "a.json"), *words)
 
 
-def test_what_is_missing_or_no_picture_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match="nowhere: is no folder"):
+def test_missing_files_and_files_that_are_no_pictures_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match="nowhere: is not a folder"):
         FolderSegmenter(tmp_path / "nowhere")
     assert not FolderSegmenter(tmp_path).knows("a")
     refused(tmp_path, "a.json", "a/*.png")

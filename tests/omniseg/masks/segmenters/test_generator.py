@@ -100,7 +100,7 @@ def test_the_result_does_not_depend_on_the_memory():
     assert [b.tolist() for b in small.borders] == [b.tolist() for b in large.borders]
 
 
-def test_only_masks_that_the_model_thinks_well_of_are_enlarged():
+def test_only_masks_that_the_model_rates_well_are_enlarged():
     model = FakeModel((0.87, 0.89, 0.5))
     got = generate_masks(model, photo(), SamConfig(points_per_side=4, crop_layers=0, stability=0, min_region=0), 1.0)
     assert sum(model.enlarged) == len(got) == 16
@@ -264,7 +264,7 @@ def test_small_holes_are_filled_and_specks_removed():
     assert not tidy(corner, 6)[1]
 
 
-def test_what_lies_around_a_small_mask_is_no_hole():
+def test_the_surroundings_of_a_small_mask_are_no_hole():
     mask = np.zeros((40, 50), bool)
     mask[20:23, 20:23] = True
     got, changed = tidy(mask, 20)
