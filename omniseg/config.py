@@ -30,7 +30,7 @@ class MarchingConfig:
     cascades: int = 1
     """Number of nested occupancy grids; cascade k covers [-2^k, 2^k]^3."""
     box: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Half edges of the box around the origin outside which rays have no samples."""
+    """Half edges of the box around the origin; rays have no samples outside of it."""
     resolution: int = 128
     """Cells along each side of an occupancy grid, a power of two."""
     step: float = 3.4e-3
@@ -42,11 +42,11 @@ class MarchingConfig:
     opacity_threshold: float = 0.01
     """Opacity of one shortest step through a cell below which the cell counts as empty."""
     occupancy_decay: float = 0.95
-    """Factor by which each update of the occupancy grid lowers what it remembers of every cell."""
+    """Factor on the remembered opacity of every cell in each update of the occupancy grid."""
     occupancy_stride: int = 4
-    """Fraction of the cells that an update evaluates: one in this many."""
+    """Number of updates of the occupancy grid in which the density of every cell is evaluated once."""
     frustum_margin: float = 0.1
-    """Width of the band around an image, as a fraction of the longest image side, whose cells count as seen."""
+    """Margin around an image in which cells still count as seen, as a fraction of the longest image side."""
     min_transmittance: float = 1e-3
     """Transmittance below which rendering stops following a ray; training follows every ray to its end."""
     min_colour_weight: float = 1e-4
@@ -141,9 +141,9 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Stage 1: training of the radiance field."""
 
     samples_per_step: int = 65_536
-    """Largest number of samples along rays in one step; the number of rays adapts to it."""
+    """Number of samples along rays in one step, which the number of rays adapts to."""
     fill: float = 0.97
-    """Fraction of `samples_per_step` that the number of rays aims at, so that few steps exceed it."""
+    """Fraction of `samples_per_step` that is aimed at, so that few steps exceed it."""
     initial_samples_per_ray: int = 256
     """Number of samples that a ray is assumed to have in the first step."""
     min_rays: int = 64
@@ -153,7 +153,7 @@ class RadianceTrainingConfig(OptimizationConfig):
     max_rays_change: float = 2.0
     """Largest factor by which the number of rays changes from one step to the next."""
     ramp: float = 0.15
-    """Fraction of the training in which steps shorten to `marching.step` and empty cells come to be skipped."""
+    """Fraction of the training over which steps shorten to `marching.step` and skipping of empty cells sets in."""
     coarseness: float = 3.0
     """Length of a step at the start, as a multiple of `marching.step`; 1: as long as at the end."""
     grid_every: int = 32

@@ -1,4 +1,4 @@
-"""Counts where a step would make the host wait for a GPU, on any device: there each wait empties the queue of work."""
+"""Counter of the places where the host would wait for a GPU, on any device; each wait empties the GPU's queue."""
 
 from collections import Counter
 
@@ -12,10 +12,10 @@ _TO_THE_HOST = {torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy}
 
 
 class HostWaits(TorchDispatchMode):
-    """While this lasts, `found` counts the operators whose result, or the size of it, the host must know.
+    """Mode that counts, in `found`, the operators whose result or its size the host must know.
 
-    Not seen: what leaves torch by other ways (`numpy.asarray`, `Tensor.to("cpu")`), and what waits within an operator
-    that is none of these (`torch.allclose`, `Tensor.tensor_split` at a tensor).
+    It does not see other ways out of torch (`numpy.asarray`, `Tensor.to("cpu")`), nor waits within other operators
+    (`torch.allclose`, `Tensor.tensor_split` at a tensor).
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class HostWaits(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    """Those that are no operators."""
+    """Counts methods that are no operators."""
 
     def __init__(self, found: Counter[str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The ball of `tiny_scene`, learned: two objects, left and right, each of two parts, above and below."""
+"""Trained model of the ball of `tiny_scene`: two objects, left and right, each of two parts, above and below."""
 
 from dataclasses import replace
 from functools import cache
@@ -21,7 +21,7 @@ NORMALISATION = Normalisation(
 
 
 def quarter_labels(cameras: Cameras) -> list[dict[str, np.ndarray]]:
-    """True labels (SIDE, SIDE) of views: objects 1 and 2, left and right of x = 0; parts 1 to 4, each half of one."""
+    """Return true labels (SIDE, SIDE) of views: objects 1 and 2, left and right of x = 0, and parts 1 to 4."""
     labels = []
     for view in range(len(cameras)):
         rays_o, rays_d = cameras.image_rays(view)
@@ -30,12 +30,12 @@ def quarter_labels(cameras: Cameras) -> list[dict[str, np.ndarray]]:
         seen = (opacity > 0).numpy().reshape(SIDE, SIDE)
         right, above = (surface[..., axis] > middle for axis, middle in ((0, 0.0), (2, 0.15)))
         ids = {"part": 1 + right + 2 * above, "object": 1 + right}
-        labels.append({level: np.where(seen, of, 0).astype(np.int32) for level, of in ids.items()})
+        labels.append({level: np.where(seen, values, 0).astype(np.int32) for level, values in ids.items()})
     return labels
 
 
 def quarter_patches(cameras: Cameras) -> PatchSet:
-    """Their mask hierarchies."""
+    """Return the mask hierarchies of these labels."""
     hierarchies = [ball_hierarchy(labels) for labels in quarter_labels(cameras)]
     return PatchSet(
         views=tuple(ViewPatches.from_hierarchy(hierarchy) for hierarchy in hierarchies),
@@ -46,7 +46,7 @@ def quarter_patches(cameras: Cameras) -> PatchSet:
 
 @cache
 def learned_ball(device: torch.device) -> Model:
-    """The ball, in scene coordinates that are not those of its input; what a test changes, it copies."""
+    """Train the ball, in scene coordinates other than those of its input; a test that changes it copies it first."""
     torch.set_num_threads(1)
     images = ball_images(depth=True).to(device)
     radiance = RadianceTrainer(ball_config(steps=200), images)
@@ -75,7 +75,7 @@ def learned_ball(device: torch.device) -> Model:
 
 
 def write_run(run: Path, model: Model) -> Path:
-    """A run folder with this model."""
+    """Write a run folder with this model."""
     run.mkdir(parents=True, exist_ok=True)
     save_radiance(run, model)
     save_features(run, model)

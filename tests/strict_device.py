@@ -1,18 +1,20 @@
-"""A stand-in for a GPU: tensors on a device of their own, which refuse to meet the CPU's, and the kernels' GPU forms.
+"""Stand-in for a GPU: a device whose tensors refuse to meet the CPU's, and the kernels' GPU forms.
 
-    python tests/strict_device.py FOLDER      train both stages, measure, segment and export with such tensors
+    python tests/strict_device.py FOLDER      train both stages, measure, segment and export on this device
 
-PyTorch's device "meta" gives the name; what a tensor holds lies on the CPU. Whatever would mix devices on a GPU raises
-here: an operator given tensors of both (numbers aside), a kernel given one of the CPU's, `.numpy()` without `.cpu()`.
-Patches PyTorch and this project for the rest of the process: run it in one of its own.
+Its name is PyTorch's "meta"; the contents of its tensors lie on the CPU. Code that would mix devices on a GPU raises:
+an operator with tensors of both (except numbers), a kernel with a tensor of the CPU, `.numpy()` without `.cpu()`.
+It patches PyTorch and this project for the rest of the process, so run it in one of its own. The project does not know
+of it: `install` exchanges what fills or reads a device, wherever a module of the project imported it.
 """
 
-import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -21,15 +23,11 @@ from omniseg_kernels import launch as launch_module
 DEVICE = torch.device("meta")
 _BETWEEN_DEVICES = ("aten.copy_.default", "aten._to_copy.default")
 _TAKES_CPU_INDICES = ("aten.index.Tensor", "aten.index_put_.default", "aten._index_put_impl_.default")
-_KERNELS = (
-    "hash_encoding", "marching", "compositing", "distortion", "spherical_harmonics", "ray_aabb", "occupancy",
-    "visibility", "gather",
-)  # fmt: skip
 _tensor, _Generator, _launch = torch.tensor, torch.Generator, launch_module.launch
 
 
 class StrictTensor(torch.Tensor):
-    """A tensor on the stand-in; `held` is what it holds."""
+    """Tensor on the stand-in; `held` is its content, a tensor on the CPU."""
 
     held: torch.Tensor
 
@@ -42,7 +40,7 @@ class StrictTensor(torch.Tensor):
         return made
 
     def __getitem__(self, index):
-        # PyTorch makes tensors of lists by itself, on the device of the name: empty ones.
+        # PyTorch would turn lists into tensors on the device "meta", without content.
         whole = tuple(map(_listed, index)) if isinstance(index, tuple) else _listed(index)
         return torch.Tensor.__getitem__(self, whole)
 
@@ -58,14 +56,14 @@ class StrictTensor(torch.Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Also sees what makes tensors from nothing."""
+    """Mode that also sees operators without tensors among their arguments, such as `zeros`."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
 
 
 class _StrictGenerator(_Generator):
-    """A generator that says it lies on the stand-in."""
+    """Generator that claims to be on the stand-in."""
 
     def __new__(cls, device="cpu"):
         made = _Generator.__new__(cls, "cpu")
@@ -93,7 +91,7 @@ def _held(value: Any) -> Any:
 
 
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
-    """An operator, on what its tensors hold."""
+    """Run an operator on the contents of its tensors."""
     name, tensors = str(func), [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     strict = [x for x in tensors if isinstance(x, StrictTensor)]
     of_cpu = [x for x in tensors if not isinstance(x, StrictTensor) and x.ndim]
@@ -119,41 +117,61 @@ def _strict_launch(kernel, inputs, outputs) -> None:
     _launch(kernel, [_held(value) for value in detached], [_held(out) for out in outputs])
 
 
+class _StrictOpen:
+    """`safetensors.safe_open` that can read onto the stand-in."""
+
+    def __init__(self, path: Path, framework: str, device: str) -> None:
+        self._file, self._device = safe_open(path, framework=framework, device="cpu"), device
+
+    def __enter__(self) -> "_StrictOpen":
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._file.__exit__(*error)
+
+    def metadata(self) -> dict[str, str]:
+        return self._file.metadata()
+
+    def keys(self) -> list[str]:
+        return self._file.keys()
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        return self._file.get_tensor(name).to(self._device)
+
+
+def _exchange(old: Callable, new: Callable) -> None:
+    """Put `new` in the place of `old` in every loaded module of the project that imported it."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("omniseg", "omniseg_kernels") and name != old.__module__:
+            for attribute, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, attribute, new)
+
+
 def install() -> None:
-    """From now on there is a stand-in; `common.start` chooses it."""
-    from omniseg import run_folder as checkpoint
-    from omniseg.commands import common
-    from omniseg.selection import tree_building as everything
-    from omniseg.training import trainer
+    """Make the stand-in the device of this process."""
+    from omniseg import devices, run_folder  # the module that reads files onto a device must be loaded
 
     launch_module.init("cpu")
-    for name in _KERNELS:
-        module = importlib.import_module(f"omniseg_kernels.{name}")
-        module.launch = _strict_launch
-        if hasattr(module, "arch"):
-            module.arch = lambda: "cuda"  # the GPU's form of a kernel
-    importlib.import_module("omniseg.fields.occupancy_grid").arch = lambda: DEVICE.type
-    for name in ("images", "patches"):  # it has no memory of its own to ask for
-        importlib.import_module(f"omniseg.data.{name}").fits = lambda *_: True
-    read, adam = checkpoint.read_tensors, torch.optim.Adam
-
-    def read_tensors(path: Path, device: torch.device):
-        tensors, metadata = read(path, torch.device("cpu"))
-        return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
-
-    for module in (checkpoint, everything, trainer):
-        module.read_tensors = read_tensors
-    # What PyTorch makes from Python's numbers, and a fused optimiser, know nothing of stand-ins.
+    _exchange(launch_module.launch, _strict_launch)
+    _exchange(launch_module.arch, lambda: "cuda")  # the GPU's form of a kernel
+    _exchange(safe_open, _StrictOpen)
+    assert run_folder.safe_open is _StrictOpen
+    devices.start = devices.choose = lambda *_: DEVICE
+    # PyTorch makes tensors from Python's numbers, counts memory, and has a fused optimiser, for devices it knows.
+    torch.cuda.mem_get_info = lambda *_: (1 << 40, 1 << 40)
+    torch.cuda.memory_reserved = torch.cuda.memory_allocated = lambda *_: 0
     torch.tensor = lambda data, *args, device=None, **rest: _tensor(data, *args, **rest).to(device or "cpu")
     torch.Tensor.new_tensor = lambda self, data, **rest: _tensor(data, dtype=self.dtype, **rest).to(self.device)
     torch.Generator = _StrictGenerator
+    adam = torch.optim.Adam
     torch.optim.Adam = lambda *args, fused, **rest: adam(*args, foreach=False, **rest)
-    common.start = lambda *_: DEVICE
     _Mode().__enter__()
 
 
 def main(folder: Path) -> None:
-    """What a person does with a capture, command by command; each must end well."""
+    """Run the commands from a capture to a mesh; exit at the first that fails."""
     install()
     from commands import run_command
     from tiny_scene import SMALL, write_ball, write_ball_masks

@@ -1,4 +1,4 @@
-"""A few steps of both stages on the ball, in one process or, as a script under torchrun, in several."""
+"""A few training steps of both stages on the ball, in one process or, as a script under torchrun, in several."""
 
 import json
 import sys
@@ -27,14 +27,19 @@ RADIANCE_STEPS, FEATURE_STEPS = 20, 8
 
 @dataclass(frozen=True)
 class Trained:
-    """What trainings left, by name, and of each step its rays, samples, loss and error."""
+    """Results of both trainings.
+
+    Attributes:
+        tensors: trained tensors by name.
+        steps: rays, samples, loss and error of each step, by stage.
+    """
 
     tensors: dict[str, Tensor]
     steps: dict[str, list[tuple[float, ...]]]
 
 
 def learned_geometry() -> Renderer:
-    """What stage 2 is put on, by one process."""
+    """Train the geometry for stage 2, in one process."""
     trainer = RadianceTrainer(ball_config(steps=40), ball_images(depth=True), FLOAT32)
     for _ in range(40):
         trainer.step()
@@ -48,7 +53,7 @@ def train_both(geometry: Renderer) -> Trained:
     radiance = RadianceTrainer(ball_config(**options, **weights, lr=0.2), ball_images(depth=True), FLOAT32)
     steps = {"radiance": run_steps(radiance, RADIANCE_STEPS, 1e-2)}
     config = ball_config()
-    # An odd number of pixels, and few enough that patches are left out: no two parts are alike.
+    # An odd number of pixels, and so few that patches are left out: no two ranks have alike slices.
     options = {"rays_per_step": 251, "min_pixels": 20, "lr": 1.0}
     config = replace(config, feature_training=replace(config.feature_training, **options))
     features = FeatureTrainer(config, ball_patches(), geometry, FLOAT32)
@@ -59,7 +64,7 @@ def train_both(geometry: Renderer) -> Trained:
 
 
 def run_steps(trainer: Trainer, n: int, eps: float) -> list[tuple[float, ...]]:
-    """Adam divides a gradient by its size, were it only rounding, unless `eps` is larger."""
+    """Train n steps, with an `eps` so large that Adam does not scale up gradients that are only rounding errors."""
     for group in trainer.optimizer.param_groups:
         group["eps"] = eps
     reports = [trainer.step() for _ in range(n)]
@@ -67,7 +72,7 @@ def run_steps(trainer: Trainer, n: int, eps: float) -> list[tuple[float, ...]]:
 
 
 def steps_of_a_budget(rank: int) -> int:
-    """How many steps a budget of seconds is, by a clock that runs at another speed in every process."""
+    """Return the number of steps in a budget of seconds, by a clock whose speed differs between ranks."""
     ticks = iter(range(10_000))
     clock, time.perf_counter = time.perf_counter, lambda: next(ticks) * 0.1 * (1 + rank)
     trainer = RadianceTrainer(replace(ball_config(), seconds=2.0), ball_images())
@@ -77,7 +82,7 @@ def steps_of_a_budget(rank: int) -> int:
 
 
 def main(out: Path) -> None:
-    """Train as one of several processes, and write what came of it."""
+    """Train as one of several ranks, and write the results."""
     torch.set_num_threads(1)
     process = Process.from_environment()
     launch.init("cpu", threads=1)

@@ -23,7 +23,7 @@ def report():
 
 @pytest.fixture(scope="module")
 def reported(request, tmp_path_factory):
-    """All parts, at tiny size."""
+    """Run all parts at tiny size."""
     folder = tmp_path_factory.mktemp("report")
     write_ball(folder / "captures" / "lego")
     arch = request.config.getoption("--arch")
@@ -112,7 +112,7 @@ def test_a_part_that_fails_costs_no_other_and_its_log_tells(tmp_path):
 
 
 def _ends(process: Path) -> bool:
-    """Whether a process of /proc is gone, or waits to be forgotten, within a few seconds of the signal."""
+    """Return whether a process of /proc is gone, or a zombie, within a few seconds of the signal."""
     for _ in range(50):
         try:
             state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]

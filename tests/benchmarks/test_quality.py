@@ -11,7 +11,7 @@ from tiny_scene import write_ball, write_ball_masks
 
 @pytest.fixture(scope="module")
 def trained(request, tmp_path_factory):
-    """Two captures, one of them with masks and labels, trained and measured; and one that is none."""
+    """Train and measure two captures, one of them with masks and labels, and a folder that is no capture."""
     folder = tmp_path_factory.mktemp("quality")
     bare, labelled = write_ball(folder / "bare"), write_ball(folder / "labelled")
     write_ball_masks(labelled)

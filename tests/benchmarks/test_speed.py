@@ -11,7 +11,7 @@ PHASES = {"forward", "backward"}
 
 @pytest.fixture(scope="module")
 def result(request, tmp_path_factory):
-    """What the whole comparison writes, at tiny sizes."""
+    """Run the whole comparison at tiny sizes and return its JSON."""
     out = tmp_path_factory.mktemp("speed") / "speed.json"
     arch = request.config.getoption("--arch")
     done = run_python("benchmarks/speed.py", "--quick", "--arch", arch, "--out", str(out), timeout=300)

@@ -1,4 +1,4 @@
-"""A configuration survives its file, and nothing else passes for one."""
+"""A configuration survives its file, and other files are refused."""
 
 import json
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -19,7 +19,7 @@ from omniseg_kernels.hash_encoding import HashLayout
 
 
 def other(value: object) -> object:
-    """Another valid value of a field that holds `value`."""
+    """Return another valid value of a field that holds `value`."""
     if is_dataclass(value):
         return replace(value, **{f.name: other(getattr(value, f.name)) for f in fields(value)})  # type: ignore[type-var]
     special = {"random": "black", "ranking": "paper", None: 5, "": "/ähm/a b"}
@@ -46,7 +46,7 @@ def test_integers_of_a_file_serve_as_floats(tmp_path: Path):
 
 
 def saved(folder: Path, change) -> Config:
-    """The configuration of a file in which `change` altered the values."""
+    """Return the configuration of a file in which `change` altered the values."""
     path = folder / "config.yaml"
     Config().save(path)
     values = yaml.safe_load(path.read_text())
@@ -56,7 +56,7 @@ def saved(folder: Path, change) -> Config:
 
 
 def rename_loss(values: dict, form: object) -> None:
-    """Make the contrastive loss what an older version wrote."""
+    """Replace the contrastive loss by the field of an older version."""
     del values["feature_training"]["loss"]
     values["feature_training"]["form"] = form
 

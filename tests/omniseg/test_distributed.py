@@ -1,4 +1,4 @@
-"""Two processes train what one does."""
+"""Two ranks train the same model as one process."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from omniseg.errors import InputError
 from trained_together import Trained, learned_geometry, train_both
 
 CLOSE = 1e-4
-"""Of the largest element. Sums in another order differ by 1e-7; 20 steps make 1e-5 of that."""
+"""Tolerance relative to the largest element. Sums in another order differ by 1e-7, which 20 steps grow to 1e-5."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def _cpu(device: torch.device) -> None:
 
 @pytest.fixture(scope="module")
 def together(_cpu, tmp_path_factory) -> Path:
-    """What each of two processes left."""
+    """Train with two ranks and return the folder of their results."""
     out = tmp_path_factory.mktemp("together")
     done = torchrun(2, ROOT / "tests" / "trained_together.py", out)
     assert done.status == 0, done.err
@@ -48,27 +48,25 @@ def alone(_cpu) -> Trained:
     return train_both(learned_geometry())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["radiance", "features"])
 def test_every_step_is_that_of_one_process(ranks: list[Trained], alone: Trained, stage: str):
     assert ranks[0].steps == ranks[1].steps
     for got, want in zip(ranks[0].steps[stage], alone.steps[stage], strict=True):
-        assert got[:2] == want[:2], "other rays or samples"
+        assert got[:2] == want[:2], "rays or samples differ"
         assert got[2:] == pytest.approx(want[2:], rel=1e-5, abs=1e-7)
 
 
 def test_the_steps_are_hard_enough(alone: Trained):
-    """Uneven parts, a grid that was updated, levels to tell apart."""
+    """The steps have uneven slices of rays, an update of the grid, and several levels of masks."""
     assert any(n_rays % 2 for n_rays, *_ in alone.steps["radiance"])
     assert alone.steps["radiance"][16][1] < 0.5 * alone.steps["radiance"][15][1]
     assert sum(error > 0 for *_, error in alone.steps["features"]) >= 2
 
 
-@pytest.mark.slow
 def test_what_is_learned_is_that_of_one_process(ranks: list[Trained], alone: Trained):
     for name, want in alone.tensors.items():
         got = ranks[0].tensors[name]
-        assert got.equal(ranks[1].tensors[name]), f"{name}: other in the other process"
+        assert got.equal(ranks[1].tensors[name]), f"{name}: differs between ranks"
         if want.is_floating_point():
             assert (got - want).abs().max() <= CLOSE * want.abs().max(), name
         else:
@@ -76,14 +74,13 @@ def test_what_is_learned_is_that_of_one_process(ranks: list[Trained], alone: Tra
 
 
 @pytest.mark.slow
-def test_all_begin_with_what_the_first_has(together: Path):
+def test_all_ranks_start_from_the_tensors_of_rank_0(together: Path):
     first, second = (read["copied"] for read in _read(together))
     torch.manual_seed(0)
     assert first["weight"].equal(torch.randn(3))
     assert all(first[name].equal(second[name]) for name in first)
 
 
-@pytest.mark.slow
 def test_a_budget_of_seconds_ends_at_the_same_step(together: Path):
     steps = [json.loads((together / f"{rank}.json").read_text()) for rank in range(2)]
     assert steps[0] == steps[1] > 5
@@ -116,12 +113,12 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch):
 
 
 @given(n=st.integers(0, 100), world_size=st.integers(1, 9))
-def test_parts_cover_everything_once_and_are_alike(n: int, world_size: int):
+def test_slices_of_ranks_cover_everything_once_and_are_alike(n: int, world_size: int):
     parts = [Process(rank, rank, world_size).rank_slice(n) for rank in range(world_size)]
     assert [k for part in parts for k in range(n)[part]] == list(range(n))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_alone_the_part_is_everything():
+def test_the_slice_of_the_only_process_is_everything():
     assert Process().rank_slice(7) == slice(0, 7)

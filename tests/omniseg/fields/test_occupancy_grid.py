@@ -1,4 +1,4 @@
-"""The occupancy grid of a field: full at first, then only where something is; never where no camera looks."""
+"""The occupancy grid: full at first, then only in dense cells, and never where no camera looks."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The one renderer, with fields whose picture is known."""
+"""The renderer, on fields whose picture is known."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ LAYOUT = HashLayout(levels=3, log2_table=10, base_resolution=4, finest_resolutio
 
 
 class KnownField(nn.Module):
-    """Density of a ball or the whole cube, the colour of `see_ball`; counts what it is asked."""
+    """Field with the density of a ball or the whole cube and the colour of `see_ball`; counts its evaluations."""
 
     def __init__(self, sigma: float, radius: float = math.inf) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def test_an_opaque_ball_looks_like_one(device):
 
 
 def test_a_fog_of_known_density(device):
-    """Opacity 1 - exp(-sigma L) of an even fog, whatever the steps (Max 1995)."""
+    """The opacity of a homogeneous fog is 1 - exp(-sigma L), whatever the steps (Max 1995)."""
     rays_o = torch.tensor([[-2.0, 0.1, 0.2], [0.0, 0.0, 5.0], [-2.0, 0.0, 3.0], [0.3, 0.0, 0.0]], device=device)
     rays_d = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], device=device)
     length = torch.tensor([2.0, 2.0, 0.0, 0.6], device=device)  # the last begins inside, after near
@@ -97,7 +97,7 @@ def test_looking_equals_training_without_jitter(device, sigma: float, cone_angle
     rays_o, rays_d = rays(device)
     look = renderer.render(rays_o, rays_d)
     train = renderer.train(rays_o, rays_d, jitter=torch.zeros(len(rays_o), device=device))
-    # A ray is left when it is opaque to a thousandth.
+    # Rendering stops at a transmittance of a thousandth.
     for a, b in zip(tensors(look), tensors(train)):
         assert_close(a, b.detach(), atol=4e-3, rtol=0)
 

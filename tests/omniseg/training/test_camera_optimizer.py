@@ -1,4 +1,4 @@
-"""Learned motions of cameras and exposures of photos."""
+"""Learned corrections of camera poses and exposure."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_rotation_matrix_gradient():
     assert torch.autograd.gradcheck(rotation_matrix, vectors)
 
 
-def test_nothing_is_learned_unless_asked(device):
+def test_nothing_is_learned_by_default(device):
     optimizer = CameraOptimizer(5, poses=False, exposure=False).to(device)
     cameras, rgb = ball_cameras(5).to(device), torch.rand(7, 3, device=device)
     assert not list(optimizer.parameters())
@@ -57,7 +57,7 @@ def test_motion_moves_one_camera_and_not_the_mean(device):
     assert shift[:, :2].abs().max() < 1e-6
 
 
-def test_a_motion_of_all_is_none(device):
+def test_a_motion_that_all_cameras_share_changes_nothing(device):
     optimizer = CameraOptimizer(4, poses=True, exposure=True).to(device)
     cameras = ball_cameras(4).to(device)
     with torch.no_grad():

@@ -19,7 +19,7 @@ RANGE = FeatureTrainingConfig().temperature_range
 
 
 def random_case(seed: int, n: int, n_clusters: int, n_masks: int, dtype=torch.float64, dim: int = 5):
-    """Features, anchors and the correlation of random masks; every cluster has a pixel and a mask."""
+    """Return features, anchors and the correlation of random masks; every cluster has a pixel and a mask."""
     random = torch.Generator().manual_seed(seed)
     members = torch.rand(n_clusters, n_masks, generator=random) < 0.3
     members[:, 0] |= ~members.any(1)
@@ -81,7 +81,7 @@ def test_by_hand(device):
 
 
 def test_a_farther_level_costs_at_least_as_much_as_the_nearer(device):
-    """The other cluster's centre is nearer than the own one: its cost counts as much as the own, and no less."""
+    """Pixels nearer to the other cluster's centre than to their own pay as much for it as for their own."""
     features = torch.tensor([[-1.0], [3.0], [2.0]], device=device, dtype=torch.float64)
     anchors = torch.tensor([0, 0, 1], device=device)
     correlation = torch.tensor([[2, 1], [1, 2]], dtype=torch.uint8, device=device)
@@ -100,7 +100,7 @@ def test_a_farther_level_costs_at_least_as_much_as_the_nearer(device):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_nothing_to_compare(device, loss, n):
-    """No pixel, or a single patch: no loss, no gradient, no NaN."""
+    """Without pixels, or with a single patch, loss and gradient are 0."""
     features = torch.randn(n, 3, device=device, requires_grad=True)
     anchors = torch.zeros(n, dtype=torch.int64, device=device)
     correlation = torch.ones(min(n, 1), min(n, 1), dtype=torch.uint8, device=device)
@@ -138,7 +138,7 @@ def test_clusters_are_patches_with_enough_pixels(device):
 
 def test_most_related_is_of_the_clusters_alone(device):
     related = torch.eye(6, dtype=torch.uint8, device=device)
-    related[1] = related[:, 1] = 1  # of few pixels: it does not count, nor do those that are related to it
+    related[1] = related[:, 1] = 1  # has too few pixels to be a cluster, so its relations do not count
     related[0, 3] = related[3, 0] = related[0, 5] = related[5, 0] = 1
     patches = torch.tensor([0, 0, 1, 3, 3, 4, 4, 5, 5], device=device)
     assert Clusters.from_patches(patches, related, 2).most_related == 3

@@ -1,4 +1,4 @@
-"""Stage 2 tells halves and whole apart, leaves the geometry as it was, and goes on where it stopped."""
+"""Stage 2 separates halves and whole, leaves the geometry as it is, and resumes where it stopped."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ from tiny_scene import SIDE, ball_config, ball_hierarchy, ball_images, ball_labe
 
 @pytest.fixture(scope="module")
 def renderer(device) -> Renderer:
-    """Of a learned ball."""
+    """Train the ball and return its renderer."""
     torch.set_num_threads(1)
     trainer = RadianceTrainer(ball_config(steps=80), ball_images(depth=True).to(device))
     for _ in range(80):
@@ -32,7 +32,7 @@ def renderer(device) -> Renderer:
 
 @pytest.fixture
 def make(device, renderer) -> Callable[..., FeatureTrainer]:
-    """A trainer of the ball's features; options of the training by name."""
+    """Return a function that makes a trainer of the ball's features; options of the training by name."""
 
     def build(patches=None, **training) -> FeatureTrainer:
         config = ball_config()

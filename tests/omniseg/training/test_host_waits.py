@@ -1,4 +1,4 @@
-"""A step makes the host wait only for the numbers that decide how large the next tensors are."""
+"""A step makes the host wait only for numbers that decide the sizes of tensors."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_radiance(device, everything):
         options = {"background": "random", "refine_poses": True, "exposure": True}
         config = replace(config, training=replace(config.training, **losses, **options))
     trainer = RadianceTrainer(config, images)
-    for _ in range(70):  # four times the grid is looked at in between
+    for _ in range(70):  # with four updates of the occupancy grid
         assert waits(trainer.step) == {"aten._local_scalar_dense": 1}, "the number of samples"
 
 

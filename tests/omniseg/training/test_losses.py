@@ -1,4 +1,4 @@
-"""Losses of the radiance stage by hand, and their gradients."""
+"""Losses of stage 1, and their gradients, worked by hand."""
 
 import math
 

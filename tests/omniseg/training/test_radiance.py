@@ -1,4 +1,4 @@
-"""Stage 1 learns, stops in time, is reproducible, and goes on where it stopped."""
+"""Stage 1 learns, stops in time, is reproducible, and resumes where it stopped."""
 
 import math
 import statistics
@@ -24,7 +24,7 @@ from tiny_scene import ball_cameras, ball_config, ball_images, moved, see_ball
 
 @pytest.fixture
 def make(device) -> Callable[..., RadianceTrainer]:
-    """A trainer of the ball; options of the training by name."""
+    """Return a function that makes a trainer of the ball; options of the training by name."""
 
     def build(config: Config | None = None, images=None, **training) -> RadianceTrainer:
         images = ball_images() if images is None else images
@@ -192,7 +192,7 @@ def test_interrupt_in_the_middle_of_a_step(make, device, tmp_path: Path, monkeyp
 
 
 class Clock:
-    """Stands still except for a tenth of a second at every look."""
+    """Clock that goes on by a tenth of a second at every reading."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -266,7 +266,7 @@ def test_learning_rate_falls_to_a_thirtieth(make):
 def test_samples_of_a_step_stay_near_the_target(make):
     trainer = make()
     counts = [trainer.step().n_samples for _ in range(60)]
-    settled = counts[25:]  # a grid that was just updated takes one step to get used to
+    settled = counts[25:]  # the number of rays adapts one step after an update of the grid
     assert statistics.median(settled) == pytest.approx(8192, rel=0.05)
     assert statistics.mean(settled) == pytest.approx(8192, rel=0.15)
 
@@ -316,7 +316,7 @@ def test_random_background_tells_what_is_transparent(make):
 
 
 def angle(a: Cameras, b: Cameras) -> float:
-    """Mean angle in degrees between the cameras, after the turn that all of them share is taken out."""
+    """Return the mean angle between cameras in degrees, without the rotation that all of them share."""
     between = (a.c2w[:, :, :3] @ b.c2w[:, :, :3].mT).double()
     u, _, v = torch.linalg.svd(between.mean(0))
     between = between @ (u @ v).mT
@@ -338,7 +338,7 @@ def test_poses_stay_unless_asked(make):
 
 
 def test_exposure_finds_the_gains(make):
-    # Each place twice, once dark: colours that depend on the direction cannot explain that.
+    # Each photo twice, once darker, which colour that depends on the direction cannot explain.
     images, n = ball_images(6, alpha=False), 6
     images = replace(
         images,
