@@ -131,6 +131,14 @@ def test_it_turns_around_what_is_in_the_middle(controller: Controller):
     assert controller.live.camera.target == pytest.approx(position.tolist(), abs=0.05)
 
 
+def test_a_press_renders_nothing_again(controller: Controller):
+    view = controller.session.view
+    controller.press("left", *BALL)
+    assert controller.live.camera.target != (0, 0, 0), "it turns around another point now"
+    assert not controller.update()
+    assert controller.session.view is view
+
+
 @pytest.mark.parametrize(("column", "row"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_a_click_in_any_of_four(controller: Controller, column: int, row: int):
     actions.show(controller, "all four")

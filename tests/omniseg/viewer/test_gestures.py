@@ -102,6 +102,7 @@ def test_a_gesture_stays_in_the_pane_in_which_it_began():
 @pytest.mark.parametrize(("width", "height"), [(80, 40), (81, 41), (1, 1)])
 def test_four_panes_cover_the_picture_once(width: int, height: int):
     panes = four_panes(width, height)
+    assert all(pane.x + pane.width <= width and pane.y + pane.height <= height for pane in panes)
     for x in range(width):
         for y in range(height):
             assert sum(pane.contains(x, y) for pane in panes) == 1
