@@ -48,6 +48,7 @@ def alone(_cpu) -> Trained:
     return train_both(learned_geometry())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["radiance", "features"])
 def test_every_step_is_that_of_one_process(ranks: list[Trained], alone: Trained, stage: str):
     assert ranks[0].steps == ranks[1].steps
@@ -63,6 +64,7 @@ def test_the_steps_are_hard_enough(alone: Trained):
     assert sum(error > 0 for *_, error in alone.steps["features"]) >= 2
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_that_of_one_process(ranks: list[Trained], alone: Trained):
     for name, want in alone.tensors.items():
         got = ranks[0].tensors[name]
@@ -81,6 +83,7 @@ def test_all_ranks_start_from_the_tensors_of_rank_0(together: Path):
     assert all(first[name].equal(second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_budget_of_seconds_ends_at_the_same_step(together: Path):
     steps = [json.loads((together / f"{rank}.json").read_text()) for rank in range(2)]
     assert steps[0] == steps[1] > 5
