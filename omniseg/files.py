@@ -31,13 +31,16 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make a folder and check that files can be written into it: before work whose result goes there.
+    """Check that files can be written into a folder, which may not exist yet: before work whose result goes there.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        _temporary_file(folder / "check").unlink()
+        _temporary_file(existing / "check").unlink()
     except OSError as error:
         raise _cannot_be_written(folder, error) from error
 

@@ -33,6 +33,7 @@ from omniseg.export import camera_paths, pictures, surface
 from omniseg.export.masks import SourcePhotos, find_capture, write_segments, write_selections
 from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
+from omniseg.files import require_writable
 from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import METRICS, Model, fingerprint, load_model
 from omniseg.selection.query import plateaus
@@ -457,7 +458,7 @@ class Run:
         Raises:
             InputError: an argument does not fit, or a file cannot be written.
         """
-        surface.check_writable(Path(out))
+        require_writable(Path(out))
         names, cameras = camera_paths.cameras_along(self.model, str(path), frames, width)
         n_seen = pictures.export_cut_pictures(
             Path(out), self.model, names, cameras, what, selections=_several(selection), progress=progress

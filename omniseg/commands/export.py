@@ -11,7 +11,8 @@ from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export import camera_paths
-from omniseg.export.surface import check_surface, check_writable
+from omniseg.export.surface import check_surface
+from omniseg.files import require_writable
 from omniseg.selection.selections import Selection
 from omniseg.selection.tree_building import require_sklearn
 
@@ -90,7 +91,7 @@ def _check(arguments: Arguments) -> None:
     elif arguments.out.suffix:
         raise InputError(f"--out {arguments.out}: expected a folder for --what {arguments.what}")
     else:
-        check_writable(arguments.out)
+        require_writable(arguments.out)
 
 
 def _selections(run: Run, arguments: Arguments) -> dict[int, Selection]:

@@ -10,7 +10,7 @@ from omniseg.api.run import Run, load
 from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.export.surface import check_writable
+from omniseg.files import require_writable
 from omniseg.selection.selections import SELECTIONS, Selection
 from omniseg.selection.tree_building import require_sklearn
 
@@ -98,7 +98,7 @@ def _check(arguments: Arguments) -> None:
         raise InputError(f"--level: expected a whole number for clicks, got {arguments.level:g}")
     if arguments.everything:
         require_sklearn()
-    check_writable(arguments.out)
+    require_writable(arguments.out)
 
 
 def _select(run: Run, arguments: Arguments) -> Selection:

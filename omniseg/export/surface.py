@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from omniseg.data.drawing import distinct_colours
 from omniseg.errors import InputError
 from omniseg.export.mesh import extract_mesh
 from omniseg.export.mesh_files import MESH_SUFFIXES, POINT_SUFFIXES, require_trimesh, save_mesh, save_points
+from omniseg.files import require_writable
 from omniseg.run_folder import Model
 from omniseg.selection.segment_tree import Segments
 from omniseg.selection.selections import Selection
@@ -55,22 +55,9 @@ def check_surface(path: Path, kind: SurfaceKind, resolution: int, reach: float) 
         raise InputError(f"--reach: expected a number above 0, got {reach}")
     if path.suffix == ".glb":
         require_trimesh()
-    check_writable(path.parent)
+    require_writable(path.parent)
     if path.is_dir():
         raise InputError(f"--out {path}: is a folder; give a file")
-
-
-def check_writable(folder: Path) -> None:
-    """Check that files can be written into a folder that may not exist yet.
-
-    Raises:
-        InputError: they cannot.
-    """
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"--out {folder}: cannot be written; choose a writable folder")
 
 
 def export_surface(
