@@ -3,14 +3,14 @@
     alpha_i = 1 - exp(-sigma_i dt_i),  T_i = T_0 prod_{j<i} (1 - alpha_j),  w_i = T_i alpha_i        (Max 1995)
     value = sum_i w_i c_i,  opacity = sum_i w_i,  depth = sum_i w_i (t_start_i + t_end_i) / 2
 
-With G_i = dL/dw_i, the cotangent of the weight itself and of all that it was summed into, the adjoint is one scan
-from the far end of a ray:
+T_i is the transmittance between the camera and sample i. Backward, let G_i = dL/dw_i include the cotangents of all sums
+that w_i enters. One scan from the far end of a ray then gives
 
     dL/dsigma_i = dt_i (T_{i+1} G_i - sum_{j>i} G_j w_j),  T_{i+1} = T_0 - opacity + sum_{j>i} w_j
 
-A ray belongs to one thread, which reads and writes its samples in order. What does not depend on the order (the
-exponentials, the sums over channels) is done for a tile of samples first, which the compiler vectorises. Loops that
-write an array are apart: as far as the compiler knows, a store may change what is read.
+One thread handles one ray and goes through its samples in tiles. Steps that do not depend on the order of samples (the
+exponentials, the sums over channels) run over a whole tile first, because the compiler vectorises such loops. Loops
+that store to an array are separate, because the compiler must assume that a store changes the arrays that are read.
 """
 
 from dataclasses import dataclass
@@ -28,13 +28,15 @@ from .launch import TI_DTYPE, arch, check_dtype, check_like, check_shape, launch
 _MOST_CHANNELS = 32
 _TILE = 16
 _LANES = 4
-"""A sum over channels is kept in so many parts, so that no addition waits for the one before it."""
+"""Number of partial sums over channels, so that additions do not wait for each other."""
 
 
 @ti.func
 def _exp(x: ti.f32) -> ti.f32:
-    """exp(x) to 2e-7 of its value for x from -87 to 88, below that exp(-87): 2^k times a polynomial, which, unlike the
-    call of a library, can be vectorised."""
+    """Return exp(x) to a relative 2e-7 for x in [-87, 88], and exp(-87) below.
+
+    It is 2^k times a polynomial, which can be vectorised; a call of the C library cannot.
+    """
     octaves = ti.max(x, -87.0) * ti.static(1 / log(2))
     k = ti.cast(octaves - 0.5, ti.i32)
     rest = (octaves - ti.cast(k, ti.f32)) * ti.static(log(2))
@@ -45,7 +47,10 @@ def _exp(x: ti.f32) -> ti.f32:
 
 
 def _channels(real, n_channels: int):
-    """Array of the channels of each sample or ray; there is no vector of none."""
+    """Return the array type of the channels of each sample or ray: rows of a matrix for 0 channels, else vectors.
+
+    Taichi has no vector of length 0.
+    """
     if not n_channels:
         return ti.types.ndarray(real, ndim=2)
     return ti.types.ndarray(ti.types.vector(n_channels, real), ndim=1)
@@ -53,6 +58,7 @@ def _channels(real, n_channels: int):
 
 @ti.func
 def _dot(a, b, real: ti.template(), n_channels: ti.template()):
+    """Return the sum over channels of a * b, in `_LANES` partial sums."""
     parts = ti.Vector.zero(real, _LANES)
     for c in ti.static(range(n_channels)):
         parts[c % _LANES] += a[c] * b[c]
@@ -60,8 +66,10 @@ def _dot(a, b, real: ti.template(), n_channels: ti.template()):
 
 
 @ti.func
-def _spread(g_out: ti.template(), weights: ti.template(), packed_info: ti.template(), ray: ti.i32, g: ti.template()):
-    """Gradient of the values of a ray."""
+def _write_value_gradients(
+    g_out: ti.template(), weights: ti.template(), packed_info: ti.template(), ray: ti.i32, g: ti.template()
+):
+    """Write the gradient of the values of one ray: weight times the cotangent of the ray's sum."""
     start, end = extent(packed_info, ray, weights.shape[0])
     cotangent = g_out[ray]
     for s in range(start, end):
@@ -70,19 +78,20 @@ def _spread(g_out: ti.template(), weights: ti.template(), packed_info: ti.templa
 
 @cache
 def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
+    """Compile forward and backward for a dtype and a number of channels; `on` is "cpu" or "cuda"."""
     real, tile = TI_DTYPE[dtype], _TILE if on == "cpu" else 1
     samples, rays = ti.types.ndarray(real, ndim=1), ti.types.ndarray(ti.i32, ndim=2)
     channels = _channels(real, n_channels)
 
     @ti.kernel
     def forward(
-        t_starts: samples, t_ends: samples, sigmas: samples, values: channels, packed_info: rays, light: samples,
-        weights: samples, out: channels, opacity: samples, depth: samples,
+        t_starts: samples, t_ends: samples, sigmas: samples, values: channels, packed_info: rays,
+        transmittance: samples, weights: samples, out: channels, opacity: samples, depth: samples,
     ):  # fmt: skip
         for r in range(packed_info.shape[0]):
             start, end = extent(packed_info, r, sigmas.shape[0])
-            w = ti.Vector([0] * tile, real)
-            left, along, sums = light[r], real(0.0), ti.Vector.zero(real, max(n_channels, 1))
+            w = ti.Vector([0] * tile, real)  # of each sample of the tile: first 1 - alpha, then the weight
+            T, twice_depth, sums = transmittance[r], real(0.0), ti.Vector.zero(real, max(n_channels, 1))
             for k in range((end - start + tile - 1) // tile):
                 first = start + k * tile
                 count = ti.min(tile, end - first)
@@ -90,30 +99,30 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
                     thickness = sigmas[first + i] * (t_ends[first + i] - t_starts[first + i])
                     w[i] = _exp(-thickness) if ti.static(dtype == torch.float32) else ti.exp(-thickness)
                 for i in range(count):
-                    behind = left * w[i]
-                    w[i] = left - behind
-                    left = behind
+                    T_behind = T * w[i]
+                    w[i] = T - T_behind
+                    T = T_behind
                 for i in range(count):
-                    along += w[i] * (t_starts[first + i] + t_ends[first + i])
+                    twice_depth += w[i] * (t_starts[first + i] + t_ends[first + i])
                     if ti.static(n_channels):
                         sums += w[i] * values[first + i]
                 for i in range(count):
                     weights[first + i] = w[i]
-            opacity[r] = light[r] - left
-            depth[r] = along * real(0.5)
+            opacity[r] = transmittance[r] - T
+            depth[r] = twice_depth * real(0.5)
             if ti.static(n_channels):
                 out[r] = sums
 
     @ti.kernel
     def backward(
-        t_starts: samples, t_ends: samples, values: channels, packed_info: rays, light: samples, weights: samples,
-        opacity: samples, g_weights: samples, g_out: channels, g_opacity: samples, g_depth: samples,
+        t_starts: samples, t_ends: samples, values: channels, packed_info: rays, transmittance: samples,
+        weights: samples, opacity: samples, g_weights: samples, g_out: channels, g_opacity: samples, g_depth: samples,
         g_sigmas: samples, g_values: channels,
     ):  # fmt: skip
         for r in range(packed_info.shape[0]):
             start, end = extent(packed_info, r, weights.shape[0])
-            g = ti.Vector([0] * tile, real)  # of the weights, then of the optical thickness
-            left, behind = light[r] - opacity[r], real(0.0)
+            g = ti.Vector([0] * tile, real)  # of each sample of the tile: first G, then dL / d(sigma dt)
+            T_behind, g_behind = transmittance[r] - opacity[r], real(0.0)  # g_behind: sum of G_j w_j over j > i
             g_total, g_along = g_opacity[r], real(0.5) * g_depth[r]
             cotangent = ti.Vector.zero(real, max(n_channels, 1))
             if ti.static(n_channels):
@@ -130,14 +139,14 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
                     g[i] = total
                 for j in range(count):
                     i = count - 1 - j
-                    w, g_weight = weights[first + i], g[i]
-                    g[i] = left * g_weight - behind
-                    left += w
-                    behind += g_weight * w
+                    w, g_w = weights[first + i], g[i]
+                    g[i] = T_behind * g_w - g_behind
+                    T_behind += w
+                    g_behind += g_w * w
                 for i in range(count):
                     g_sigmas[first + i] = (t_ends[first + i] - t_starts[first + i]) * g[i]
             if ti.static(n_channels):
-                _spread(g_out, weights, packed_info, r, g_values)
+                _write_value_gradients(g_out, weights, packed_info, r, g_values)
 
     return forward, backward
 
@@ -145,17 +154,23 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
 class _VolumeRender(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, t_starts: Tensor, t_ends: Tensor, sigmas: Tensor, values: Tensor, packed_info: Tensor, light: Tensor
+        ctx,
+        t_starts: Tensor,
+        t_ends: Tensor,
+        sigmas: Tensor,
+        values: Tensor,
+        packed_info: Tensor,
+        transmittance: Tensor,
     ):
         n_rays, n_channels = len(packed_info), values.shape[1]
-        weights = sigmas.new_zeros(len(sigmas))  # for the samples of no ray (padding), which no kernel visits
+        weights = sigmas.new_zeros(len(sigmas))  # zeros, because the kernel skips samples of no ray (padding)
         out = sigmas.new_empty(n_rays, n_channels)
         opacity, depth = sigmas.new_empty(n_rays), sigmas.new_empty(n_rays)
         ctx.kernels = _render_kernels(sigmas.dtype, n_channels, arch())
         if n_rays:
-            inputs = (t_starts, t_ends, sigmas, values, packed_info, light)
+            inputs = (t_starts, t_ends, sigmas, values, packed_info, transmittance)
             launch(ctx.kernels[0], inputs, (weights, out, opacity, depth))
-        ctx.save_for_backward(t_starts, t_ends, values, packed_info, light, weights, opacity)
+        ctx.save_for_backward(t_starts, t_ends, values, packed_info, transmittance, weights, opacity)
         return weights, out, opacity, depth
 
     @staticmethod
@@ -171,13 +186,13 @@ class _VolumeRender(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class VolumeRendering:
-    """What rays see of a volume.
+    """Result of `volume_render`.
 
     Attributes:
         weights: (n_samples,) share of each sample in its ray; along a ray they sum to its opacity.
-        values: (n_rays, n_channels) sums of values by these weights, without any background.
-        opacity: (n_rays,) in [0, 1].
-        depth: (n_rays,) mean distance times opacity, scene units.
+        values: (n_rays, n_channels) sums of weight times value, without any background.
+        opacity: (n_rays,) sums of weights, in [0, 1].
+        depth: (n_rays,) sums of weight times distance: mean distance times opacity, scene units.
     """
 
     weights: Tensor
@@ -192,20 +207,23 @@ def volume_render(
     sigmas: Tensor,
     values: Tensor,
     packed_info: Tensor,
-    light: Tensor | None = None,
+    transmittance: Tensor | None = None,
 ) -> VolumeRendering:
-    """Render packed samples; differentiable in `sigmas` and `values`, once.
+    """Render packed samples (Max 1995); once differentiable in `sigmas` and `values`.
+
+        w_i = T_i (1 - exp(-sigma_i dt_i)),  T_i = T_0 prod_{j<i} exp(-sigma_j dt_j)
 
     Args:
         t_starts, t_ends: (n_samples,) ends of each interval along its ray, scene units, front to back.
         sigmas: (n_samples,) density >= 0, 1 / scene unit, float32 or float64.
-        values: (n_samples, n_channels) what to sum, dtype of `sigmas`; n_channels may be 0. The kernel is compiled for
-            each number of channels up to 32; those beyond are summed by `composite`.
-        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples of
-            no ray (padding) get weight 0 and gradient 0.
-        light: (n_rays,) share of each ray that comes as far as its first sample, T_0; 1 unless given. A constant.
+        values: (n_samples, n_channels) values to sum, dtype of `sigmas`; n_channels may be 0. A kernel is compiled for
+            each number of channels up to 32; `composite` sums further channels.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples that
+            belong to no ray (padding) get weight 0 and gradient 0.
+        transmittance: (n_rays,) T_0, the share of each ray's light that its first sample can still change, in [0, 1];
+            1 unless given. Not differentiable.
     Returns:
-        VolumeRendering; a ray without samples is 0 everywhere.
+        VolumeRendering; all sums of a ray without samples are 0.
     Raises:
         ValueError: a shape, dtype or device disagrees.
     """
@@ -215,13 +233,13 @@ def volume_render(
         check_shape(name, t, (len(sigmas),))
         check_like(name, t, "sigmas", sigmas)
     _check_values(values, "sigmas", sigmas, packed_info)
-    if light is None:
-        light = sigmas.new_ones(len(packed_info))
-    check_shape("light", light, (len(packed_info),))
-    check_like("light", light, "sigmas", sigmas)
+    if transmittance is None:
+        transmittance = sigmas.new_ones(len(packed_info))
+    check_shape("transmittance", transmittance, (len(packed_info),))
+    check_like("transmittance", transmittance, "sigmas", sigmas)
     many = values.shape[1] > _MOST_CHANNELS
     first = values[:, :_MOST_CHANNELS] if many else values
-    weights, out, opacity, depth = _VolumeRender.apply(t_starts, t_ends, sigmas, first, packed_info, light)
+    weights, out, opacity, depth = _VolumeRender.apply(t_starts, t_ends, sigmas, first, packed_info, transmittance)
     if many:
         out = torch.cat([out, composite(weights, values[:, _MOST_CHANNELS:], packed_info)], dim=1)
     return VolumeRendering(weights, out, opacity, depth)
@@ -229,6 +247,7 @@ def volume_render(
 
 @cache
 def _composite_kernels(dtype: torch.dtype, n_channels: int):
+    """Compile forward and the gradients of weights and of values."""
     real = TI_DTYPE[dtype]
     samples, rays = ti.types.ndarray(real, ndim=1), ti.types.ndarray(ti.i32, ndim=2)
     channels = _channels(real, n_channels)
@@ -252,7 +271,7 @@ def _composite_kernels(dtype: torch.dtype, n_channels: int):
     @ti.kernel
     def backward_values(weights: samples, packed_info: rays, g_out: channels, g_values: channels):
         for r in range(packed_info.shape[0]):
-            _spread(g_out, weights, packed_info, r, g_values)
+            _write_value_gradients(g_out, weights, packed_info, r, g_values)
 
     return forward, backward_weights, backward_values
 
@@ -285,16 +304,16 @@ class _Composite(torch.autograd.Function):
 
 
 def composite(weights: Tensor, values: Tensor, packed_info: Tensor) -> Tensor:
-    """Sum values along rays by weights that are known; differentiable in `weights` and `values`, once.
+    """Sum values along rays with given weights, sum_i w_i c_i; once differentiable in `weights` and `values`.
 
     Args:
-        weights: (n_samples,) of `volume_render`, float32 or float64.
-        values: (n_samples, n_channels) what to sum, dtype of `weights`; n_channels may be 0. The kernel is
-            compiled for each number of channels up to 32 and runs once for every 32 of them.
-        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples of
-            no ray (padding) get gradient 0.
+        weights: (n_samples,) from `volume_render`, float32 or float64.
+        values: (n_samples, n_channels) values to sum, dtype of `weights`; n_channels may be 0. A kernel is compiled for
+            each number of channels up to 32 and runs once for every 32 channels.
+        packed_info: (n_rays, 2) int32, first sample and count of each ray; no sample belongs to two rays. Samples that
+            belong to no ray (padding) get gradient 0.
     Returns:
-        (n_rays, n_channels) sums, without any background; 0 for a ray without samples.
+        (n_rays, n_channels) sums without any background; 0 for a ray without samples.
     Raises:
         ValueError: a shape, dtype or device disagrees.
     """

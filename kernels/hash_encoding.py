@@ -1,19 +1,20 @@
 """Multiresolution hash encoding of 3D positions (instant-ngp, Müller et al. 2022, section 3).
 
 Level l has a grid of N_l = floor(N_min b^l) cells a side, b = exp(ln(N_max / N_min) / (L - 1))   (eq. 2-3).
-The eight corners of the cell around x are rows of the level's slice of the table: one to one while the grid
-fits its slice, else by the hash (x * 1) xor (y * 2654435761) xor (z * 805459861) mod 2^T        (eq. 4).
+The eight corners of the cell around x are rows of the level's slice of the table: one to one if the grid fits the
+slice, else by the hash (x * 1) xor (y * 2654435761) xor (z * 805459861) mod 2^T                  (eq. 4).
 The rows are blended trilinearly; levels are concatenated.
 
-A task is a run of samples at one level. On the CPU it is long, so that the slice of the table stays in the
-cache: the forward pass reads the slice through once, the backward pass clears it and owns it, so that nothing
-is atomic. Samples go in small tiles: rows and weights of a tile first, which the compiler vectorises, then
-the gathers. On CUDA a task is one sample, and gradients are added atomically.
+A task is a run of samples at one level. On the CPU tasks are long, so that the slice of the table stays in the cache:
+the forward pass first reads the slice once, the backward pass clears it and owns it, so that no addition is atomic.
+Samples go in small tiles: first the rows and weights of a tile, which the compiler vectorises, then the gathers. On
+CUDA a task is one sample and gradients are added atomically.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import taichi as ti
@@ -21,18 +22,32 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._hash_grid import (
+    axis_weights,
+    corner_rows,
+    cotangent,
+    fill_tile,
+    level_grid,
+    locate,
+    task_of,
+    tasks_per_level,
+    to_bfloat16,
+)
 from .launch import CPU_CHUNK, TI_DTYPE, arch, check_dtype, check_like, check_shape, launch
 
-_PRIME_Y = 2654435761
-_PRIME_Z = 805459861
 _TILE = 16
+"""Samples of a tile on the CPU."""
 _LONGEST_TASK = 16384
+"""Samples of a forward task on the CPU."""
 _CACHE_LINE = 64
+"""Bytes of a cache line."""
+
+_LEVELS = ti.types.ndarray(ti.i32, ndim=2)
 
 
 @dataclass(frozen=True)
 class HashLayout:
-    """Sizes of a multiresolution hash table and where each level lies in it.
+    """Sizes of a multiresolution hash table, and the slice of each level.
 
     Attributes:
         levels: L, number of grids.
@@ -70,7 +85,7 @@ class HashLayout:
 
     @cached_property
     def slices(self) -> tuple[tuple[int, int, bool], ...]:
-        """First row, number of rows, and whether the grid is stored densely, for each level."""
+        """First row, number of rows, and whether the grid is dense (not hashed), for each level."""
         slices, first = [], 0
         for resolution in self.resolutions:
             vertices = (resolution + 1) ** 3
@@ -94,162 +109,125 @@ class HashLayout:
 
 @cache
 def _level_table(layout: HashLayout, device: torch.device) -> Tensor:
+    """Return (L, 4) int32: resolution, first row, number of rows, 1 if dense, of each level."""
     rows = [(n, *level_slice) for n, level_slice in zip(layout.resolutions, layout.slices)]
     return torch.tensor([[int(v) for v in row] for row in rows], dtype=torch.int32, device=device)
 
 
-@ti.func
-def _to_bfloat16(value: ti.f32) -> ti.i16:
-    """Round to nearest even; Taichi has no bfloat16, so it travels as its bits."""
-    bits = ti.bit_cast(value, ti.u32)
-    return ti.cast((bits + ti.u32(0x7FFF) + ((bits >> 16) & ti.u32(1))) >> 16, ti.i16)
+class _Arrays(NamedTuple):
+    """Array types of the kernels."""
+
+    positions: Any
+    table: Any
+    planes: Any
+    levels: Any
 
 
-@ti.func
-def _from_bfloat16(bits: ti.i16) -> ti.f32:
-    return ti.bit_cast(ti.cast(bits, ti.u32) << 16, ti.f32)
-
-
-@ti.func
-def _corner_rows(cell, grid, dense: ti.template()):
-    """Rows of the eight vertices of a cell; vertex v is the one at (v & 1, v >> 1 & 1, v >> 2)."""
-    step_y, step_z = ti.u32(_PRIME_Y), ti.u32(_PRIME_Z)
-    if ti.static(dense):
-        step_y = ti.cast(grid[0] + 1, ti.u32)
-        step_z = step_y * step_y
-    x, y, z = ti.cast(cell[0], ti.u32), ti.cast(cell[1], ti.u32) * step_y, ti.cast(cell[2], ti.u32) * step_z
-    rows = ti.Vector.zero(ti.i32, 8)
-    for v in ti.static(range(8)):
-        vx, vy, vz = x + ti.static(v & 1), y + ti.static(v >> 1 & 1) * step_y, z + ti.static(v >> 2) * step_z
-        row = vx + vy + vz if ti.static(dense) else (vx ^ vy ^ vz) & ti.cast(grid[2] - 1, ti.u32)
-        rows[v] = grid[1] + ti.cast(row, ti.i32)
-    return rows
+def _arrays(dtype: torch.dtype, features: int, half: bool) -> _Arrays:
+    real = TI_DTYPE[dtype]
+    point, row = ti.types.vector(3, real), ti.types.vector(features, real)
+    planes = ti.types.ndarray(ti.i16 if half else real, ndim=2)
+    return _Arrays(ti.types.ndarray(point, ndim=1), ti.types.ndarray(row, ndim=1), planes, _LEVELS)
 
 
 @cache
-def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
-    """Forward, backward of the table, backward of the positions, for one kind of table and output.
-
-    `grid` is (resolution, first row, rows) of a level. Planes are the channels of the encoding one after the
-    other, floats or the bits of bfloat16.
-    """
-    on_cpu = on == "cpu"
+def _forward_kernel(dtype: torch.dtype, features: int, half: bool, on: str):
+    """Compile the encoding of a table of this dtype, with bfloat16 output if `half`; `on` is "cpu" or "cuda"."""
+    on_cpu, real, arrays = on == "cpu", TI_DTYPE[dtype], _arrays(dtype, features, half)
     stride, tile = (CPU_CHUNK, _TILE) if on_cpu else (1, 1)
-    rows_a_line = max(1, _CACHE_LINE // (features * dtype.itemsize))
-    real = TI_DTYPE[dtype]
-    point, row = ti.types.vector(3, real), ti.types.vector(features, real)
-    points, table_rows = ti.types.ndarray(point, ndim=1), ti.types.ndarray(row, ndim=1)
-    planes, grids = ti.types.ndarray(ti.i16 if half else real, ndim=2), ti.types.ndarray(ti.i32, ndim=2)
+    rows_per_line = max(1, _CACHE_LINE // (features * dtype.itemsize))
 
     @ti.func
-    def locate(position, grid):
-        """Cell of a position and the place in it, in [0, 1]; what lies outside of the grid is clamped."""
-        low = ti.select(position > 0, position, real(0.0))  # cheaper than max and min, which look for NaN
-        scaled = ti.select(low < 1, low, real(1.0)) * ti.cast(grid[0], real)
-        cell = ti.math.clamp(ti.cast(scaled, ti.i32), 0, grid[0] - 1)
-        return cell, scaled - ti.cast(cell, real)
+    def read_through(table: ti.template(), grid, planes: ti.template(), level, begin):
+        """Read the level's slice of the table once, in order, so that it is in the cache."""
+        total = real(0.0)
+        for line in range(grid[2] // rows_per_line):
+            total += table[grid[1] + line * rows_per_line][0]
+        # Stored so that the compiler keeps the reads; the encoding overwrites it.
+        planes[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
 
-    @ti.func
-    def blend(at, v: ti.template()):
-        """Along each axis, the weight of vertex v."""
-        wx = at[0] if ti.static(v & 1) else 1 - at[0]
-        wy = at[1] if ti.static(v >> 1 & 1) else 1 - at[1]
-        wz = at[2] if ti.static(v >> 2) else 1 - at[2]
-        return wx, wy, wz
-
-    @ti.func
-    def cotangent(planes: ti.template(), level, s):
-        g = row(0)
-        for f in ti.static(range(features)):
-            value = planes[level * features + f, s]
-            g[f] = _from_bfloat16(value) if ti.static(half) else value
-        return g
-
-    @ti.func
-    def corners(
-        positions: ti.template(),
-        first,
-        count,
-        grid,
-        dense: ti.template(),
-        rows: ti.template(),
-        weights: ti.template(),
-    ):
-        """Rows and weights of the vertices of `count` samples, vertex v of sample i at v * tile + i."""
-        for i in range(count):
-            cell, at = locate(positions[first + i], grid)
-            found = _corner_rows(cell, grid, dense)
-            for v in ti.static(range(8)):
-                wx, wy, wz = blend(at, v)
-                rows[v * tile + i] = found[v]
-                weights[v * tile + i] = wx * wy * wz
-
-    @ti.func
-    def run_task(
-        task, positions: ti.template(), table: ti.template(), planes: ti.template(), levels: ti.template(),
-        samples_a_task, forward: ti.template(),
+    @ti.kernel
+    def forward(
+        positions: arrays.positions, table: arrays.table, levels: arrays.levels, samples_per_task: ti.i32,
+        out: arrays.planes,
     ):  # fmt: skip
-        """Encode a run of samples at one level, or add their cotangents to the table."""
-        tasks_a_level = (positions.shape[0] + samples_a_task - 1) // samples_a_task
-        level = levels.shape[0] - 1 - task // tasks_a_level  # the finest takes longest: begin with it
-        begin = task % tasks_a_level * samples_a_task
-        end = ti.min(begin + samples_a_task, positions.shape[0])
-        grid = ti.Vector([levels[level, 0], levels[level, 1], levels[level, 2]])
-        if ti.static(on_cpu and forward) and (end - begin) * ti.static(4 * rows_a_line) >= grid[2]:
-            # Worth it, as the samples touch most of its cache lines.
-            total = real(0.0)
-            for line in range(grid[2] // rows_a_line):
-                total += table[grid[1] + line * rows_a_line][0]
-            # So that the reading counts as needed; overwritten below.
-            planes[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
-        if ti.static(on_cpu and not forward):
-            for r in range(grid[1], grid[1] + grid[2]):
-                table[r] = 0
-        rows, weights = ti.Vector([0] * (8 * tile), ti.i32), ti.Vector([0] * (8 * tile), real)
-        for t in range((end - begin + tile - 1) // tile):
-            first = begin + t * tile
-            count = 1 if ti.static(tile == 1) else ti.min(tile, end - first)
-            if levels[level, 3]:
-                corners(positions, first, count, grid, True, rows, weights)
-            else:
-                corners(positions, first, count, grid, False, rows, weights)
-            for i in range(count):
-                value = row(0) if ti.static(forward) else cotangent(planes, level, first + i)
-                for v in ti.static(range(8)):
-                    r, w = rows[v * tile + i], weights[v * tile + i]
-                    if ti.static(forward):
-                        value += w * table[r]
-                    elif ti.static(on_cpu):
-                        table[r] = table[r] + w * value
-                    else:
-                        ti.atomic_add(table[r], w * value)
-                if ti.static(forward):
-                    for f in ti.static(range(features)):
-                        out = _to_bfloat16(value[f]) if ti.static(half) else value[f]
-                        planes[level * features + f, first + i] = out
+        n_samples, n_levels = positions.shape[0], levels.shape[0]
+        for t in range(n_levels * tasks_per_level(n_samples, samples_per_task) * stride):
+            if t % stride == 0:
+                level, begin, end = task_of(t // stride, n_samples, n_levels, samples_per_task)
+                grid = level_grid(levels, level)
+                # Only if the samples touch most cache lines of the slice.
+                if ti.static(on_cpu) and (end - begin) * ti.static(4 * rows_per_line) >= grid[2]:
+                    read_through(table, grid, out, level, begin)
+                rows, weights = ti.Vector([0] * (8 * tile), ti.i32), ti.Vector([0] * (8 * tile), real)
+                for k in range((end - begin + tile - 1) // tile):
+                    first = begin + k * tile
+                    count = 1 if ti.static(tile == 1) else ti.min(tile, end - first)
+                    fill_tile(positions, first, count, grid, levels[level, 3], tile, real, rows, weights)
+                    for i in range(count):
+                        value = ti.Vector.zero(real, features)
+                        for v in ti.static(range(8)):
+                            value += weights[v * tile + i] * table[rows[v * tile + i]]
+                        for f in ti.static(range(features)):
+                            channel = to_bfloat16(value[f]) if ti.static(half) else value[f]
+                            out[level * features + f, first + i] = channel
+
+    return forward
+
+
+@cache
+def _table_gradient_kernel(dtype: torch.dtype, features: int, half: bool, on: str):
+    """Compile the gradient of the table: each sample adds weight times cotangent to the rows of its corners.
+
+    On the CPU a task takes all samples of a level: it clears the level's rows and owns them. On CUDA the table must be
+    zero and additions are atomic.
+    """
+    on_cpu, real, arrays = on == "cpu", TI_DTYPE[dtype], _arrays(dtype, features, half)
+    stride, tile = (CPU_CHUNK, _TILE) if on_cpu else (1, 1)
 
     @ti.kernel
-    def forward(positions: points, table: table_rows, levels: grids, samples_a_task: ti.i32, out: planes):
-        tasks = levels.shape[0] * ((positions.shape[0] + samples_a_task - 1) // samples_a_task)
-        for t in range(tasks * stride):
+    def backward(
+        positions: arrays.positions, g_out: arrays.planes, levels: arrays.levels, samples_per_task: ti.i32,
+        g_table: arrays.table,
+    ):  # fmt: skip
+        n_samples, n_levels = positions.shape[0], levels.shape[0]
+        for t in range(n_levels * tasks_per_level(n_samples, samples_per_task) * stride):
             if t % stride == 0:
-                run_task(t // stride, positions, table, out, levels, samples_a_task, True)
+                level, begin, end = task_of(t // stride, n_samples, n_levels, samples_per_task)
+                grid = level_grid(levels, level)
+                if ti.static(on_cpu):
+                    for r in range(grid[1], grid[1] + grid[2]):
+                        g_table[r] = 0
+                rows, weights = ti.Vector([0] * (8 * tile), ti.i32), ti.Vector([0] * (8 * tile), real)
+                for k in range((end - begin + tile - 1) // tile):
+                    first = begin + k * tile
+                    count = 1 if ti.static(tile == 1) else ti.min(tile, end - first)
+                    fill_tile(positions, first, count, grid, levels[level, 3], tile, real, rows, weights)
+                    for i in range(count):
+                        g = cotangent(g_out, level, first + i, features, real, half)
+                        for v in ti.static(range(8)):
+                            r, w = rows[v * tile + i], weights[v * tile + i]
+                            if ti.static(on_cpu):
+                                g_table[r] = g_table[r] + w * g
+                            else:
+                                ti.atomic_add(g_table[r], w * g)
 
-    @ti.kernel
-    def backward(positions: points, g_out: planes, levels: grids, samples_a_task: ti.i32, g_table: table_rows):
-        tasks = levels.shape[0] * ((positions.shape[0] + samples_a_task - 1) // samples_a_task)
-        for t in range(tasks * stride):
-            if t % stride == 0:
-                run_task(t // stride, positions, g_table, g_out, levels, samples_a_task, False)
+    return backward
+
+
+@cache
+def _position_gradient_kernel(dtype: torch.dtype, features: int, half: bool):
+    """Compile the gradient of the positions: the slope of the trilinear blend, zero along an axis that is clamped."""
+    real, arrays = TI_DTYPE[dtype], _arrays(dtype, features, half)
 
     @ti.func
     def slope(position, table: ti.template(), g_out: ti.template(), level, s, grid, dense: ti.template()):
-        """Gradient of one level of one sample in its position; zero where that is clamped."""
-        cell, at = locate(position, grid)
-        rows, g_row = _corner_rows(cell, grid, dense), cotangent(g_out, level, s)
-        g = point(0)
+        """Return the gradient of one level of one sample."""
+        cell, place = locate(position, grid, real)
+        rows, g_row = corner_rows(cell, grid, dense), cotangent(g_out, level, s, features, real, half)
+        g = ti.Vector.zero(real, 3)
         for v in ti.static(range(8)):
-            wx, wy, wz = blend(at, v)
+            wx, wy, wz = axis_weights(place, v)
             dot = g_row.dot(table[rows[v]])
             g[0] += dot * wy * wz * ti.static(2 * (v & 1) - 1)
             g[1] += dot * wx * wz * ti.static(2 * (v >> 1 & 1) - 1)
@@ -257,30 +235,36 @@ def _kernels(dtype: torch.dtype, features: int, half: bool, on: str):
         return g * ti.cast(grid[0], real)
 
     @ti.kernel
-    def backward_positions(positions: points, table: table_rows, g_out: planes, levels: grids, g_positions: points):
+    def backward(
+        positions: arrays.positions, table: arrays.table, g_out: arrays.planes, levels: arrays.levels,
+        g_positions: arrays.positions,
+    ):  # fmt: skip
         for s in range(positions.shape[0]):
-            position, g = positions[s], point(0)
+            position, g = positions[s], ti.Vector.zero(real, 3)
             for level in range(levels.shape[0]):
-                grid = ti.Vector([levels[level, 0], levels[level, 1], levels[level, 2]])
+                grid = level_grid(levels, level)
                 if levels[level, 3]:
                     g += slope(position, table, g_out, level, s, grid, True)
                 else:
                     g += slope(position, table, g_out, level, s, grid, False)
             for axis in ti.static(range(3)):
-                if position[axis] < 0 or position[axis] > 1:  # clamped
+                if position[axis] < 0 or position[axis] > 1:
                     g[axis] = 0
             g_positions[s] = g
 
-    return forward, backward, backward_positions
+    return backward
 
 
 def _empty_rows(table: Tensor) -> Tensor:
-    """As `torch.empty_like`; NumPy asks for huge pages, and a large table has so many small ones that their
-    first touch takes as long as the whole backward pass."""
+    """Return an uninitialised tensor like `table`, allocated by NumPy, which asks for huge pages.
+
+    With the small pages of torch, the first touch of a large table takes as long as the whole backward pass.
+    """
     return torch.from_numpy(np.empty(table.shape, np.float64 if table.dtype == torch.float64 else np.float32))
 
 
 def _bits(values: Tensor) -> Tensor:
+    """Return bfloat16 as int16 with the same bits, other dtypes as they are."""
     return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
 
 
@@ -289,48 +273,50 @@ class _HashEncode(torch.autograd.Function):
     def forward(ctx, positions: Tensor, table: Tensor, layout: HashLayout, out_dtype: torch.dtype) -> Tensor:
         levels = _level_table(layout, table.device)
         ctx.save_for_backward(positions, table, levels)
-        ctx.kernels = _kernels(table.dtype, layout.features, out_dtype == torch.bfloat16, arch())
+        ctx.form = table.dtype, layout.features, out_dtype == torch.bfloat16
         out = torch.empty(layout.channels, len(positions), dtype=out_dtype, device=table.device)
         if len(positions):
-            samples_a_task = _LONGEST_TASK if arch() == "cpu" else 1
-            inputs = (positions, table, levels, samples_a_task)
-            launch(ctx.kernels[0], inputs, (_bits(out),))
+            samples_per_task = _LONGEST_TASK if arch() == "cpu" else 1
+            inputs = (positions, table, levels, samples_per_task)
+            launch(_forward_kernel(*ctx.form, arch()), inputs, (_bits(out),))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g_out: Tensor):
         positions, table, levels = ctx.saved_tensors
-        _, backward, backward_positions = ctx.kernels
         g_out = _bits(g_out.contiguous())
         g_positions = g_table = None
         if ctx.needs_input_grad[0]:
             g_positions = torch.empty_like(positions, memory_format=torch.contiguous_format)
             if len(positions):
-                launch(backward_positions, (positions, table, g_out, levels), (g_positions,))
+                launch(_position_gradient_kernel(*ctx.form), (positions, table, g_out, levels), (g_positions,))
         if ctx.needs_input_grad[1]:
             each_task_clears_its_level = arch() == "cpu" and len(positions)
             g_table = _empty_rows(table) if each_task_clears_its_level else table.new_zeros(table.shape)
             if len(positions):
-                samples_a_task = len(positions) if arch() == "cpu" else 1
-                launch(backward, (positions, g_out, levels, samples_a_task), (g_table,))
+                samples_per_task = len(positions) if arch() == "cpu" else 1
+                inputs = (positions, g_out, levels, samples_per_task)
+                launch(_table_gradient_kernel(*ctx.form, arch()), inputs, (g_table,))
         return g_positions, g_table, None, None
 
 
 def hash_encode(
     positions: Tensor, table: Tensor, layout: HashLayout, *, out_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Encode positions by a multiresolution hash table; differentiable in `positions` and `table`, once.
+    """Encode positions by a multiresolution hash table (Müller et al. 2022, section 3).
+
+    Once differentiable in `positions` and `table`.
 
     Args:
         positions: (n, 3) in [0, 1], float32 or float64; values outside are clamped, with zero gradient.
         table: (layout.rows, layout.features) trainable rows, dtype of `positions`.
         layout: sizes of the table.
-        out_dtype: dtype of the result, that of `table` unless given; bfloat16 is possible for a float32
-            table and is rounded to nearest even. The cotangent comes back in the same dtype.
+        out_dtype: dtype of the result, by default that of `table`. bfloat16 is possible for a float32 table; values are
+            rounded to nearest even, and the cotangent has the same dtype.
     Returns:
-        (n, layout.channels): level by level, its features within. It is the transposed view of a contiguous
-        (layout.channels, n) tensor, which the first matrix product of an MLP reads as it is.
+        (n, layout.channels), channel l * F + f holding feature f of level l: the transposed view of a contiguous
+        (layout.channels, n) tensor, which a matrix product takes without a copy.
     Raises:
         ValueError: a shape, dtype or device disagrees.
     """

@@ -47,10 +47,10 @@ def test_rendering_of_many_channels(n_channels, device):
 
 def check_rendering(n_channels, counts, dtype, device):
     rays, sigmas, _, values = make_case(counts, n_channels, dtype, device)
-    light = torch.rand(len(counts), dtype=dtype).to(device)
+    partial = torch.rand(len(counts), dtype=dtype).to(device)
     args = rays.t_starts, rays.t_ends, sigmas, values, rays.packed_info
-    for arriving in (None, light):
-        got, want = outputs(volume_render(*args, arriving)), outputs(reference.volume_render(*args, arriving))
+    for transmittance in (None, partial):
+        got, want = outputs(volume_render(*args, transmittance)), outputs(reference.volume_render(*args, transmittance))
         scalars = [torch.randn_like(x) for x in want]
         for a, b in zip(got, want):
             assert a.shape == b.shape
@@ -140,7 +140,7 @@ def test_by_hand(device):
     assert_close(out.opacity.cpu(), torch.tensor([0.96875, 0.0]))
     assert_close(out.depth.cpu(), torch.tensor([0.75 + 3 * 0.46875, 0.0]))
     assert_close(composite(out.weights, values, rays), out.values)
-    dim = volume_render(t_starts, t_ends, sigmas, values, rays, light=torch.tensor([0.5, 0.0], device=device))
+    dim = volume_render(t_starts, t_ends, sigmas, values, rays, transmittance=torch.tensor([0.5, 0.0], device=device))
     assert_close(dim.weights.cpu(), torch.tensor([0.25, 0.234375, 0.0]))
     out.opacity.sum().backward()
     # d opacity / d sigma_i = dt_i * what passes the whole ray: 1/32; an empty sample passes everything.
@@ -302,8 +302,8 @@ def test_results_do_not_depend_on_threads(device, tmp_path):
         ({"values": torch.zeros(5, 3)}, r"values: expected shape \(4, any\), got \(5, 3\)"),
         ({"packed_info": torch.zeros(2, 3).int()}, r"packed_info: expected shape \(any, 2\)"),
         ({"packed_info": torch.zeros(2, 2).long()}, "packed_info: expected torch.int32"),
-        ({"light": torch.zeros(4)}, r"light: expected shape \(2\), got \(4,\)"),
-        ({"light": torch.zeros(2).double()}, "light: expected torch.float32 on .* as sigmas"),
+        ({"transmittance": torch.zeros(4)}, r"transmittance: expected shape \(2\), got \(4,\)"),
+        ({"transmittance": torch.zeros(2).double()}, "transmittance: expected torch.float32 on .* as sigmas"),
     ],
 )
 def test_wrong_arguments_of_rendering(change, message, device):
