@@ -33,7 +33,7 @@ _NEGATIVE_SHARE = 0.15
 _DECAY = 0.5
 """The score falls by exp(-this * distance / size of the object) (OmniSeg3D's protocol)."""
 _RECALLS = (0.5, 0.75)
-"""IoU from which on a label counts as found, for `recall_50` and `recall_75`."""
+"""Least IoU of a label that counts as found, for `recall_50` and `recall_75`."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +189,13 @@ def measure_level(
 
 
 def _mean(values: Sequence[float | None]) -> float:
+    """Return the mean of the values that are not None; NaN where there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else float("nan")
 
 
 def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts: int) -> LabelQuality:
+    """Measure one label in the views that show it."""
     truths = [torch.from_numpy(view.labels[level].reshape(-1) == label).to(view.depth.device) for view in shown]
     at = int(np.argmax([int(truth.sum()) for truth in truths]))
     reference, truth = shown[at], truths[at]
@@ -218,6 +220,7 @@ def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts
 
 
 def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts: int) -> float | None:
+    """Return the IoU of a prompt, averaged over all views but its own; None where there is no other view."""
     if len(shown) < 2 or not prompts:
         return None
     sizes = [view.pixel * float(view.depth[mask].double().norm()) for view, mask in zip(shown, truths)]

@@ -52,16 +52,16 @@ class Edit:
     def __str__(self) -> str:
         selection = self.selection
         if not selection.clicks:
-            said = f"{selection.name}: no clicks"
+            message = f"{selection.name}: no clicks"
         elif selection.is_empty:
-            said = f"{selection.name}: only rejected clicks, nothing is selected; click on something to select"
+            message = f"{selection.name}: only rejected clicks, nothing is selected; click on something to select"
         elif self.n_pixels is None:
-            said = f"{selection.name}: {len(selection.clicks)} click{'s' * (len(selection.clicks) != 1)}"
+            message = f"{selection.name}: {len(selection.clicks)} click{'s' * (len(selection.clicks) != 1)}"
         else:
-            said = f"{selection.name}: {self.n_pixels} pixels at threshold {selection.threshold:.3f}"
+            message = f"{selection.name}: {self.n_pixels} pixels at threshold {selection.threshold:.3f}"
         if self.level is not None and self.n_levels is not None:
-            said += f", level {self.level} of 0 to {self.n_levels - 1}"
-        return f"{self.action}; {said}" if self.action else said
+            message += f", level {self.level} of 0 to {self.n_levels - 1}"
+        return f"{self.action}; {message}" if self.action else message
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _TENSORS = ("features", "positions", "children", "heights")
 
 
 def require_sklearn() -> None:
-    """Check that scikit-learn, which builds the tree, is installed.
+    """Check that scikit-learn, which builds the tree, is installed; a tree that is in its file does not need it.
 
     Raises:
         InputError: it is missing.

@@ -73,13 +73,15 @@ def test_system_errors_name_the_file_and_what_to_do(tmp_path: Path, monkeypatch,
     assert content(tmp_path) == {"a": b"old"}
 
 
-def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path):
-    for _ in range(2):
-        require_writable(tmp_path / "deep" / "folder")
-        assert list((tmp_path / "deep" / "folder").iterdir()) == []
+def test_a_folder_is_checked_and_left_as_it_was(tmp_path: Path):
+    require_writable(tmp_path / "deep" / "folder")
+    require_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="file: cannot be written"):
         require_writable(tmp_path / "file")
+    with pytest.raises(InputError, match="folder: cannot be written"):
+        require_writable(tmp_path / "file" / "folder")
     assert content(tmp_path) == {"file": b"mine"}
 
 
