@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument, InputError
 
 _INTERRUPTED = "interrupted; what was saved is complete"
 
@@ -85,7 +85,7 @@ def run(command: Callable[[], None]) -> None:
         with _log_to_console():
             command()
     except InputError as error:
-        _fail(str(error), 1)
+        _fail(error.as_option if isinstance(error, BadArgument) else str(error), 1)
     except KeyboardInterrupt:
         if not is_rank_0():
             sys.exit(130)
