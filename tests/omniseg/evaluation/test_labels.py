@@ -37,8 +37,8 @@ def test_figures_of_the_ball(device, tmp_path: Path, capsys):
     assert capsys.readouterr() == ("", ""), "no bar where none is wanted"
     assert list(found) == ["part", "object"], "in this order, though not by name"
     for level, quality in found.items():
-        assert quality.prompt_miou > 0.7
-        assert quality.click_miou > 0.3
+        assert quality.prompt_miou > 0.5
+        assert quality.click_miou > 0.2
         assert quality.everything_miou is not None
         assert quality.everything_miou > 0.6
         assert all(label.view != views[-1].name for label in quality.labels)
