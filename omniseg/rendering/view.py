@@ -26,12 +26,12 @@ class RenderedView:
 
     Attributes:
         cameras: the one camera, at the size of this picture.
-        rendering: colour, opacity, depth and features of its height * width rays.
-        unit_features: (height * width, dim) of unit length; 0 where nothing is seen.
+        rendering: of its height * width rays.
+        unit_features: (height * width, dim) of unit length; 0 where nothing is seen; dim is 0 without features.
         positions: (height * width, 3) surface points, scene coordinates.
         solid: (height * width,) bool, true where something opaque is seen.
         width, height: pixels.
-        name: name of the view; empty for a camera without one.
+        name: of the view; empty for a camera without one.
     """
 
     cameras: Cameras
@@ -47,18 +47,17 @@ class RenderedView:
     def from_rendering(
         cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering, *, name: str = ""
     ) -> RenderedView:
-        """Make the view of one camera from all of its rays (height * width, 3) and their rendering, with features.
+        """Make the view of one camera from all of its rays (height * width, 3) and their rendering.
 
         Raises:
-            ValueError: the rendering has no features, or not one ray for each pixel.
+            ValueError: there is not one ray for each pixel.
         """
         width, height = cameras.size[0].tolist()
-        if rendering.features is None:
-            raise ValueError("rendering: expected one with features")
         if len(rays_o) != width * height:
             raise ValueError(f"rays_o, rays_d: expected {width * height} rays, one for each pixel, got {len(rays_o)}")
         positions = rays_o + rendering.distance[:, None] * rays_d
-        features = F.normalize(rendering.features, dim=1)
+        none = rendering.rgb.new_zeros(len(rays_o), 0)
+        features = none if rendering.features is None else F.normalize(rendering.features, dim=1)
         return cls(cameras, rendering, features, positions, rendering.solid, width, height, name=name)
 
     def __repr__(self) -> str:
@@ -76,7 +75,10 @@ class RenderedView:
 
     @property
     def features(self) -> np.ndarray:
-        """Features (height, width, dim) float32 of unit length; 0 where nothing is seen; read-only."""
+        """Features (height, width, dim) float32 of unit length; 0 where nothing is seen; read-only.
+
+        dim is 0 where the run has no feature field.
+        """
         return self._grid(self.unit_features)
 
     @property
@@ -94,17 +96,17 @@ class RenderedView:
 def render_view(
     renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "", colour: bool = True
 ) -> RenderedView:
-    """Render one of these cameras, with features.
+    """Render one of these cameras, with features if there are any.
 
     Args:
-        renderer: with a feature field.
+        renderer: of the fields.
         cameras: at the size of the picture.
         view: index of the camera.
-        name: name of the view.
+        name: of the view.
         colour: evaluate the colour; without it the picture is black.
     """
     rays_o, rays_d = cameras.image_rays(view)
-    rendering = renderer.render(rays_o, rays_d, colour=colour, features=True)
+    rendering = renderer.render(rays_o, rays_d, colour=colour, features=renderer.features is not None)
     return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, name=name)
 
 
