@@ -124,7 +124,7 @@ def check_level(level: float, config: SegmentTreeConfig) -> None:
 
     Args:
         level: to check.
-        config: of the tree.
+        config: the tree's configuration.
     Raises:
         InputError: there is no such level.
     """
