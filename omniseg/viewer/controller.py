@@ -89,20 +89,24 @@ class Controller:
         self.message = Message(TOOL_HELP["click"])
 
     @classmethod
-    def from_model(cls, model: Model, folder: Path, *, render_width: int | None = None) -> Controller:
+    def from_model(
+        cls, model: Model, folder: Path, *, render_width: int | None = None, progress: bool = True
+    ) -> Controller:
         """Return the controller of a trained run, with its automatic segments if it has some.
 
         Args:
             model: with a feature field.
             folder: run folder that the model was loaded from.
             render_width: see `LiveView`.
+            progress: show progress bars.
         Raises:
             InputError: the model has no features, or a file of the run folder cannot be read.
         """
         session = SegmentationSession(model, fingerprint(folder))
-        live = LiveView(session, feature_colours(model), model.viewpoints, render_width=render_width)
+        colours = feature_colours(model, progress=progress)
+        live = LiveView(session, colours, model.viewpoints, render_width=render_width)
         if (folder / SEGMENTS).exists():
-            live.set_tree(segment_everything(folder, model))
+            live.set_tree(segment_everything(folder, model, progress=progress))
         return cls(session, live, folder)
 
     def update(self) -> bool:
