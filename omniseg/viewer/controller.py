@@ -110,7 +110,7 @@ class Controller:
         return cls(session, live, folder)
 
     def update(self) -> bool:
-        """Render a little, and export if that waits for a sharp picture. Returns whether there is more to do."""
+        """Render a little; do a pending export once the picture is sharp. Returns whether there is more to render."""
         more = self.live.render()
         if self.export_is_pending and not more:
             self.export_is_pending = False
@@ -122,7 +122,7 @@ class Controller:
         return self.live.picture(self.gestures.sketch)
 
     def act(self, action: Action) -> None:
-        """Do an action; `message` is what it returns, or why it is refused."""
+        """Do an action and set `message` to what it returns, or to why it is refused."""
         try:
             self.message = Message(str(action(self)))
         except InputError as error:
@@ -131,7 +131,7 @@ class Controller:
     # The mouse: x right, y down from the upper left corner of the picture, pixels
 
     def press(self, button: Button, x: float, y: float, reject: bool = False) -> None:
-        """Put a button down, with shift or control held if `reject`. With the help open, only close the help."""
+        """Put a button down, or only close the help if it is open; `reject`: shift or control is held."""
         if self.show_help:
             self.show_help = False
             return
@@ -173,7 +173,7 @@ class Controller:
 
 
 Action: TypeAlias = Callable[[Controller], str | Edit]
-"""Something that a key or a button does. Returns what to say about it; raises InputError if it cannot be done."""
+"""Something that a key or a button does: returns the message, or raises InputError if it cannot be done."""
 
 
 def has_clicks(selections: Selections) -> bool:

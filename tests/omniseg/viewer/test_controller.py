@@ -34,7 +34,7 @@ def colours(device: torch.device) -> FeatureColours:
 
 @pytest.fixture
 def controller(device: torch.device, colours: FeatureColours, tmp_path: Path) -> Controller:
-    """One that has rendered its first view."""
+    """A controller that has rendered its first view."""
     model = learned_ball(device)
     session = SegmentationSession(model, "f")
     live = LiveView(session, colours, model.viewpoints)
@@ -69,7 +69,7 @@ def same_edits(a: SegmentationSession, b: SegmentationSession) -> bool:
     )
 
 
-def test_a_click_is_the_sessions(controller: Controller):
+def test_a_click_is_passed_to_the_session(controller: Controller):
     other = direct(controller)
     for at, button, modified in ((BALL, "left", False), ((44.0, 35.0), "right", False), ((36.0, 25.0), "left", True)):
         drag(controller, at, (at[0] + 3, at[1]), button=button, modified=modified)  # a hand is not quite still
@@ -180,7 +180,7 @@ def test_stroke(controller: Controller, button, modified: bool):
     assert controller.tool == "click"
 
 
-def test_a_picture_is_made_only_when_something_changes(controller: Controller):
+def test_a_picture_is_drawn_only_when_something_changes(controller: Controller):
     picture = controller.picture()
     assert controller.picture() is picture
     assert picture.shape == (HEIGHT, WIDTH, 3)
@@ -329,7 +329,7 @@ def test_a_file_that_cannot_be_written_is_a_refusal(controller: Controller):
     assert not controller.files.written
 
 
-def test_unsaved_selections_are_left_only_on_purpose(controller: Controller):
+def test_unsaved_selections_are_lost_only_on_purpose(controller: Controller):
     drag(controller, BALL)
     controller.act(KEYS["escape"])
     assert not controller.should_close
@@ -350,7 +350,7 @@ def test_undone_edits_are_no_reason_to_ask(controller: Controller):
     assert controller.should_close
 
 
-def test_saved_selections_and_none_are_left_at_once(controller: Controller):
+def test_with_saved_selections_or_none_the_window_closes_at_once(controller: Controller):
     drag(controller, BALL)
     controller.act(KEYS["ctrl+s"])
     controller.act(KEYS["escape"])
