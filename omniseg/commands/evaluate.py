@@ -16,7 +16,7 @@ from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS
 from omniseg.evaluation.views import evaluate_views
 from omniseg.run_folder import METRICS, load_model
-from omniseg.selection.tree_building import require_sklearn, segment_everything
+from omniseg.selection.tree_building import segment_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,6 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     if arguments.prompts < 0:
         raise InputError(f"--prompts: expected at least 0, got {arguments.prompts}")
-    if arguments.everything:
-        require_sklearn()
     device = common.start(arguments.device)
     model = load_model(arguments.run, device)
     path = arguments.scene or Path(model.config.scene)
@@ -60,12 +58,13 @@ def main() -> None:
         if not any(view.label_paths for view in chosen):
             raise InputError(f"{arguments.labels}: holds no LEVEL/{chosen[0].name}.png, nor one of another test view")
     images = load_images(chosen, model.normalisation, model.config.downsample).to(device)
+    labelled = model.features is not None and any(view.label_paths for view in chosen)
+    tree = segment_everything(arguments.run, model) if arguments.everything and labelled else None
     quality = evaluate_views(model, images, arguments.run)
     width = max(len(view.name) for view in quality.views)
     for view in quality.views:
         print(f"{view.name:<{width}}  {view.psnr:6.2f} dB  SSIM {view.ssim:.3f}")
     print(f"{'mean':<{width}}  {quality.psnr:6.2f} dB  SSIM {quality.ssim:.3f}")
-    if model.features is not None and any(view.label_paths for view in chosen):
-        tree = segment_everything(arguments.run, model) if arguments.everything else None
+    if labelled:
         print(table(evaluate_labels(model, chosen, images, arguments.run, arguments.prompts, tree)))
     print(f"figures in {arguments.run / METRICS}, pictures in {arguments.run / 'renders'}")

@@ -25,7 +25,7 @@ from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import Model, fingerprint, load_model
 from omniseg.selection.segment_tree import check_level
 from omniseg.selection.selections import Selection, load_selections
-from omniseg.selection.tree_building import require_sklearn, segment_everything
+from omniseg.selection.tree_building import segment_everything
 
 _FINEST = 1024
 
@@ -87,8 +87,6 @@ def main() -> None:
 def _check(arguments: Arguments) -> None:
     if arguments.everything and (arguments.selection is not None or arguments.what not in ("mesh", "points")):
         raise InputError("--everything: labels a mesh or points of the whole scene; it goes without --selection")
-    if arguments.everything:
-        require_sklearn()
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: say with --selection FILE in which file that selection is")
     if not 16 <= arguments.resolution <= _FINEST:

@@ -20,7 +20,7 @@ from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, load_model
 from omniseg.selection.segment_tree import check_level
-from omniseg.selection.tree_building import require_sklearn, segment_everything
+from omniseg.selection.tree_building import segment_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,6 @@ def main() -> None:
         raise InputError(f"--rate: expected at least 1, got {arguments.rate}")
     if arguments.out.suffix not in ("", ".mp4"):
         raise InputError(f"--out {arguments.out}: expected a file that ends in .mp4, or a folder")
-    if arguments.show == "segments":
-        require_sklearn()
     model = load_model(arguments.run, common.start(arguments.device))
     if arguments.level is not None:
         check_level(arguments.level, model.config.segment_tree, "--level")

@@ -17,7 +17,7 @@ from omniseg.run_folder import Model, fingerprint, load_model
 from omniseg.selection.segment_tree import check_level
 from omniseg.selection.selections import SELECTIONS
 from omniseg.selection.session import Edit, SegmentationSession
-from omniseg.selection.tree_building import require_sklearn, segment_everything
+from omniseg.selection.tree_building import segment_everything
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 
@@ -107,8 +107,6 @@ def _check(arguments: Arguments) -> None:
         raise InputError(f"--threshold: expected 0 to 1, got {arguments.threshold}")
     if arguments.threshold is not None and arguments.level is not None:
         raise InputError("--threshold, --level: both say how much is selected; give one")
-    if arguments.everything:
-        require_sklearn()
     if arguments.spatial_weight < 0:
         raise InputError(f"--spatial-weight: expected at least 0, got {arguments.spatial_weight}")
     if arguments.width is not None and arguments.width < 1:

@@ -27,6 +27,7 @@ from omniseg.selection.segment_tree import SegmentTree
 MIN_SHARE = 1 / 300
 """A label counts in a view where it covers at least this share of the pixels: COCO's "medium", 32 x 32 of 640 x 480."""
 _ORDER = ("part", "object", "group")
+"""Levels that come first, in this order; others follow by name."""
 _SHOWN = 3
 """Best labels, and worst labels, in the picture of a level."""
 
@@ -41,7 +42,7 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
     for level, path in view.label_paths.items():
         ids = decode(read_bytes(path))
         if ids is None or ids.ndim != 2 or ids.dtype.kind not in "ui":
-            raise InputError(f"{path}: does not open as labels (grey PNG of 8 or 16 bit); export it again")
+            raise InputError(f"{path}: does not open as labels (grey PNG with 8 or 16 bits); export it again")
         if not same_aspect(ids.shape, (height, width)):
             raise InputError(
                 f"{path}: is {ids.shape[1]} x {ids.shape[0]}, which does not fit a photo of {width} x {height}"
@@ -79,8 +80,8 @@ def evaluate_labels(
     Args:
         model: with a feature field.
         views: held-out views of the capture; those without labels are skipped.
-        images: of these views.
-        run: its folder, for `metrics.json` and `renders/LEVEL.png`.
+        images: photos of these views.
+        run: run folder, for `metrics.json` and `renders/LEVEL.png`.
         prompts: most positive, and most negative, pixels of a prompt; 0 leaves that measure out.
         tree: segments of everything, to be measured too.
         min_share: a label counts in a view where it covers at least this share of the pixels.
@@ -160,6 +161,7 @@ def _picture(level: str, quality: LevelQuality, views: Sequence[FeatureView], im
 
 
 def _tiles(level: str, quality: LabelQuality, views: Sequence[FeatureView], images: ImageSet) -> list[np.ndarray]:
+    """Return a label's click in its own view, and what it selects in the other view that shows most of the label."""
     by_name = {view.name: view for view in views}
     click = by_name[quality.view].features[[quality.clicked]]
     others = [view for view in views if view.name != quality.view and level in view.labels]

@@ -33,7 +33,7 @@ _NEGATIVE_SHARE = 0.15
 _DECAY = 0.5
 """The score falls by exp(-this * distance / size of the object) (OmniSeg3D's protocol)."""
 _RECALLS = (0.5, 0.75)
-"""IoU from which on a label counts as found, for `recall_50` and `recall_75`."""
+"""Least IoU of a label that counts as found, for `recall_50` and `recall_75`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FeatureView:
     """A rendered view with labels; one row for each pixel, row by row from the top left.
 
     Attributes:
-        name: of the view.
+        name: name of the view.
         features: (height * width, dim) float32 of unit length; 0 where nothing is seen.
         depth: (height * width,) distance along the ray, scene units.
         positions: (height * width, 3) surface points, scene coordinates.
@@ -62,9 +62,9 @@ class LabelQuality:
     """Figures of one label of one level.
 
     Attributes:
-        id: of the label.
+        id: the label.
         view: name of its reference view, in which the click was set.
-        pixels: of the label in that view.
+        pixels: number of its pixels in that view.
         clicked: index of the clicked pixel, row by row from the top left.
         threshold: best one in that view, of the similarity with the click.
         click, prompt: mean IoU over the other views that show the label; None where no other view does.
@@ -189,11 +189,13 @@ def measure_level(
 
 
 def _mean(values: Sequence[float | None]) -> float:
+    """Return the mean of the values that are not None; NaN where there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else float("nan")
 
 
 def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts: int) -> LabelQuality:
+    """Measure one label in the views that show it."""
     truths = [torch.from_numpy(view.labels[level].reshape(-1) == label).to(view.depth.device) for view in shown]
     at = int(np.argmax([int(truth.sum()) for truth in truths]))
     reference, truth = shown[at], truths[at]
@@ -218,6 +220,7 @@ def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts
 
 
 def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts: int) -> float | None:
+    """Return the IoU of a prompt, averaged over all views but its own; None where there is no other view."""
     if len(shown) < 2 or not prompts:
         return None
     sizes = [view.pixel * float(view.depth[mask].double().norm()) for view, mask in zip(shown, truths)]
@@ -234,7 +237,7 @@ class _Prompt:
 
     Attributes:
         inside, outside: features (n, dim) and positions (n, 3) of the positive and of the negative pixels.
-        decay: how fast their scores fall with the distance, 1 / scene unit.
+        decay: rate at which their scores fall with the distance, 1 / scene unit.
     """
 
     inside: tuple[Tensor, Tensor]

@@ -26,12 +26,12 @@ class RenderedView:
 
     Attributes:
         cameras: the one camera, at the size of this picture.
-        rendering: of its height * width rays.
+        rendering: colour, opacity, depth and features of its height * width rays.
         unit_features: (height * width, dim) of unit length; 0 where nothing is seen.
         positions: (height * width, 3) surface points, scene coordinates.
         solid: (height * width,) bool, true where something opaque is seen.
         width, height: pixels.
-        name: of the view; empty for a camera without one.
+        name: name of the view; empty for a camera without one.
     """
 
     cameras: Cameras
@@ -100,7 +100,7 @@ def render_view(
         renderer: with a feature field.
         cameras: at the size of the picture.
         view: index of the camera.
-        name: of the view.
+        name: name of the view.
         colour: evaluate the colour; without it the picture is black.
     """
     rays_o, rays_d = cameras.image_rays(view)

@@ -124,8 +124,8 @@ def check_level(level: float, config: SegmentTreeConfig, name: str = "level") ->
 
     Args:
         level: to check.
-        config: of the tree.
-        name: of the option or argument, for the message.
+        config: the tree's configuration.
+        name: option or argument that the message names.
     Raises:
         InputError: there is no such level.
     """

@@ -29,7 +29,7 @@ _TENSORS = ("features", "positions", "children", "heights")
 
 
 def require_sklearn() -> None:
-    """Check that scikit-learn, which builds the tree, is installed.
+    """Check that scikit-learn, which builds the tree, is installed; a tree that is in its file does not need it.
 
     Raises:
         InputError: it is missing.
@@ -47,7 +47,7 @@ def segment_everything(run: Path, model: Model, *, progress: bool = True) -> Seg
 
     Args:
         run: folder.
-        model: of that folder, with a feature field.
+        model: the run, loaded from that folder, with a feature field.
         progress: show a bar.
     Raises:
         InputError: the run has no features or no visible surface, its file is damaged, scikit-learn is missing, or the
