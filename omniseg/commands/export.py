@@ -83,6 +83,8 @@ def _check(arguments: Arguments) -> None:
         raise InputError("--everything: labels a mesh or points of the whole scene; leave out --selection")
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: give with --selection FILE the file that holds this selection")
+    if arguments.level is not None and not arguments.everything:
+        raise InputError("--level: is a level of the segments of everything; give it with --everything")
     camera_paths.check(arguments.frames, arguments.width)
     if arguments.everything:
         require_sklearn()

@@ -51,6 +51,10 @@ class Options:
     overwrite: bool = False
     """Replace the result that --run holds; with --stage features, its features."""
 
+    def __post_init__(self) -> None:
+        given = {"downsample": self.downsample, "test_every": self.test_every}
+        Config(**{name: value for name, value in given.items() if value is not None})  # refuses what is out of range
+
     @property
     def kind(self) -> SceneKind | None:
         """Kind of scene that was chosen; None leaves it to the reader."""
