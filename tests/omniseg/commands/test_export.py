@@ -187,7 +187,7 @@ def test_a_run_without_features_exports_its_mesh_but_no_selection(command: Run, 
         (("mesh", "folder"), ("--out folder", ".ply or .glb")),
         (("points", "a.glb"), ("--out a.glb", ".ply")),
         (("masks", "a.png"), ("--out a.png", "a folder")),
-        (("mesh", "file/a.ply"), ("file/a.ply", "cannot be written")),
+        (("mesh", "file/a.ply"), ("--out file", "cannot be written")),
         (("rgba", "file"), ("file", "cannot be written")),
         (("mesh", "a.ply", "--resolution", 8), ("--resolution", "16 to 1024")),
         (("mesh", "a.ply", "--reach", 0), ("--reach", "above 0")),
@@ -223,5 +223,5 @@ def test_without_trimesh_a_ply_is_written_and_a_glb_refused(command: Run, run: P
 def test_a_folder_that_may_not_be_written_is_named_at_once(command: Run, run: Path, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "locked")
-    command("export", run, "--what", "mesh", "--out", "locked/new/a.ply").refused("locked/new/a.ply", "writable folder")
+    command("export", run, "--what", "mesh", "--out", "locked/new/a.ply").refused("--out locked/new", "writable folder")
     assert not list(Path("locked").iterdir())
