@@ -4,7 +4,7 @@
 
     run = omniseg.load("runs/sample")
     view = run.view("0005")
-    sofa = run.select(view, points=[(120, 88)], level=1)
+    sofa = run.select(view, points=[(120, 88), (150, 65)], level=2)
     mask = sofa.mask(run.view("0030"))
 
 docs/api.md is the tour. Names are imported when they are first used, so that `import omniseg` is quick.

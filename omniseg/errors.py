@@ -14,3 +14,18 @@ class Refused(InputError):
 
 class NothingThere(Refused):
     """Nothing solid is seen at the point that was clicked."""
+
+
+class BadArgument(InputError):
+    """A bad value of an argument, which a command has as an option of the same name.
+
+    Args:
+        argument: name of the argument.
+        problem: the expected value and the given one, and what to do.
+        value: the given value, where the message begins with it.
+    """
+
+    def __init__(self, argument: str, problem: str, value: object = "") -> None:
+        given = f" {value}" if str(value) else ""
+        super().__init__(f"{argument}{given}: {problem}")
+        self.as_option = f"--{argument.replace('_', '-')}{given}: {problem}"

@@ -39,6 +39,8 @@ def require_writable(folder: Path) -> None:
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{folder}: cannot be written ({existing} is a file); choose a writable folder")
     try:
         _temporary_file(existing / "check").unlink()
     except OSError as error:

@@ -2,7 +2,7 @@
 
     run = omniseg.load("runs/sample")
     view = run.view("0005")
-    sofa = run.select(view, points=[(120, 88)], level=1)
+    sofa = run.select(view, points=[(120, 88), (150, 65)], level=2)
     mask = sofa.mask(run.view("0030"))
     run.export_mesh("sofa.glb", selection=sofa)
 
@@ -27,7 +27,7 @@ from omniseg.api.scene_segments import SceneSegments
 from omniseg.cameras import Cameras
 from omniseg.data.drawing import distinct_colours
 from omniseg.devices import Device
-from omniseg.errors import InputError, Refused
+from omniseg.errors import BadArgument, InputError, Refused
 from omniseg.evaluation.evaluate import DEFAULT_PROMPTS, Evaluation, evaluate_run
 from omniseg.export import camera_paths, pictures, surface
 from omniseg.export.masks import SourcePhotos, find_capture, write_segments, write_selections
@@ -124,12 +124,12 @@ class Run:
     def _render(self, name: str, cameras: Cameras) -> RenderedView:
         if name not in self.view_names:
             known = ", ".join(self.view_names[:3])
-            raise InputError(f"view {name}: this run has no such view; it has {known}, ...")
+            raise BadArgument("view", f"this run has no such view; it has {known}, ...", name)
         return render_view(self.model.renderer, cameras, self.view_names.index(name), name=name)
 
     def _cameras(self, width: int | None) -> Cameras:
         if width is not None and width < 1:
-            raise InputError(f"width: expected at least 1, got {width}")
+            raise BadArgument("width", f"expected at least 1, got {width}")
         cameras = self.model.viewpoints.cameras
         return cameras if width is None else cameras.resized(width)
 
@@ -165,7 +165,7 @@ class Run:
             reject: pixels (x, y) of what to leave out.
             stroke: corners (x, y) of a line drawn over what to select.
             box: x, y of one corner and x, y of the opposite one, around what to select.
-            level: 0 for the finest level of what was clicked; beyond the coarsest, the coarsest.
+            level: 0 for the finest level of what was clicked; the coarsest where the view has fewer levels.
             threshold: lowest score in [0, 1] that is selected, instead of a level; default: the likeliest level.
             spatial_weight: rate at which the score falls with the distance from a click, 1 / scene unit.
             name: name of the selection.
@@ -176,16 +176,19 @@ class Run:
         """
         if level is not None and threshold is not None:
             raise InputError("level, threshold: both say how much is selected; give one")
+        most = self.model.config.levels.max_levels - 1
+        if level is not None and not 0 <= level <= most:
+            raise BadArgument("level", f"expected 0 to {most}, got {level}")
         if threshold is not None and not 0 <= threshold <= 1:
-            raise InputError(f"threshold: expected 0 to 1, got {threshold}")
+            raise BadArgument("threshold", f"expected 0 to 1, got {threshold}")
         if spatial_weight < 0:
-            raise InputError(f"spatial_weight: expected at least 0, got {spatial_weight}")
+            raise BadArgument("spatial_weight", f"expected at least 0, got {spatial_weight}")
         session = self.session()
         view = self.view(view) if isinstance(view, str) else view
         session.show(view)
         session.mode = "multi"
         if name is not None and name != session.current.name:
-            session.rename(name)
+            _try_argument("name", lambda: session.rename(name))
         session.set_spatial_weight(spatial_weight)
         size = f"(the view is {view.width} x {view.height} pixels)"
         if box is not None:
@@ -493,3 +496,11 @@ def _try(what: str, size: str, edit: Callable[[], object]) -> None:
         edit()
     except Refused as refused:
         raise type(refused)(f"{what}: {refused} {size}") from None
+
+
+def _try_argument(argument: str, edit: Callable[[], object]) -> None:
+    """Make an edit; a refusal names the argument."""
+    try:
+        edit()
+    except Refused as refused:
+        raise BadArgument(argument, str(refused)) from None

@@ -81,10 +81,10 @@ def main() -> None:
 def _check(arguments: Arguments) -> None:
     if arguments.everything and (arguments.selection is not None or arguments.what not in ("mesh", "points")):
         raise InputError("--everything: labels a mesh or points of the whole scene; leave out --selection")
+    if arguments.level is not None and not arguments.everything:
+        raise InputError("--level: is a level of --everything; give both")
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: give with --selection FILE the file that holds this selection")
-    if arguments.level is not None and not arguments.everything:
-        raise InputError("--level: is a level of the segments of everything; give it with --everything")
     camera_paths.check(arguments.frames, arguments.width)
     if arguments.everything:
         require_sklearn()

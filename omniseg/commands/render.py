@@ -45,6 +45,8 @@ def main() -> None:
     """Parse the command line and render."""
     arguments = common.parse(Arguments)
     camera_paths.check(arguments.frames, arguments.width)
+    if arguments.level is not None and arguments.show != "segments":
+        raise InputError("--level: is a level of --show segments; give both")
     if arguments.rate < 1:
         raise InputError(f"--rate: expected at least 1, got {arguments.rate}")
     if arguments.out.suffix not in ("", ".mp4"):

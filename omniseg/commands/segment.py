@@ -75,7 +75,7 @@ def main() -> None:
     if arguments.selection is not None:
         selections = run.load_selections(arguments.selection)
         if not any(click.accept for selection in selections for click in selection.clicks):
-            raise InputError(f"{arguments.selection}: selects nothing; click on something and save it again")
+            raise InputError(f"{arguments.selection}: has no click and selects nothing; click and save it again")
     else:
         selections = (_select(run, arguments),)
     totals = run.export_masks(arguments.out, selections, **where)
@@ -92,8 +92,6 @@ def _check(arguments: Arguments) -> None:
         raise InputError("--view: say in which view to click; apps/render.py RUN --path views shows all of them")
     if len(arguments.scribble) % 2:
         raise InputError("--scribble: expected pairs of numbers, X Y X Y ...")
-    if arguments.level is not None and arguments.level < 0:
-        raise InputError(f"--level: expected at least 0, got {arguments.level:g}")
     if prompted and arguments.level is not None and arguments.level != int(arguments.level):
         raise InputError(f"--level: expected a whole number for clicks, got {arguments.level:g}")
     if arguments.everything:

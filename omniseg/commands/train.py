@@ -83,7 +83,7 @@ def main() -> None:
         check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     continues = options.resume or options.stage == "features"
     if not continues and options.scene is None and not SAMPLE_SCENE.is_dir():
-        common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
+        common.parse(Config, args=rest, twins=True)  # a mistake in an option shows before the sample room is rendered
     device = devices.start(options.device, process)
     if continues:
         base = Config.load(run / CONFIG)
@@ -95,7 +95,7 @@ def main() -> None:
     else:
         scene = options.scene or _make_sample_scene()
         base = _preset(options, scene)
-    config = common.parse(Config, args=rest, default=base)
+    config = common.parse(Config, args=rest, default=base, twins=True)
     train(
         scene,
         run,

@@ -53,7 +53,7 @@ def paint_ids(picture: np.ndarray, ids: np.ndarray, colours: np.ndarray, strengt
         picture: (height, width, 3) uint8.
         ids: (height, width) integers; where 0, the picture stays as it is.
         colours: (n, 3) uint8; id k has colour k - 1.
-        strength: of the tint, in [0, 1].
+        strength: opacity of the tint, in [0, 1].
     """
     palette = np.concatenate([np.zeros((1, 3)), colours.reshape(-1, 3)])[ids]
     border = np.zeros(ids.shape, bool)

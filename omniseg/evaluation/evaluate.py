@@ -11,7 +11,7 @@ from omniseg.data.formats.folders import label_paths
 from omniseg.data.images import ImageSet, load_images
 from omniseg.data.scene import View
 from omniseg.data.splits import split_views
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument, InputError
 from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
 from omniseg.evaluation.views import Quality, evaluate_views
@@ -93,7 +93,7 @@ def evaluate_run(
         InputError: the capture is gone or holds out no view, there are no labels, or as `evaluate`.
     """
     if prompts < 0:
-        raise InputError(f"--prompts: expected at least 0, got {prompts}")
+        raise BadArgument("prompts", f"expected at least 0, got {prompts}")
     path = Path(scene or model.config.scene)
     if not path.exists():
         raise InputError(f"{path}: does not exist; give with --scene the place of this run's capture")

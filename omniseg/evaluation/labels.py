@@ -80,8 +80,8 @@ def evaluate_labels(
     Args:
         model: with a feature field.
         views: held-out views of the capture; those without labels are skipped.
-        images: of these views.
-        run: its folder, for `metrics.json` and `renders/LEVEL.png`.
+        images: photos of these views.
+        run: run folder, for `metrics.json` and `renders/LEVEL.png`.
         prompts: most positive, and most negative, pixels of a prompt; 0 leaves that measure out.
         tree: segments of everything, to be measured too.
         min_share: a label counts in a view where it covers at least this share of the pixels.

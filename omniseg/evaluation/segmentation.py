@@ -41,7 +41,7 @@ class FeatureView:
     """A rendered view with labels; one row for each pixel, row by row from the top left.
 
     Attributes:
-        name: of the view.
+        name: name of the view.
         features: (height * width, dim) float32 of unit length; 0 where nothing is seen.
         depth: (height * width,) distance along the ray, scene units.
         positions: (height * width, 3) surface points, scene coordinates.
@@ -62,9 +62,9 @@ class LabelQuality:
     """Figures of one label of one level.
 
     Attributes:
-        id: of the label.
+        id: the label.
         view: name of its reference view, in which the click was set.
-        pixels: of the label in that view.
+        pixels: number of its pixels in that view.
         clicked: index of the clicked pixel, row by row from the top left.
         threshold: best one in that view, of the similarity with the click.
         click, prompt: mean IoU over the other views that show the label; None where no other view does.
@@ -237,7 +237,7 @@ class _Prompt:
 
     Attributes:
         inside, outside: features (n, dim) and positions (n, 3) of the positive and of the negative pixels.
-        decay: how fast their scores fall with the distance, 1 / scene unit.
+        decay: rate at which their scores fall with the distance, 1 / scene unit.
     """
 
     inside: tuple[Tensor, Tensor]

@@ -58,7 +58,7 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
 
     Args:
         model: trained.
-        images: of the held-out views.
+        images: photos of the held-out views.
         run: folder that is written to.
         progress: show a bar.
     Raises:

@@ -8,7 +8,6 @@ from omniseg.cameras import Camera, Cameras
 from omniseg.cameras.poses import axes_crossing, look_at, upright_rotation
 from omniseg.data.formats.transforms import read_path
 from omniseg.data.normalisation import Normalisation
-from omniseg.errors import InputError
 from omniseg.run_folder import Model
 
 _WIDE_GAP = np.deg2rad(90.0)
@@ -23,7 +22,7 @@ def check(frames: int, width: int | None) -> None:
     """Raise `InputError` if the option `--frames` or `--width` of a command is below 1."""
     for name, value in (("frames", frames), ("width", width)):
         if value is not None and value < 1:
-            raise InputError(f"--{name}: expected at least 1, got {value}")
+            raise BadArgument(name, f"expected at least 1, got {value}")
 
 
 def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tuple[list[str], Cameras]:
@@ -43,7 +42,7 @@ def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tu
     if path in ("views", "test"):
         chosen = [v for v, held_out in enumerate(views.held_out) if held_out or path == "views"]
         if not chosen:
-            raise InputError("--path test: this run held out no view; --path views renders all")
+            raise BadArgument("path", "this run held out no view; views renders all", "test")
         names, cameras = [views.names[v] for v in chosen], views.cameras[chosen]
     else:
         if path == "orbit":
@@ -53,7 +52,7 @@ def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tu
         else:
             file = Path(path)
             if not file.is_file():
-                raise InputError(f"--path {file}: neither orbit, spiral, views or test nor a file of cameras")
+                raise BadArgument("path", "neither orbit, spiral, views or test nor a file of cameras", file)
             cameras = from_file(file, model.normalisation).to(views.cameras.c2w.device)
         names = [f"{number:04d}" for number in range(len(cameras))]
     return names, cameras if width is None else cameras.resized(width)

@@ -52,7 +52,7 @@ def write_selections(
 
     Args:
         out: folder for masks/SELECTION/NAME.png, cutouts/SELECTION/NAME.png and overlays/NAME.png.
-        name: of the files.
+        name: file name without suffix.
         picture: (height, width, 3) uint8 to cut from, of the size of the view.
         view: in which to select.
         selections: to write.
@@ -77,7 +77,7 @@ def write_segments(out: Path, name: str, picture: np.ndarray, ids: np.ndarray, c
 
     Args:
         out: folder.
-        name: of the files.
+        name: file name without suffix.
         picture: (height, width, 3) uint8.
         ids: (height, width) integers.
         colours: (n, 3) uint8; id k has colour k - 1.
@@ -103,7 +103,7 @@ def find_capture(recorded: str, given: Path | None, name: str = "scene") -> Path
     Args:
         recorded: path in the run's configuration.
         given: path that a person gave.
-        name: of the option or argument that it was given by, for the message.
+        name: option or argument that the message names.
     Raises:
         InputError: the given path does not exist.
     """

@@ -40,7 +40,7 @@ class MeshConfig:
     faint_rays: int = 1024
     """... with about this many rays in each."""
     views: int = 200
-    """What is visible is decided in at most this many photos' views, spread evenly ..."""
+    """Only what at most this many photos' views see is kept; they are spread evenly ..."""
     rays: int = 1_000_000
     """... with at most about this many rays in all of them."""
     tolerance: float = 2.0

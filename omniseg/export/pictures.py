@@ -13,7 +13,7 @@ from tqdm import tqdm
 from omniseg.cameras import Cameras
 from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.data.image_io import save_image
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument
 from omniseg.export.masks import folder_names
 from omniseg.export.video import save_frames
 from omniseg.rendering.renderer import Rendering
@@ -56,9 +56,9 @@ def export_pictures(
         InputError: the cameras of a video differ in size, there are no features to show, or nothing can be written.
     """
     if show == "features" and model.features is None:
-        raise InputError("--show features: this run has no features; add them with: train.py --stage features")
+        raise BadArgument("show", "this run has no features; add them with: train.py --stage features", show)
     if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
-        raise InputError("--out: these cameras have several sizes, a video only one; give a folder for PNG files")
+        raise BadArgument("out", "these cameras have several sizes, a video only one; give a folder for PNG files")
     frames = _pictures(model, cameras, show, segments, background)
     bar = tqdm(frames, total=len(cameras), desc="rendering", unit="frame", disable=not progress)
     save_frames(out, bar, list(names), rate)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from omniseg.data.drawing import distinct_colours
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument, InputError
 from omniseg.export.mesh import extract_mesh
 from omniseg.export.mesh_files import MESH_SUFFIXES, POINT_SUFFIXES, require_trimesh, save_mesh, save_points
 from omniseg.files import require_writable
@@ -48,16 +48,16 @@ def check_surface(path: Path, kind: SurfaceKind, resolution: int, reach: float) 
     """
     suffixes = MESH_SUFFIXES if kind == "mesh" else POINT_SUFFIXES
     if path.suffix not in suffixes:
-        raise InputError(f"--out {path}: expected a file that ends in {' or '.join(suffixes)} for a {kind} export")
+        raise BadArgument("out", f"expected a file that ends in {' or '.join(suffixes)}", path)
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise InputError(f"--resolution: expected {MIN_RESOLUTION} to {MAX_RESOLUTION}, got {resolution}")
+        raise BadArgument("resolution", f"expected {MIN_RESOLUTION} to {MAX_RESOLUTION}, got {resolution}")
     if not 0 < reach < float("inf"):
-        raise InputError(f"--reach: expected a number above 0, got {reach}")
+        raise BadArgument("reach", f"expected a number above 0, got {reach}")
     if path.suffix == ".glb":
         require_trimesh()
     require_writable(path.parent)
     if path.is_dir():
-        raise InputError(f"--out {path}: is a folder; give a file")
+        raise BadArgument("out", "is a folder; give a file", path)
 
 
 def export_surface(

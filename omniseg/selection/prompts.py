@@ -73,10 +73,10 @@ def fit_box(
     fit, the larger is meant.
 
     Args:
-        view: where the box was drawn.
+        view: the box was drawn in it.
         clicks: to choose from, at least one.
         box: x0, y0, x1, y1, pixels; x0 < x1 and y0 < y1.
-        spatial_weight: of the score.
+        spatial_weight: weight of the distance from a click in the score, 1 / scene unit.
         config: number of pixels and thresholds to try.
     """
     n = config.box_thresholds

@@ -26,7 +26,7 @@ class Click:
     Attributes:
         accept: select what is similar to it; False: take that away.
         position: scene coordinates.
-        feature: of unit length.
+        feature: its feature, of unit length.
     """
 
     accept: bool
@@ -71,7 +71,7 @@ class Plateau:
 
     Attributes:
         threshold: in the middle of the range.
-        width: of the range, as an angle between features, radians.
+        width: extent of the range, as an angle between features, radians.
         count: points selected at `threshold`.
     """
 

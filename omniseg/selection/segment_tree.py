@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omniseg.config import SegmentTreeConfig
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument
 from omniseg.rendering.view import RenderedView
 
 if TYPE_CHECKING:
@@ -119,15 +119,14 @@ class Segments:
         return found.view(view.height, view.width).cpu().numpy()
 
 
-def check_level(level: float, config: SegmentTreeConfig, name: str = "level") -> None:
+def check_level(level: float, config: SegmentTreeConfig) -> None:
     """Check the level of segments that a person asks for.
 
     Args:
         level: to check.
-        config: of the tree.
-        name: of the option or argument, for the message.
+        config: the tree's configuration.
     Raises:
         InputError: there is no such level.
     """
     if not 0 <= level <= config.levels - 1:
-        raise InputError(f"{name}: expected 0 to {config.levels - 1}, got {level:g}")
+        raise BadArgument("level", f"expected 0 to {config.levels - 1}, got {level:g}")

@@ -49,7 +49,7 @@ class Selection:
         colour: red, green, blue in [0, 255].
         clicks: accepted and rejected points.
         threshold: points that score at least this are selected, in [0, 1].
-        spatial_weight: how fast the score falls with the distance from a click, 1 / scene unit; 0: it does not.
+        spatial_weight: rate at which the score falls with the distance from a click, 1 / scene unit; 0: not at all.
     """
 
     name: str
@@ -147,9 +147,9 @@ def load_selections(path: Path, fingerprint: str, dim: int) -> Selections:
     """Read a selection file; it selects the same as when it was saved, bit for bit.
 
     Args:
-        path: of the file.
-        fingerprint: of the feature field that the file must belong to.
-        dim: channels of that field.
+        path: the file.
+        fingerprint: identifies the feature field that the file must belong to.
+        dim: number of channels of that field.
     Raises:
         InputError: the file is missing, damaged, not a selection file, or of another feature field.
     """

@@ -27,7 +27,7 @@ from omniseg.selection.selections import (
 )
 
 Mode = Literal["single", "multi"]
-"""What an accepted click does to the clicks before it: take their place, or add to them."""
+"""Effect of an accepted click on the clicks before it: "single" replaces them, "multi" adds to them."""
 
 _MOST_UNDONE = 256
 
@@ -38,9 +38,9 @@ class Edit:
 
     Attributes:
         selection: the active selection after the edit.
-        n_pixels: how many pixels of the current view it selects; None before a view is shown.
-        level, n_levels: number of the level that was chosen, from 0, and how many there are; None where none was.
-        action: what was done, where the selection does not show it, such as "undone".
+        n_pixels: number of pixels of the current view that it selects; None before a view is shown.
+        level, n_levels: the chosen level, from 0, and the number of levels; None where no level was chosen.
+        action: the deed, where the selection alone does not show it, such as "undone".
     """
 
     selection: Selection
@@ -81,8 +81,8 @@ class SegmentationSession:
     (0.5, 0.5). Levels are numbered from 0, the smallest selection.
 
     Args:
-        model: with a feature field; its configuration holds the numbers of levels and prompts.
-        fingerprint: of the feature field (`run_folder.fingerprint`), for selection files.
+        model: with a feature field; the session follows its `config.levels` and `config.prompts`.
+        fingerprint: identifies the feature field in selection files (`run_folder.fingerprint`).
     Attributes:
         mode: "single": an accepted click replaces the clicks before it; "multi": it adds to them.
         view: the current view; None before the first one.

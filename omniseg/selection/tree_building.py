@@ -47,7 +47,7 @@ def segment_everything(run: Path, model: Model, *, progress: bool = True) -> Seg
 
     Args:
         run: folder.
-        model: of that folder, with a feature field.
+        model: the run, loaded from that folder, with a feature field.
         progress: show a bar.
     Raises:
         InputError: the run has no features or no visible surface, its file is damaged, scikit-learn is missing, or the

@@ -31,7 +31,7 @@ def on_the_ball(code: str, first: tuple[int, int], second: tuple[int, int]) -> s
     """Name views of the ball, and points on it, instead of those of the sample room."""
     for name, ours in (('"0005"', f'"{VIEW}"'), ('"0030"', f'"{OTHER}"')):
         code = code.replace(name, ours)
-    code = code.replace("(120, 88)", str(first)).replace("(160, 120)", str(second))
+    code = code.replace("(120, 88)", str(first)).replace("(150, 65)", str(first)).replace("(160, 120)", str(second))
     centre = ", ".join(str(value + 0.5) for value in second)
     code = code.replace("(20, 20)", str(tuple(round((value + 0.5) * SCALE) for value in first)))
     return code.replace("160.5, 120.5", centre).replace("(100, 60, 220, 180)", "(60, 60, 260, 260)")

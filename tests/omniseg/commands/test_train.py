@@ -157,11 +157,13 @@ def test_the_run_of_a_json_file_is_named_after_its_folder(command: Run, scene: P
 
 
 @pytest.mark.parametrize("option", ["refine-poses", "exposure"])
-def test_optional_corrections_are_trained_and_saved(command: Run, scene: Path, option: str):
+def test_optional_corrections_are_trained_saved_and_resumed(command: Run, scene: Path, option: str):
     done = command("train", "--scene", scene, "--run", "run", f"--training.{option}", *SMALL)
     assert done.status == 0, done.err
     tensors = load_file("run/resume/radiance.safetensors")
     assert any(name.startswith("corrections.") for name in tensors)
+    again = command("train", "--run", "run", "--resume", f"--training.{option}", "--training.steps", "5")
+    assert again.status == 0, again.err
 
 
 @pytest.mark.slow

@@ -45,13 +45,19 @@ def test_pictures_are_those_of_the_pixels(device):
         view.rgb[0] = 1  # what is selected in it later would change
 
 
-def test_a_view_needs_features_and_all_pixels(device):
+def test_a_view_without_a_feature_field_has_no_channels(device):
+    model = replace(learned_ball(device), features=None)
+    view = render_view(model.renderer, model.viewpoints.cameras, 2)
+    assert view.unit_features.shape == (SIDE * SIDE, 0)
+    assert view.features.shape == (SIDE, SIDE, 0)
+    assert view.solid.any()
+    assert view.rgb.max() > 0.2
+
+
+def test_a_view_needs_all_pixels(device):
     model = learned_ball(device)
     cameras = model.viewpoints.cameras[[0]]
     rays = cameras.image_rays(0)
-    plain = model.renderer.render(*rays)
-    with pytest.raises(ValueError, match="features"):
-        RenderedView.from_rendering(cameras, *rays, plain)
     few = [each[:7] for each in rays]
     seen = model.renderer.render(*few, features=True)
     with pytest.raises(ValueError, match="one for each pixel"):
