@@ -14,7 +14,6 @@ from omniseg.export import camera_paths
 from omniseg.export.surface import check_surface
 from omniseg.files import require_writable
 from omniseg.selection.selections import Selection
-from omniseg.selection.tree_building import require_sklearn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +85,6 @@ def _check(arguments: Arguments) -> None:
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: give with --selection FILE the file that holds this selection")
     camera_paths.check(arguments.frames, arguments.width)
-    if arguments.everything:
-        require_sklearn()
     if arguments.what in ("mesh", "points"):
         check_surface(arguments.out, arguments.what, arguments.resolution, arguments.reach)
     elif arguments.out.suffix:

@@ -12,7 +12,6 @@ from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.files import require_writable
 from omniseg.selection.selections import SELECTIONS, Selection
-from omniseg.selection.tree_building import require_sklearn
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 
@@ -94,8 +93,6 @@ def _check(arguments: Arguments) -> None:
         raise InputError("--scribble: expected pairs of numbers, X Y X Y ...")
     if prompted and arguments.level is not None and arguments.level != int(arguments.level):
         raise InputError(f"--level: expected a whole number for clicks, got {arguments.level:g}")
-    if arguments.everything:
-        require_sklearn()
     require_writable(arguments.out)
 
 

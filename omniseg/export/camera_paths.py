@@ -8,6 +8,7 @@ from omniseg.cameras import Camera, Cameras
 from omniseg.cameras.poses import axes_crossing, look_at, upright_rotation
 from omniseg.data.formats.transforms import read_path
 from omniseg.data.normalisation import Normalisation
+from omniseg.errors import BadArgument
 from omniseg.run_folder import Model
 
 _WIDE_GAP = np.deg2rad(90.0)

@@ -11,7 +11,7 @@ import numpy as np
 from omniseg.data.drawing import paint_ids
 from omniseg.data.formats import read_scene
 from omniseg.data.image_io import read_image, same_aspect, save_image, shrink
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import to_uint8
 from omniseg.selection.selections import Selections, label_masks
@@ -97,18 +97,17 @@ def folder_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def find_capture(recorded: str, given: Path | None, name: str = "scene") -> Path | None:
+def find_capture(recorded: str, given: Path | None) -> Path | None:
     """Return where the capture of a run is: the given path, else the recorded one if it still exists, else None.
 
     Args:
         recorded: path in the run's configuration.
         given: path that a person gave.
-        name: option or argument that the message names.
     Raises:
         InputError: the given path does not exist.
     """
     if given is not None:
         if not given.exists():
-            raise InputError(f"{name} {given}: does not exist; give the folder or file of the capture")
+            raise BadArgument("scene", "does not exist; give the folder or file of the capture", given)
         return given
     return Path(recorded) if recorded and Path(recorded).exists() else None

@@ -110,7 +110,7 @@ def render_view(
     return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, name=name)
 
 
-class ProgressiveFrames:
+class ProgressiveViews:
     """Renders a camera in steps short enough for a window to stay alive: coarse first, then finer.
 
     Args:

@@ -89,23 +89,25 @@ class Controller:
         self.message = Message(TOOL_HELP["click"])
 
     @classmethod
-    def from_run(cls, run: Run, *, render_width: int | None = None) -> Controller:
+    def from_run(cls, run: Run, *, render_width: int | None = None, progress: bool = True) -> Controller:
         """Return the controller of a trained run, with its automatic segments if it has some.
 
         Args:
             run: with features.
             render_width: see `LiveView`.
+            progress: show progress bars.
         Raises:
             InputError: the model has no features, or a file of the run folder cannot be read.
         """
         session = run.session()
-        live = LiveView(session, feature_colours(run.model), run.model.viewpoints, render_width=render_width)
+        colours = feature_colours(run.model, progress=progress)
+        live = LiveView(session, colours, run.model.viewpoints, render_width=render_width)
         if (run.path / SEGMENTS).exists():
-            live.set_tree(run.segment_tree())
+            live.set_tree(run.segment_tree(progress=progress))
         return cls(session, live, run.path)
 
     def update(self) -> bool:
-        """Render a little, and export if that waits for a sharp picture. Returns whether there is more to do."""
+        """Render a little; do a pending export once the picture is sharp. Returns whether there is more to render."""
         more = self.live.render()
         if self.export_is_pending and not more:
             self.export_is_pending = False
@@ -117,7 +119,7 @@ class Controller:
         return self.live.picture(self.gestures.sketch)
 
     def act(self, action: Action) -> None:
-        """Do an action; `message` is what it returns, or why it is refused."""
+        """Do an action and set `message` to what it returns, or to why it is refused."""
         try:
             self.message = Message(str(action(self)))
         except InputError as error:
@@ -126,7 +128,7 @@ class Controller:
     # The mouse: x right, y down from the upper left corner of the picture, pixels
 
     def press(self, button: Button, x: float, y: float, reject: bool = False) -> None:
-        """Put a button down, with shift or control held if `reject`. With the help open, only close the help."""
+        """Put a button down, or only close the help if it is open; `reject`: shift or control is held."""
         if self.show_help:
             self.show_help = False
             return
@@ -168,7 +170,7 @@ class Controller:
 
 
 Action: TypeAlias = Callable[[Controller], str | Edit]
-"""Something that a key or a button does. Returns what to say about it; raises InputError if it cannot be done."""
+"""Something that a key or a button does: returns the message, or raises InputError if it cannot be done."""
 
 
 def has_clicks(selections: Selections) -> bool:

@@ -115,9 +115,9 @@ class Gestures:
             button: of the mouse.
             x, y: mouse, pixels.
             pane: the one under the mouse.
-            tool: what a drag draws, as far as the button may: a box takes the left one, a stroke the left or right
-                one. "click" draws nothing, so that every drag moves the camera.
-            reject: whether a left click or stroke takes away, and a left drag pans; the right button always takes away.
+            tool: "box": a drag of the left button draws a box; "stroke": one of the left or right button draws a
+                stroke. All other drags move the camera.
+            reject: make the left button take away, or pan in a drag; the right one always takes away.
         """
         if self.is_active:
             return

@@ -10,9 +10,9 @@ from omniseg.viewer.controller import Action
 from omniseg.viewer.live_view import LiveView
 
 FLY_SPEED = 0.6
-"""Scene units that the camera flies in a second."""
+"""Speed of flight, scene units per second."""
 ZOOM_SPEED = 8.0
-"""Zoom steps in a second."""
+"""Speed of zooming by keys, steps per second."""
 _FLY = {
     "w": (1, 0, 0),
     "s": (-1, 0, 0),
@@ -27,7 +27,7 @@ HELD_KEYS = frozenset((*_FLY, *_ZOOM))
 
 
 def hold(live: LiveView, keys: Set[str], seconds: float) -> None:
-    """Move the camera by some of `HELD_KEYS`, which were down for so many seconds."""
+    """Move the camera by those of `HELD_KEYS` that were down for so many seconds."""
     for key in keys & _FLY.keys():
         forward, right, up = (FLY_SPEED * seconds * direction for direction in _FLY[key])
         live.camera = live.camera.fly(forward, right, up)
@@ -41,8 +41,8 @@ class Control:
     """An action with a button and a key.
 
     Attributes:
-        label: text of the button.
-        key: lower case, after "ctrl+" if control is down, too.
+        label: text of the button, with the key.
+        key: in lower case; with Control "ctrl+" comes first.
         action: for `Controller.act`.
     """
 

@@ -1,4 +1,4 @@
-"""The picture that a window shows: rendered finer and finer while the camera rests, drawn when something changed."""
+"""The picture in the window: rendered coarse while the camera moves and finer while it rests, drawn on a change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from omniseg.rendering.view import ProgressiveFrames, RenderedView
+from omniseg.rendering.view import ProgressiveViews, RenderedView
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.run_folder import Viewpoints
 from omniseg.selection.segment_tree import Segments, SegmentTree
@@ -19,9 +19,9 @@ from omniseg.viewer.panes import Pane, four_panes
 DRAG_ZOOM = 20.0
 """Zoom steps in a drag of one focal length."""
 STEP_SECONDS = 0.03
-"""Time for one step of rendering, between two looks at mouse and keys."""
+"""Time for one step of rendering; mouse and keys are read between steps."""
 COARSEST = 16
-"""Factor by which the first picture of a moved camera is smaller than the last one, along each side."""
+"""The first picture after a move of the camera has this many times fewer pixels along each side than the last one."""
 
 
 class SegmentLayer:
@@ -86,7 +86,7 @@ class LiveView:
         self.show_mask = True
         self.segments: SegmentLayer | None = None
         self._panels = Panels(session, colours)
-        self._frames = ProgressiveFrames(session.renderer, budget=STEP_SECONDS, coarsest=COARSEST)
+        self._frames = ProgressiveViews(session.renderer, budget=STEP_SECONDS, coarsest=COARSEST)
         self._rendering: _Target | None = None
         self._is_visible = True  # a picture of it, however coarse, has been shown
         self._picture = np.zeros((1, 1, 3), np.uint8)
@@ -95,7 +95,7 @@ class LiveView:
     def render(self) -> bool:
         """Render for about `STEP_SECONDS`. Returns whether the picture is not yet as sharp as it will be."""
         target = self._target()
-        # Something of each target is shown, however coarse, before the next one begins: a flight is seen as one.
+        # Each target is shown, however coarse, before the next one begins: otherwise a moving camera shows nothing.
         if target != self._rendering and self._is_visible:
             self._frames.look(target.camera.cameras(target.width, target.height))
             self._rendering, self._is_visible = target, False

@@ -14,13 +14,14 @@ from omniseg.selection.session import SegmentationSession
 
 
 class RunFiles:
-    """Reads and writes the files of a viewer, and says so with paths that begin at the run folder.
+    """Reads and writes the files of a viewer.
 
-    All methods raise InputError if a file cannot be read or written.
+    Each method returns a sentence, with paths from the run folder on. It raises InputError if a file cannot be read or
+    written.
 
     Attributes:
         folder: of the run.
-        written: paths of the files and folders written, in order; whoever reports them empties the list.
+        written: files and folders written so far, in order; the window prints and clears the list.
     """
 
     def __init__(self, folder: Path) -> None:
