@@ -49,6 +49,7 @@ def load(name: str) -> ModuleType:
 def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
     """Run a command as its script does, on the device of the tests."""
     module, before = load(name), sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err, status = io.StringIO(), io.StringIO(), 0
     chosen = [] if "--device" in arguments or "--help" in arguments else ["--device", device.type]
     sys.argv = [f"{name}.py", *map(str, arguments), *chosen]
@@ -59,6 +60,8 @@ def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
         status = ended.code
     finally:
         sys.argv = before
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return Outcome(status, out.getvalue(), err.getvalue())
 
 

@@ -40,18 +40,20 @@ def is_rank_0() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None) -> T:
+def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None, twins: bool = False) -> T:
     """Parse the command line into a dataclass, whose docstrings are the help.
 
     Args:
         arguments: the dataclass.
         args: words to parse instead of the command line.
         default: values of what is not given; None: those of the dataclass.
+        twins: every switch also has its --no- twin, so that one that is on by default can be named all the same.
     """
+    flags = () if twins else _FLAGS
     with _one_rank_prints():
         if default is None:
-            return tyro.cli(arguments, args=args, config=_FLAGS)
-        return tyro.cli(arguments, args=args, default=default, config=_FLAGS)
+            return tyro.cli(arguments, args=args, config=flags)
+        return tyro.cli(arguments, args=args, default=default, config=flags)
 
 
 def parse_known(arguments: type[T]) -> tuple[T, list[str]]:

@@ -113,7 +113,9 @@ def _select(run: Run, arguments: Arguments) -> Selection:
         name=arguments.name,
     )
     n_levels = run.n_levels(selection, view)
-    at = "" if level is None else f"level {min(level, n_levels - 1)} of 0 to {n_levels - 1}, "
+    if level is not None and level >= n_levels:
+        raise InputError(f"--level: expected 0 to {n_levels - 1}, got {level}")
+    at = "" if level is None else f"level {level} of 0 to {n_levels - 1}, "
     n_pixels = int(selection.mask(view).sum())
     print(f"{selection.name}: {n_pixels} pixels of view {view.name}, {at}threshold {selection.threshold:.3f}")
     return selection

@@ -51,6 +51,10 @@ class Options:
     overwrite: bool = False
     """Replace the result that --run holds; with --stage features, its features."""
 
+    def __post_init__(self) -> None:
+        given = {"downsample": self.downsample, "test_every": self.test_every}
+        Config(**{name: value for name, value in given.items() if value is not None})  # refuses what is out of range
+
     @property
     def kind(self) -> SceneKind | None:
         """Kind of scene that was chosen; None leaves it to the reader."""
@@ -79,7 +83,7 @@ def main() -> None:
         check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     continues = options.resume or options.stage == "features"
     if not continues and options.scene is None and not SAMPLE_SCENE.is_dir():
-        common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
+        common.parse(Config, args=rest, twins=True)  # a mistake in an option shows before the sample room is rendered
     device = devices.start(options.device, process)
     if continues:
         base = Config.load(run / CONFIG)
@@ -91,7 +95,7 @@ def main() -> None:
     else:
         scene = options.scene or _make_sample_scene()
         base = _preset(options, scene)
-    config = common.parse(Config, args=rest, default=base)
+    config = common.parse(Config, args=rest, default=base, twins=True)
     train(
         scene,
         run,

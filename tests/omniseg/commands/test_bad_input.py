@@ -262,7 +262,7 @@ def test_a_disk_that_fills_up_while_training_keeps_the_last_complete_run(command
         (lambda run: shutil.rmtree(run), ["run"]),
         (lambda run: (run / "config.yaml").unlink(), ["config.yaml", "cannot be read"]),
         (lambda run: (run / "config.yaml").write_text("a: ["), ["config.yaml", "is not a configuration"]),
-        (lambda run: older(run), ["config.yaml", "missing fields: training.exposure", "train again"]),
+        (lambda run: newer(run), ["config.yaml", "training.foresight"]),
         (lambda run: cut(run, "radiance.safetensors"), ["radiance.safetensors", "damaged"]),
         (lambda run: pickled(run, "radiance.safetensors"), ["radiance.safetensors", "damaged"]),
         (lambda run: other_shape(run), ["radiance.safetensors"]),
@@ -281,9 +281,9 @@ def test_a_damaged_run_is_refused_and_stays_as_it_is(command: Run, run: Path, na
     assert (content(run) if run.exists() else None) == before
 
 
-def older(run: Path) -> None:
+def newer(run: Path) -> None:
     values = yaml.safe_load((run / "config.yaml").read_text())
-    del values["training"]["exposure"]
+    values["training"]["foresight"] = True
     (run / "config.yaml").write_text(yaml.safe_dump(values))
 
 

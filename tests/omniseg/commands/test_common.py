@@ -1,21 +1,22 @@
 """Errors of commands as a person sees them."""
 
-import io
-import os
-import sys
+import logging
+import signal
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 
 import pytest
 import torch
 
+from omniseg import commands
 from omniseg.commands import common
-from omniseg.distributed import Process
 from omniseg.errors import InputError
+
+log = logging.getLogger("omniseg")
 
 
 def fail(error: BaseException):
-    def command() -> None:
+    def command(*_: object) -> None:
         raise error
 
     return command
@@ -55,75 +56,80 @@ def test_success_prints_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_interrupt_before_the_command_runs(capsys):
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert capsys.readouterr().err == "error: interrupted\n"
-    sys.excepthook(ValueError, ValueError("told as ever"), None)
-    assert "told as ever" in capsys.readouterr().err
+def test_ctrl_c_while_a_command_is_imported_is_one_line(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")  # what `run` sets ends with the test
+    monkeypatch.setattr(commands.importlib, "import_module", fail(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as ended:
+        commands.run("train")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "error: interrupted\n")
 
 
-def test_start_returns_the_device_or_says_which_to_use(device):
-    assert common.start(device.type) == device  # type: ignore[arg-type]
-    if device.type == "cpu":
-        with pytest.raises(InputError, match=r"--device cuda: .*use --device cpu"):
-            common.start("cuda")
+def test_information_of_the_library_goes_to_stdout_and_warnings_to_stderr(capsys):
+    before = log.level, list(log.handlers)
 
+    def command() -> None:
+        log.info("trained")
+        log.debug("took 3 ms")
+        log.warning("careful")
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="auto takes the GPU here")
-def test_auto_is_the_cpu_without_a_gpu(device):
-    assert common.start("auto") == device
-
-
-@pytest.mark.parametrize(("visible", "own"), [(None, "1"), ("3,GPU-17,5", "GPU-17")])
-def test_each_process_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visible: str | None, own: str):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
-    if visible is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    seen = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(
-        torch.cuda, "is_available", lambda: bool(seen.append(os.environ["CUDA_VISIBLE_DEVICES"])) or True
-    )
-    assert common.choose("auto", Process(5, 1, 8, 4)) == torch.device("cuda")
-    assert set(seen) == {own}, "CUDA was started before"
-    with pytest.raises(InputError, match=r"process 3 .*no GPU of its own.* no more than 3"):
-        common.choose("auto", Process(3, 3, 4))
-    assert common.choose("cpu", Process(3, 3, 4)) == torch.device("cpu")
+    common.run(command)
+    assert capsys.readouterr() == ("trained\n", "careful\n")
+    assert (log.level, log.handlers) == before
 
 
 @pytest.fixture
-def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Collect what the second of two processes prints in the end."""
-    monkeypatch.setattr(common, "_silenced", None)
-    said = io.StringIO()
-    with redirect_stdout(io.StringIO()), redirect_stderr(said):
-        common.leave_the_word(Process(1, 1, 2))
-        yield said
+def rank_1(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make this the second of two processes, and put back the signal handlers that it sets."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-def test_the_others_leave_the_word_to_the_first(second: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("rank_1")
+def test_other_ranks_leave_output_and_common_errors_to_rank_0(capsys, monkeypatch: pytest.MonkeyPatch):
     def ended(_: float) -> None:
         raise KeyboardInterrupt
 
     def command() -> None:
-        print("trained")
-        print("careful", file=sys.stderr)
+        common.say("trained")
+        log.info("trained")
+        log.warning("careful")
         raise InputError("scene: does not exist")
 
     monkeypatch.setattr(common.time, "sleep", ended)
     with pytest.raises(SystemExit) as how:
         common.run(command)
-    assert (how.value.code, second.getvalue()) == (130, "")
+    assert how.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
-def test_what_goes_wrong_in_another_alone_it_says(second: io.StringIO, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(common.time, "sleep", lambda _: None)
+@pytest.mark.usefixtures("rank_1")
+def test_an_error_of_another_rank_alone_is_printed(capsys, monkeypatch: pytest.MonkeyPatch):
+    waited = []
+    monkeypatch.setattr(common.time, "sleep", waited.append)
     with pytest.raises(SystemExit) as how:
         common.run(fail(InputError("no GPU of its own")))
-    assert (how.value.code, second.getvalue()) == (1, "error: no GPU of its own\n")
+    assert (how.value.code, capsys.readouterr()) == (1, ("", "error: no GPU of its own\n"))
+    assert waited == [common._PATIENCE]
 
 
-def test_the_first_speaks():
-    before = sys.stdout, sys.stderr
-    common.leave_the_word(Process(0, 0, 2))
-    assert (sys.stdout, sys.stderr) == before
+@pytest.mark.usefixtures("rank_1")
+def test_a_wrong_option_is_printed_by_rank_0_alone(capsys, monkeypatch: pytest.MonkeyPatch):
+    @dataclass(frozen=True)
+    class Arguments:
+        steps: int = 1
+
+    for rank, printed in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit):
+            common.parse(Arguments, args=["--bogus"])
+        assert ("--bogus" in capsys.readouterr().err) is printed
+
+
+def test_rank_0_prints(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANK", "0")
+    common.say("trained")
+    assert capsys.readouterr().out == "trained\n"

@@ -102,7 +102,7 @@ def test_cutouts_are_taken_from_the_photos_if_there_are_any(command: Run, run: P
     cut = read(Path(f"out/cutouts/selection 1/{VIEW}.png"))
     assert (cut[..., :3] == (0, 255, 0)).all()
     moved = command("segment", run, *CLICK, "--out", "moved", "--scene", "nowhere")
-    moved.refused("--scene nowhere", "does not exist")
+    moved.refused("scene nowhere", "does not exist")
 
 
 def test_everything_has_one_id_in_all_views(command: Run, run: Path):
@@ -127,7 +127,7 @@ def test_render_shows_the_same_segments(command: Run, run: Path):
     assert content(Path("shown")) == {
         name.removeprefix("overlays/"): data for name, data in content(Path("out")).items() if "overlays" in name
     }
-    command("render", run, *shown[:-1], 7, "--out", "no").refused("--level", "0 to 6")
+    command("render", run, *shown[:-1], 7, "--out", "no").refused("level: expected 0 to 6, got 7")
     (run / "features.safetensors").unlink()
     command("render", run, *shown, "--out", "no").refused("has no features yet", "--stage features")
 
@@ -145,12 +145,12 @@ def test_render_shows_the_same_segments(command: Run, run: Path):
         (["--view", VIEW, "--box", 0, 0, 3, 3], "nothing is there"),
         (["--view", VIEW, "--scribble", 1, 2, 3], "pairs"),
         (["--view", VIEW, "--reject", COLUMN, ROW], "nothing is selected"),
-        ([*CLICK, "--threshold", 2], "--threshold"),
+        ([*CLICK, "--threshold", 2], "threshold: expected 0 to 1"),
         ([*CLICK, "--threshold", 0.5, "--level", 1], "give one"),
-        ([*CLICK, "--level", 9], "--level"),
-        ([*CLICK, "--spatial-weight", -1], "--spatial-weight"),
-        ([*CLICK, "--width", 0], "--width"),
-        ([*CLICK, "--name", " "], "--name"),
+        ([*CLICK, "--level", 9], "--level: expected 0 to 3, got 9"),
+        ([*CLICK, "--spatial-weight", -1], "spatial_weight: expected at least 0"),
+        ([*CLICK, "--width", 0], "width: expected at least 1"),
+        ([*CLICK, "--name", " "], "the name '' is empty"),
         (["--selection", "none.json"], "none.json"),
     ],
 )
@@ -161,7 +161,7 @@ def test_refusals_leave_nothing(command: Run, run: Path, arguments: list, words:
 
 def test_a_selection_without_clicks_is_refused(command: Run, run: Path, device):
     SegmentationSession(learned_ball(device), fingerprint(run)).save(Path("empty.json"))
-    command("segment", run, "--selection", "empty.json", "--out", "out").refused("empty.json", "nothing is selected")
+    command("segment", run, "--selection", "empty.json", "--out", "out").refused("empty.json", "selects nothing")
     assert not Path("out").exists()
 
 

@@ -87,7 +87,7 @@ def test_without_test_views_it_trains_and_says_so(command: Run, scene: Path):
     done = command("train", "--scene", scene, "--run", "run", "--test-every", "0", *SMALL)
     assert done.status == 0, done.err
     assert "10 views to train, 0 to test" in done.out
-    assert "no view is held out: no test figures" in done.out
+    assert "no view is held out: no test figures" in done.err
     assert files(Path("run")) == MODEL
     command("evaluate", "run").refused("no view is held out for testing", "--test-every 8")
 
@@ -103,7 +103,7 @@ def test_resume_of_a_complete_training_says_so(command: Run, run: Path):
     before = load_file(run / "radiance.safetensors")
     done = command("train", "--run", run, "--resume")
     assert done.status == 0, done.err
-    assert "this training is complete" in done.out
+    assert "the radiance field is complete" in done.out
     after = load_file(run / "radiance.safetensors")
     assert all(after[name].equal(before[name]) for name in before)
 
@@ -116,7 +116,7 @@ def test_resume_refuses_other_options(command: Run, run: Path):
 
 
 def test_resume_without_a_run_is_refused(command: Run, scene: Path):
-    command("train", "--scene", scene, "--run", "nothing", "--resume").refused("nothing: holds no run to go on with")
+    command("train", "--scene", scene, "--run", "nothing", "--resume").refused("nothing: holds no run to continue")
     assert not Path("nothing").exists()
     command("train", "--resume", "--overwrite", "--run", "x").refused("--resume", "--overwrite", "one of them")
 
@@ -157,11 +157,13 @@ def test_the_run_of_a_json_file_is_named_after_its_folder(command: Run, scene: P
 
 
 @pytest.mark.parametrize("option", ["refine-poses", "exposure"])
-def test_optional_corrections_are_trained_and_saved(command: Run, scene: Path, option: str):
+def test_optional_corrections_are_trained_saved_and_resumed(command: Run, scene: Path, option: str):
     done = command("train", "--scene", scene, "--run", "run", f"--training.{option}", *SMALL)
     assert done.status == 0, done.err
     tensors = load_file("run/resume/radiance.safetensors")
     assert any(name.startswith("corrections.") for name in tensors)
+    again = command("train", "--run", "run", "--resume", f"--training.{option}", "--training.steps", "5")
+    assert again.status == 0, again.err
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_features_are_not_replaced_without_overwrite(command: Run, masked: Path)
     command("train", *STAGE).refused("run: already holds features", "--resume", "--overwrite")
     command("train", "--stage", "features", "--run", "x").refused("x: holds no radiance field", "--run")
     changed = command("train", *STAGE, "--overwrite", "--training.lr", "0.5")
-    changed.refused("--training", "is decided by the radiance field of run")
+    changed.refused("--training", "is fixed by the radiance field in run")
     assert content(Path("run")) == before
 
 
@@ -104,8 +104,8 @@ def test_a_new_radiance_field_removes_the_old_features(command: Run, masked: Pat
 def test_without_masks_only_the_radiance_field_is_trained(command: Run, scene: Path):
     done = command("train", "--scene", scene, "--run", "run", *SMALL)
     assert done.status == 0, done.err
-    assert "has no masks (sam/NAME.npz), so the radiance field alone is trained" in done.out
-    assert "run_sam.py" in done.out
+    assert "has no masks (sam/NAME.npz), so the radiance field alone is trained" in done.err
+    assert "run_sam.py" in done.err
     command("train", *STAGE).refused("has no masks", "run_sam.py")
 
 
