@@ -5,14 +5,15 @@ name, and `config.yaml` in the run folder holds the result. Distances are in sce
 """
 
 import math
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
 
 from omniseg.errors import InputError
+from omniseg.plain_values import from_plain
 from omniseg_kernels.hash_encoding import HashLayout
 
 
@@ -404,7 +405,7 @@ class Config:
         Raises:
             ValueError, TypeError: a field is unknown, or its value is bad.
         """
-        return _read(cls, _with_new_names(values), "")
+        return from_plain(cls, _with_new_names(values))
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -441,32 +442,3 @@ def _with_new_names(values: Any) -> Any:
             value = meanings.get(value, value) if isinstance(value, str) else value
             values = {**values, section: {**rest, new: value}}
     return values
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """Convert a value of YAML or JSON, which have neither tuples nor dataclasses, to the type of a field."""
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        hints, found = get_type_hints(kind), set(map(str, value))
-        unknown = sorted(found - hints.keys())
-        if unknown:
-            raise ValueError(f"unknown fields: {', '.join(_join(where, name) for name in unknown)}")
-        return kind(**{name: _read(hints[name], value[name], _join(where, name)) for name in hints if name in value})
-    if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(get_args(kind)):
-        return tuple(_read(item_kind, item, where) for item_kind, item in zip(get_args(kind), value))
-    if not _is_instance(kind, value):
-        expected = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
-        raise ValueError(f"{where or 'file'}: expected {expected}, got {value!r}")
-    return value
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
-
-
-def _is_instance(kind: Any, value: object) -> bool:
-    """Return whether a value is of a simple type, a union or a Literal; an int passes for a float."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if isinstance(value, bool):  # also an int to Python
-        return kind is bool
-    return get_origin(kind) is not tuple and isinstance(value, (int, float) if kind is float else kind)

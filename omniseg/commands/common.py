@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -22,8 +22,8 @@ _INTERRUPTED = "interrupted; what was saved is complete"
 _PATIENCE = 10.0
 """Seconds for rank 0 to report an error that all ranks hit; when it exits, torchrun ends the others."""
 
-_FLAGS = (tyro.conf.FlagCreatePairsOff,)
-"""A switch is one option, without a --no- twin."""
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""Type of an option without a value and without a --no- twin."""
 
 T = TypeVar("T")
 
@@ -40,26 +40,24 @@ def is_rank_0() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None, twins: bool = False) -> T:
+def parse(arguments: type[T], *, args: Sequence[str] | None = None, default: T | None = None) -> T:
     """Parse the command line into a dataclass, whose docstrings are the help.
 
     Args:
         arguments: the dataclass.
         args: words to parse instead of the command line.
         default: values of what is not given; None: those of the dataclass.
-        twins: every switch also has its --no- twin, so that one that is on by default can be named all the same.
     """
-    flags = () if twins else _FLAGS
     with _one_rank_prints():
         if default is None:
-            return tyro.cli(arguments, args=args, config=flags)
-        return tyro.cli(arguments, args=args, default=default, config=flags)
+            return tyro.cli(arguments, args=args)
+        return tyro.cli(arguments, args=args, default=default)
 
 
 def parse_known(arguments: type[T]) -> tuple[T, list[str]]:
     """Parse the options that a dataclass has, `--help` aside, and return the rest of the command line beside it."""
     with _one_rank_prints():
-        return tyro.cli(arguments, return_unknown_args=True, add_help=False, config=_FLAGS)
+        return tyro.cli(arguments, return_unknown_args=True, add_help=False)
 
 
 @contextlib.contextmanager

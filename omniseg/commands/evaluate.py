@@ -25,7 +25,7 @@ class Arguments:
     """Labels of the held-out views, DIR/LEVEL/NAME.png, integer ids, 0 = ignore."""
     prompts: int = DEFAULT_PROMPTS
     """Maximum number of positive, and of negative, pixels of a prompt; OmniSeg3D uses 1024. 0 skips the prompt mIoU."""
-    everything: bool = False
+    everything: common.Switch = False
     """Also segment everything, and measure how well the best segment fits each label."""
     device: Device = "auto"
     """Device to compute on; auto: a GPU if there is one."""

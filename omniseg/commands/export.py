@@ -35,7 +35,7 @@ class Arguments:
     """A file .ply or .glb for a mesh, .ply for points; a folder for rgba and masks."""
     selection: Annotated[Path | None, common.optional("FILE", "the whole scene")] = None
     """Selection file of this run, from gui.py or segment.py."""
-    everything: bool = False
+    everything: common.Switch = False
     """Label a mesh or points of the whole scene with the segments of everything."""
     level: Annotated[float | None, common.optional("LEVEL", "3")] = None
     """Level of these segments: 0 is the finest, 6 the coarsest; values in between too."""

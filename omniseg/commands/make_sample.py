@@ -32,7 +32,7 @@ class Arguments:
     severity: float = DEFAULT_SEVERITY
     """Severity of the errors in the masks, 0 to 3: masks missing, at another granularity in each view, split, merged
     with neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    overwrite: common.Switch = False
     """Replace an earlier sample in OUT."""
     device: Device = "auto"
     """Device to render on; auto: a GPU if there is one."""

@@ -43,7 +43,7 @@ class Arguments:
     """Folder for sam/, masks/ and patches/."""
     downsample: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 1.0
     """Segment photos shrunk by this factor: faster, with coarser borders."""
-    overwrite: bool = False
+    overwrite: common.Switch = False
     """Make the masks of finished photos again."""
     device: Device = "auto"
     """Device for segment-anything; auto: a GPU if there is one."""

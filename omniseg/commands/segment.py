@@ -49,7 +49,7 @@ class Arguments:
     """Name of the selection."""
     selection: Annotated[Path | None, common.optional("FILE", "none")] = None
     """Selection file to write out, instead of clicks."""
-    everything: bool = False
+    everything: common.Switch = False
     """Segment everything, instead of clicks."""
     width: Annotated[int | None, common.optional("PIXELS", "that of the training photos")] = None
     """Width of the pictures that are clicked in and written."""

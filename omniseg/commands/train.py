@@ -46,9 +46,9 @@ class Options:
     """Factor to shrink the photos by."""
     test_every: Annotated[int | None, common.optional("N", "the split that the format gives, else 8")] = None
     """Hold out every Nth view for testing; 0 holds out none."""
-    resume: bool = False
+    resume: common.Switch = False
     """Continue the training that --run holds."""
-    overwrite: bool = False
+    overwrite: common.Switch = False
     """Replace the result that --run holds; with --stage features, its features."""
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ def main() -> None:
         check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     continues = options.resume or options.stage == "features"
     if not continues and options.scene is None and not SAMPLE_SCENE.is_dir():
-        common.parse(Config, args=rest, twins=True)  # a mistake in an option shows before the sample room is rendered
+        common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
     device = devices.start(options.device, process)
     if continues:
         base = Config.load(run / CONFIG)
@@ -95,7 +95,7 @@ def main() -> None:
     else:
         scene = options.scene or _make_sample_scene()
         base = _preset(options, scene)
-    config = common.parse(Config, args=rest, default=base, twins=True)
+    config = common.parse(Config, args=rest, default=base)
     train(
         scene,
         run,
