@@ -1,7 +1,7 @@
 """Differentiable Taichi kernels of neural radiance and feature fields.
 
-Call `init` first to choose the device; without it, kernels run on the CPU. `omniseg_kernels.reference` holds
-a plain torch twin of each.
+Call `init` first to choose the device; without it, kernels run on the CPU. `omniseg_kernels.reference` has a plain
+torch version of each.
 """
 
 import os

@@ -1,14 +1,14 @@
-"""Distortion of the weights along rays: how far they are from one short piece (Barron et al. 2022, eq. 15).
+"""Distortion loss: small where the weights of a ray are concentrated in a short interval (Barron et al. 2022, eq. 15).
 
     loss_r = sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 dt_i,
     m_i = (t_start_i + t_end_i) / 2,  dt_i = t_end_i - t_start_i
 
-The double sum takes linear time: with midpoints in ascending order, what lies nearer than sample i weighs
+The double sum takes linear time. With midpoints in ascending order, the samples in front of sample i contribute
 
     left_i = sum_{j<i} w_j (m_i - m_j) = left_{i-1} + (w_0 + ... + w_{i-1}) (m_i - m_{i-1})
 
-so that sum_ij = 2 sum_i w_i left_i, and d loss / d w_i = 2 (left_i + right_i) + 2/3 w_i dt_i with right_i the
-same scan from the far end. Every term is a sum of positive numbers: nothing cancels.
+Then sum_ij = 2 sum_i w_i left_i, and d loss / d w_i = 2 (left_i + right_i) + 2/3 w_i dt_i, with right_i the same scan
+from the far end. All terms are positive, so nothing cancels.
 """
 
 from functools import cache
@@ -66,7 +66,7 @@ def _backward_kernel(dtype: torch.dtype):
                 s = end - 1 - k
                 w, middle = weights[s], (t_starts[s] + t_ends[s]) * real(0.5)
                 right += weight_after * (after - middle)
-                # This ray owns its samples, so no atomic addition.
+                # No `+=`, which is atomic: this ray owns its samples.
                 g_weights[s] = g_weights[s] + 2 * g[r] * right
                 weight_after += w
                 after = middle
@@ -87,7 +87,7 @@ class _DistortionLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g: Tensor):
         weights, *geometry = ctx.saved_tensors
-        # Zeroed for the samples of no ray (padding), which the kernel does not visit.
+        # Zeros, because the kernel skips samples of no ray (padding).
         g_weights = torch.zeros_like(weights, memory_format=torch.contiguous_format)
         if len(g) and len(weights):
             launch(_backward_kernel(weights.dtype), (weights, *geometry, g), (g_weights,))
@@ -95,14 +95,16 @@ class _DistortionLoss(torch.autograd.Function):
 
 
 def distortion_loss(weights: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Tensor:
-    """Distortion of each ray (Barron et al. 2022, eq. 15); differentiable in `weights` only.
+    """Return the distortion of each ray (Barron et al. 2022, eq. 15); once differentiable in `weights` only.
+
+        loss_r = sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 (t_end_i - t_start_i)
 
     Args:
         weights: (n_samples,) compositing weights, float32 or float64.
         t_starts, t_ends: (n_samples,) ends of each sample's interval, ascending and disjoint along a ray. The
-            loss is in their unit.
-        packed_info: (n_rays, 2) int32, first sample and count; no sample belongs to two rays. What it
-            names beyond the last sample is ignored; samples of no ray get gradient 0.
+            loss has their unit.
+        packed_info: (n_rays, 2) int32, first sample and count; no sample belongs to two rays. Indices beyond the last
+            sample are ignored; samples of no ray get gradient 0.
     Returns:
         (n_rays,) loss, 0 for a ray without samples.
     Raises:

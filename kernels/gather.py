@@ -1,8 +1,8 @@
-"""What a ray has, brought to each of its samples: where the sample lies, and channels of the ray beside its own.
+"""Values of rays gathered to their samples: positions of samples, and channels of the ray beside those of the sample.
 
-    x_i = o_r + (t_start_i + t_end_i) / 2 d_r,  (v_i, u_r) with r the ray of sample i
+    x_i = o_r + (t_start_i + t_end_i) / 2 d_r,  (v_i, u_r),  r the ray of sample i
 
-PyTorch does both by `index_select`, which copies row by row, and further passes over all samples.
+In plain PyTorch both take an `index_select`, which copies row by row, and further passes over all samples.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from .launch import TI_DTYPE, check_dtype, check_like, check_shape, launch
 
 _WORDS = {2: (torch.int16, ti.i16), 4: (torch.int32, ti.i32), 8: (torch.int64, ti.i64)}
-"""Types that channels are copied as, by their bytes."""
+"""Integer types (torch, Taichi) that channels are copied as, by size in bytes."""
 
 
 @cache
@@ -59,7 +59,7 @@ class _SamplePositions(torch.autograd.Function):
 
 
 def sample_positions(rays_o: Tensor, rays_d: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> Tensor:
-    """Middle of each sample; differentiable in `rays_o` and `rays_d`, once.
+    """Return the middle of each sample, o + (t_start + t_end) / 2 d; once differentiable in `rays_o` and `rays_d`.
 
     Args:
         rays_o, rays_d: (n_rays, 3) origins and directions, scene coordinates, float32 or float64; at least one.
@@ -83,7 +83,7 @@ def sample_positions(rays_o: Tensor, rays_d: Tensor, t_starts: Tensor, t_ends: T
 
 @cache
 def _append_kernel(word: int, own: int, more: int):
-    """Of rows of so many words: those of a sample, and those of a ray."""
+    """Compile the copy of rows of `own` words per sample and `more` words per ray; a word has `word` bytes."""
     kind = _WORDS[word][1]
     values, ray_values, rows = (ti.types.ndarray(ti.types.vector(n, kind), ndim=1) for n in (own, more, own + more))
 
@@ -102,9 +102,9 @@ def _append_kernel(word: int, own: int, more: int):
 
 
 def _words(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bytes of rows (n, c) as words (n, more or fewer)."""
-    flat = rows.contiguous().flatten()  # a single row is contiguous with any stride, which cannot be viewed so
-    if flat.data_ptr() % dtype.itemsize:  # part of a larger tensor that begins between two words
+    """Return the bytes of rows (n, c) as rows of integers of another size."""
+    flat = rows.contiguous().flatten()  # flattened, since a single row counts as contiguous with any stride
+    if flat.data_ptr() % dtype.itemsize:  # a slice of a larger tensor that begins between two words
         flat = flat.clone()
     return flat.view(dtype).view(len(rows), -1)
 
@@ -135,7 +135,7 @@ class _AppendRayChannels(torch.autograd.Function):
 
 
 def append_ray_channels(values: Tensor, ray_values: Tensor, ray_indices: Tensor) -> Tensor:
-    """Channels of each sample, and after them those of its ray; differentiable in both, once.
+    """Return the channels of each sample followed by those of its ray, (v_i, u_r); once differentiable in both.
 
     Args:
         values: (n_samples, n_own) at least one channel, of a dtype of 2, 4 or 8 bytes.

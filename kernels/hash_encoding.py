@@ -14,7 +14,7 @@ CUDA a task is one sample and gradients are added atomically.
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import taichi as ti
@@ -114,43 +114,33 @@ def _level_table(layout: HashLayout, device: torch.device) -> Tensor:
     return torch.tensor([[int(v) for v in row] for row in rows], dtype=torch.int32, device=device)
 
 
-class _Arrays(NamedTuple):
-    """Array types of the kernels."""
-
-    positions: Any
-    table: Any
-    planes: Any
-    levels: Any
-
-
-def _arrays(dtype: torch.dtype, features: int, half: bool) -> _Arrays:
+def _array_types(dtype: torch.dtype, features: int, half: bool) -> tuple[Any, Any, Any]:
+    """Return the array types of positions, table and planes (see `_hash_grid`)."""
     real = TI_DTYPE[dtype]
     point, row = ti.types.vector(3, real), ti.types.vector(features, real)
     planes = ti.types.ndarray(ti.i16 if half else real, ndim=2)
-    return _Arrays(ti.types.ndarray(point, ndim=1), ti.types.ndarray(row, ndim=1), planes, _LEVELS)
+    return ti.types.ndarray(point, ndim=1), ti.types.ndarray(row, ndim=1), planes
 
 
 @cache
 def _forward_kernel(dtype: torch.dtype, features: int, half: bool, on: str):
     """Compile the encoding of a table of this dtype, with bfloat16 output if `half`; `on` is "cpu" or "cuda"."""
-    on_cpu, real, arrays = on == "cpu", TI_DTYPE[dtype], _arrays(dtype, features, half)
+    points, table_rows, planes = _array_types(dtype, features, half)
+    on_cpu, real = on == "cpu", TI_DTYPE[dtype]
     stride, tile = (CPU_CHUNK, _TILE) if on_cpu else (1, 1)
     rows_per_line = max(1, _CACHE_LINE // (features * dtype.itemsize))
 
     @ti.func
-    def read_through(table: ti.template(), grid, planes: ti.template(), level, begin):
+    def read_through(table: ti.template(), grid, out: ti.template(), level, begin):
         """Read the level's slice of the table once, in order, so that it is in the cache."""
         total = real(0.0)
         for line in range(grid[2] // rows_per_line):
             total += table[grid[1] + line * rows_per_line][0]
         # Stored so that the compiler keeps the reads; the encoding overwrites it.
-        planes[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
+        out[level * features, begin] = ti.cast(total, ti.i16 if ti.static(half) else real)
 
     @ti.kernel
-    def forward(
-        positions: arrays.positions, table: arrays.table, levels: arrays.levels, samples_per_task: ti.i32,
-        out: arrays.planes,
-    ):  # fmt: skip
+    def forward(positions: points, table: table_rows, levels: _LEVELS, samples_per_task: ti.i32, out: planes):
         n_samples, n_levels = positions.shape[0], levels.shape[0]
         for t in range(n_levels * tasks_per_level(n_samples, samples_per_task) * stride):
             if t % stride == 0:
@@ -182,14 +172,12 @@ def _table_gradient_kernel(dtype: torch.dtype, features: int, half: bool, on: st
     On the CPU a task takes all samples of a level: it clears the level's rows and owns them. On CUDA the table must be
     zero and additions are atomic.
     """
-    on_cpu, real, arrays = on == "cpu", TI_DTYPE[dtype], _arrays(dtype, features, half)
+    points, table_rows, planes = _array_types(dtype, features, half)
+    on_cpu, real = on == "cpu", TI_DTYPE[dtype]
     stride, tile = (CPU_CHUNK, _TILE) if on_cpu else (1, 1)
 
     @ti.kernel
-    def backward(
-        positions: arrays.positions, g_out: arrays.planes, levels: arrays.levels, samples_per_task: ti.i32,
-        g_table: arrays.table,
-    ):  # fmt: skip
+    def backward(positions: points, g_out: planes, levels: _LEVELS, samples_per_task: ti.i32, g_table: table_rows):
         n_samples, n_levels = positions.shape[0], levels.shape[0]
         for t in range(n_levels * tasks_per_level(n_samples, samples_per_task) * stride):
             if t % stride == 0:
@@ -218,7 +206,8 @@ def _table_gradient_kernel(dtype: torch.dtype, features: int, half: bool, on: st
 @cache
 def _position_gradient_kernel(dtype: torch.dtype, features: int, half: bool):
     """Compile the gradient of the positions: the slope of the trilinear blend, zero along an axis that is clamped."""
-    real, arrays = TI_DTYPE[dtype], _arrays(dtype, features, half)
+    points, table_rows, planes = _array_types(dtype, features, half)
+    real = TI_DTYPE[dtype]
 
     @ti.func
     def slope(position, table: ti.template(), g_out: ti.template(), level, s, grid, dense: ti.template()):
@@ -235,10 +224,7 @@ def _position_gradient_kernel(dtype: torch.dtype, features: int, half: bool):
         return g * ti.cast(grid[0], real)
 
     @ti.kernel
-    def backward(
-        positions: arrays.positions, table: arrays.table, g_out: arrays.planes, levels: arrays.levels,
-        g_positions: arrays.positions,
-    ):  # fmt: skip
+    def backward(positions: points, table: table_rows, g_out: planes, levels: _LEVELS, g_positions: points):
         for s in range(positions.shape[0]):
             position, g = positions[s], ti.Vector.zero(real, 3)
             for level in range(levels.shape[0]):

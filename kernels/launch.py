@@ -1,8 +1,8 @@
-"""Where Taichi meets PyTorch: one initialisation per process and one way to call a kernel.
+"""Bridge between Taichi and PyTorch: one initialisation per process and one way to call a kernel.
 
-Every kernel of this package is called through `launch`. It guards against what Taichi does silently
-otherwise: a leaf tensor that requires grad gets its `.grad` written by Taichi itself, an output that is
-not contiguous is written to a copy, and an index beyond 2^31 wraps around.
+Every kernel of this package is called through `launch`, which prevents three silent errors of Taichi: it adds to the
+`.grad` of a leaf tensor that requires grad, it writes an output that is not contiguous to a copy, and indices beyond
+2^31 wrap around.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from torch import Tensor
 Arch = Literal["cpu", "cuda"]
 
 TI_DTYPE = {torch.float32: ti.f32, torch.float64: ti.f64}
-"""Floating point types that kernels are compiled for; float64 exists for gradient checks."""
+"""Taichi's name of each floating point type that kernels support; float64 exists for gradient checks."""
 
 CPU_CHUNK = 512
-"""Smallest run of a parallel loop that Taichi hands to a CPU thread. A loop over few heavy tasks is
-written as a loop over `n_tasks * CPU_CHUNK` of which every `CPU_CHUNK`-th iteration works."""
+"""Smallest number of iterations that Taichi gives to a CPU thread. A loop over few heavy tasks is written as a loop
+over `n_tasks * CPU_CHUNK` that works in every `CPU_CHUNK`-th iteration only."""
 
 _INDEX_LIMIT = 2**31
 _current: Arch | None = None
@@ -34,16 +34,14 @@ _debug = False
 
 
 def init(arch: Arch, *, debug: bool = False, threads: int | None = None) -> None:
-    """Start Taichi, once per process, on the device that all tensors will live on.
-
-    Calling it again with the same `arch` does nothing.
+    """Start Taichi, once per process, on the device of all tensors. A second call with the same `arch` does nothing.
 
     Args:
         arch: "cpu" or "cuda".
-        debug: check every index at run time (about a hundred times slower, for tests).
-        threads: CPU threads of the kernels; all cores unless given.
+        debug: check every index at run time; for tests, about a hundred times slower.
+        threads: CPU threads of the kernels; all cores by default.
     Raises:
-        RuntimeError: Taichi already runs on the other device, or there is no such device.
+        RuntimeError: Taichi already runs on the other device, or PyTorch sees no CUDA device.
     """
     global _current, _debug
     if _current == arch:
@@ -71,7 +69,7 @@ def current_arch() -> Arch | None:
 
 
 def arch() -> Arch:
-    """Device of the kernels in this process; starts Taichi on the CPU where nobody chose before."""
+    """Return the device of the kernels in this process; start Taichi on the CPU if it was not started yet."""
     if _current is None:
         init("cpu")
     assert _current is not None
@@ -80,14 +78,15 @@ def arch() -> Arch:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A kernel as it was compiled for arguments of some dtypes and numbers of axes.
+    """Kernel compiled for arguments of certain dtypes and numbers of axes.
 
-    Made of what Taichi 1.7.4 keeps to itself, the release that pyproject.toml asks for.
+    It uses internals of Taichi 1.7.4, the release that pyproject.toml requires.
 
-    context: makes an empty list of arguments.
-    start: runs the kernel on a filled one.
-    elements: of an array, the shape of its elements, () for numbers; of a plain number, the name of the method that
-        takes it.
+    Attributes:
+        context: makes an empty list of arguments.
+        start: runs the kernel on a filled list.
+        elements: for an array the shape of its elements, () for numbers; for a plain number the name of the method that
+            sets it.
     """
 
     context: Callable[[], Any]
@@ -95,8 +94,8 @@ class _Compiled:
     elements: tuple[tuple[int, ...] | str, ...]
 
     @classmethod
-    def of(cls, kernel: Any, args: Sequence[object]) -> "_Compiled":
-        """What Taichi compiled for the latest call with these arguments."""
+    def from_call(cls, kernel: Any, args: Sequence[object]) -> "_Compiled":
+        """Return the compiled kernel that Taichi used for its latest call with these arguments."""
         primal = kernel._primal
         source = primal.compiled_kernels[primal.ensure_compiled(*args)]
         program = impl.get_runtime().prog
@@ -111,7 +110,7 @@ class _Compiled:
         return cls(source.make_launch_context, partial(program.launch_kernel, compiled), tuple(elements))
 
     def __call__(self, args: Sequence[Any]) -> None:
-        """Run it."""
+        """Run the kernel."""
         context = self.context()
         for place, (element, value) in enumerate(zip(self.elements, args)):
             if isinstance(element, str):
@@ -133,17 +132,17 @@ _compiled: dict[tuple[object, ...], _Compiled] = {}
 def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Sequence[Tensor]) -> None:
     """Call a Taichi kernel as `kernel(*inputs, *outputs)`.
 
-    The first call with tensors of some dtypes and numbers of axes goes through Taichi, which checks and compiles;
-    later ones hand over addresses and start it. Taichi's own call examines every argument anew, each time: 250 us
-    instead of 25 for eight of them, as long as the work of some kernels.
+    The first call for certain dtypes and numbers of axes goes through Taichi, which checks and compiles. Later calls
+    pass addresses and start the compiled kernel directly. Taichi itself would examine every argument at every call,
+    which takes 250 us instead of 25 for eight arguments, as long as some kernels run.
 
     Args:
-        kernel: a function decorated with `ti.kernel` that returns nothing, of arrays and plain numbers.
-        inputs: tensors (made contiguous where they are not) and plain numbers.
-        outputs: tensors the kernel writes; contiguous and without grad.
+        kernel: a function decorated with `ti.kernel` that takes arrays and plain numbers and returns nothing.
+        inputs: tensors and plain numbers; tensors that are not contiguous are copied.
+        outputs: tensors that the kernel writes; contiguous, and without requires_grad.
     Raises:
-        ValueError: a tensor is on another device than the kernels or has 2^31 elements or more; an output
-            is not contiguous or requires grad.
+        ValueError: a tensor is on another device than the kernels or has 2^31 elements or more; an output is not
+            contiguous or requires grad.
     """
     device = arch()
     args: list[object] = []
@@ -165,11 +164,11 @@ def launch(kernel: Callable[..., None], inputs: Sequence[object], outputs: Seque
     if compiled := _compiled.get(known):
         compiled(args)
         return
-    # Taichi compiles another form for what requires grad, and writes its `.grad`.
+    # For a tensor that requires grad, Taichi would compile another kernel, which writes its `.grad`.
     args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
     kernel(*args)
-    if not _debug:  # Taichi's own call also reports what the checks of debug mode find
-        _compiled[known] = _Compiled.of(kernel, args)
+    if not _debug:  # in debug mode only Taichi's own call reports bad indices
+        _compiled[known] = _Compiled.from_call(kernel, args)
 
 
 def _check_tensor(tensor: Tensor, device: Arch) -> None:
@@ -180,7 +179,7 @@ def _check_tensor(tensor: Tensor, device: Arch) -> None:
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
-    """Raise ValueError unless `tensor` has this shape; None stands for any length."""
+    """Raise ValueError unless `tensor` has this shape; None means any length."""
     if tensor.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, tensor.shape)):
         want = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name}: expected shape ({want}), got {tuple(tensor.shape)}")

@@ -1,15 +1,15 @@
 """Marching rays through the occupied cells of a cascaded grid (Müller et al. 2022, appendix C and E).
 
-A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, growing with the distance
-otherwise. A step whose middle lies in an occupied cell becomes a sample; what is empty is crossed in whole
-steps, so that the samples of a ray lie on one sequence of steps, to rounding, whatever the grid holds. A step
-longer than a cell looks at a coarser cascade, so that it does not jump over what is thin.
+A step is dt = clamp(t * cone_angle, min_step, max_step): constant for cone_angle 0, else growing with the distance. A
+step whose middle lies in an occupied cell becomes a sample. Empty space is crossed in whole steps, so that the possible
+samples of a ray are the same, to rounding, for every grid. A step longer than a cell is looked up in a coarser cascade,
+so that it does not jump over thin objects.
 
-In Morton order the bits of a block of 2^3 cells are a byte and those of 4^3 cells a word of 64 bits: one read tells
-how far the emptiness around a cell reaches.
+In Morton order the bits of a block of 2^3 cells are one byte and those of 4^3 cells one word of 64 bits: one read tells
+how much space around a cell is empty.
 
-One pair of kernels serves training and inference: training marches a ray from end to end; inference marches
-each living ray a few samples at a time and continues where `t_next` says.
+The same kernels serve training and inference. Training marches a ray from end to end; inference marches rays that are
+not yet opaque a few samples at a time and continues at `t_next`.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from .launch import check_dtype, check_like, check_shape, launch
 from .occupancy import MAX_RESOLUTION, OccupancyBits, cascade_of, cell_coordinate, morton3
 
 _MOST_STEPS = 1 << 22
-"""A march goes no farther from t = 0 than this many smallest steps: there a float still tells them apart."""
+"""Largest distance of a march from t = 0, in smallest steps: a float32 still tells neighbouring steps apart there."""
 _NEVER = 1e30
 _MIN_RESOLUTION = 16
-"""So that no block of 4^3 cells straddles the border of the next smaller cascade, at a quarter of the edge."""
+"""Smallest resolution: no block of 4^3 cells straddles the next smaller cascade, whose border is at a quarter."""
 
 _POINTS = ti.types.ndarray(ti.f32, ndim=2)
 _INDICES = ti.types.ndarray(ti.i32, ndim=1)
@@ -36,7 +36,11 @@ _BLOCKS = ti.types.ndarray(ti.i64, ndim=1)
 
 @dataclass(frozen=True)
 class StepRule:
-    """Length of a marching step at distance t: clamp(t * cone_angle, min_step, max_step), scene units."""
+    """Length of a marching step at distance t: clamp(t * cone_angle, min_step, max_step), scene units.
+
+    Raises:
+        ValueError: not 1e-5 <= min_step <= max_step, or `cone_angle` is not in [0, 1).
+    """
 
     min_step: float
     max_step: float
@@ -52,7 +56,7 @@ class StepRule:
 
     @property
     def growing(self) -> bool:
-        """Whether steps differ in length."""
+        """True if steps differ in length."""
         return self.cone_angle > 0 and self.min_step < self.max_step
 
 
@@ -61,11 +65,11 @@ class RaySamples:
     """Packed samples of a batch of rays.
 
     Attributes:
-        t_starts, t_ends: (n_samples,) ends of each interval along its ray, scene units.
-        ray_indices: (n_samples,) int32, ray of each sample; 0 in the padding.
+        t_starts, t_ends: (n,) float32 ends of each interval along its ray, scene units.
+        ray_indices: (n,) int32, ray of each sample; 0 in the padding.
         packed_info: (n_rays, 2) int32, first sample and count of each ray.
-        t_next: (n_rays,) where the march of each ray stopped; at least its t_max when it came to the end.
-        n_samples: how many samples belong to rays; those beyond are padding of length 0.
+        t_next: (n_rays,) float32, distance at which the march stopped; at least t_max if it reached the end.
+        n_samples: number of samples that belong to rays; the others are padding of length 0.
     """
 
     t_starts: Tensor
@@ -83,21 +87,22 @@ def _step(t: ti.f32, min_step: ti.f32, max_step: ti.f32, cone_angle: ti.f32, gro
 
 @ti.func
 def _is_finite(x: ti.f32) -> ti.i32:
-    """By its bits: the compiler assumes that floats are numbers."""
+    """Return whether x is finite, by its bits: the compiler assumes that floats are never NaN."""
     return (ti.bit_cast(x, ti.i32) & 0x7F800000) != 0x7F800000
 
 
 @ti.func
 def _inverse(d: ti.f32) -> ti.f32:
-    """1 / d, or as much as a ray needs that all but stands still along this axis."""
+    """Return 1 / d, or a large number for a ray that hardly moves along this axis."""
     return 1.0 / d if ti.abs(d) > 1e-9 else 1e9
 
 
 @ti.func
 def _leave_distance(x: ti.f32, inverse: ti.f32, cell: ti.i32, edge: ti.i32, width: ti.f32, reach: ti.f32) -> ti.f32:
-    """Distance along the ray until coordinate x leaves its block along one axis.
+    """Return the distance along the ray until coordinate x leaves its block along one axis.
 
-    cell: that x lies in, of width `width` in [-reach, reach]; a block has `edge` of them, a power of two.
+    `cell` is the index of x's cell on this axis; cells have width `width` in [-reach, reach]. A block has `edge` cells
+    on this axis, a power of two.
     """
     border = (cell & -edge) + (edge if inverse > 0.0 else 0)
     return (ti.cast(border, ti.f32) * width - reach - x) * inverse
@@ -110,13 +115,13 @@ def _march(
     max_step: ti.f32, cone_angle: ti.f32, max_samples: ti.i32, first: ti.i32, intervals: ti.template(),
     ray_indices: ti.template(),
 ):  # fmt: skip
-    """Samples of ray r: counted, and written from index `first` on if `write`.
+    """Count the samples of ray r, and write them from index `first` on if `write`.
 
     Returns:
-        their count, where the first one starts, and where the march ended.
+        the count, the distance at which the first sample starts, and the distance at which the march ended.
     """
     inverse_x, inverse_y, inverse_z = _inverse(rays_d[r, 0]), _inverse(rays_d[r, 1]), _inverse(rays_d[r, 2])
-    steps_a_unit = 1.0 / min_step
+    steps_per_unit = 1.0 / min_step
     t, t_first, count = begin, begin, 0
     while t < t_max and count < max_samples:
         dt = _step(t, min_step, max_step, cone_angle, growing)
@@ -152,7 +157,7 @@ def _march(
             leave = ti.min(leave, _leave_distance(z, inverse_z, k, edge, width, reach))
             if ti.static(growing):
                 border = middle + leave
-                # Steps that grow longer than the cell look at the next cascade, which may be occupied.
+                # Steps longer than the cell belong to the next cascade, which may be occupied here.
                 longest = width if cascade < cascades - 1 else _NEVER
                 t += dt
                 dt = _step(t, min_step, max_step, cone_angle, growing)
@@ -160,13 +165,13 @@ def _march(
                     t += dt
                     dt = _step(t, min_step, max_step, cone_angle, growing)
             else:
-                t += dt * ti.max(ti.ceil(leave * steps_a_unit), 1.0)
+                t += dt * ti.max(ti.ceil(leave * steps_per_unit), 1.0)
     return count, t_first, t
 
 
 @cache
 def _kernels(growing: bool):
-    """Counting and writing. Where steps do not grow, what is empty is crossed by one multiplication."""
+    """Compile counting and writing. Steps of constant length cross empty space by one multiplication."""
 
     @ti.kernel
     def count(
@@ -203,7 +208,7 @@ def _kernels(growing: bool):
                 r, True, growing, rays_o, rays_d, t[0, r], t[1, r], blocks, cascades, resolution, min_step, max_step,
                 cone_angle, count, first, intervals, ray_indices,
             )  # fmt: skip
-            # Nothing where both kernels round alike; the compiler does not promise it.
+            # Padding in case the two kernels round differently, which the compiler does not exclude.
             for s in range(first + found, first + count):
                 intervals[0, s] = t[1, r]
                 intervals[1, s] = t[1, r]
@@ -222,20 +227,22 @@ def march_rays(
     max_samples: int = 1024,
     pad_to: int = 1,
 ) -> RaySamples:
-    """Samples of each ray in the occupied cells of the grid. Not differentiable.
+    """Return the samples of each ray in occupied cells of the grid (Müller et al. 2022, appendix C, E).
+
+    Not differentiable.
 
     Args:
         rays_o, rays_d: (n_rays, 3) float32 origins and unit directions, scene coordinates.
-        spans: (n_rays, 2) float32 distances where each march starts and ends (t_min, t_max), within the
-            outermost cube of the grid; for training, jitter t_min by a random part of a step. A span that is
-            empty gives no sample, and neither does a ray or span with what is no finite number.
-        grid: which cells are occupied; its resolution is 16 to 256.
+        spans: (n_rays, 2) float32 distances at which each march starts and ends (t_min, t_max), within the outermost
+            cube of the grid; for training, jitter t_min by a random part of a step. An empty span gives no sample, nor
+            does a ray or span with a value that is not finite.
+        grid: occupied cells; its resolution is 16 to 256.
         rule: length of a step.
-        max_samples: the march of a ray stops after this many samples.
-        pad_to: the samples are padded to a multiple of this number with samples of length 0 that belong to
-            no ray; matrix libraries are faster when sizes repeat.
+        max_samples: largest number of samples of a ray; its march stops there.
+        pad_to: the number of samples is padded to a multiple of this with samples of length 0 that belong to no ray;
+            matrix libraries are faster when sizes repeat.
     Returns:
-        RaySamples. The number of samples is read back from the device: the one synchronisation of a step.
+        RaySamples. The number of samples is read back from the device, which waits for it.
     Raises:
         ValueError: a shape, dtype or device disagrees.
     """
@@ -256,9 +263,9 @@ def march_rays(
     check_shape("grid.bits", grid.bits, (grid.cascades * resolution**3 // 8,))
     n_rays, device = len(rays_o), rays_o.device
     packed_info = torch.zeros(n_rays, 2, dtype=torch.int32, device=device)
-    t = torch.empty(2, n_rays, device=device)  # of the first sample; where the march stopped
+    t = torch.empty(2, n_rays, device=device)  # starts of the first samples; ends of the marches
     bits = grid.bits.contiguous()
-    blocks = (bits.clone() if bits.storage_offset() % 8 else bits).view(torch.int64)  # a view wants aligned words
+    blocks = (bits.clone() if bits.storage_offset() % 8 else bits).view(torch.int64)  # aligned to words
     walk = (blocks, grid.cascades, resolution, rule.min_step, rule.max_step, rule.cone_angle)
     count, write = _kernels(rule.growing)
     n_samples = 0

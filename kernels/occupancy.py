@@ -1,8 +1,8 @@
-"""Cascaded occupancy grid: which cells of space may hold something (Müller et al. 2022, appendix C).
+"""Cascaded occupancy grid, the cells of space that may contain density (Müller et al. 2022, appendix C).
 
-Cascade k is a grid of `resolution`^3 cells over the cube [-2^k, 2^k]^3. A cell's flat index is
-`cascade * resolution^3 + morton3(i, j, k)`; bit `index % 8` of byte `index // 8` says whether it is occupied.
-A cell of density -1 is invisible: no camera sees it, and it is never occupied.
+Cascade k is a grid of `resolution`^3 cells over the cube [-2^k, 2^k]^3. The flat index of a cell is
+`cascade * resolution^3 + morton3(i, j, k)`; bit `index % 8` of byte `index // 8` is 1 if it is occupied. A cell with
+density -1 is invisible: no camera sees it, and it is never occupied.
 
 Nothing here is differentiable, and nothing waits for the device.
 """
@@ -16,7 +16,9 @@ from torch import Tensor
 from .launch import check_dtype, check_shape, launch
 
 MAX_RESOLUTION = 256
+"""Largest number of cells along an edge of a cascade."""
 INVISIBLE = -1.0
+"""Density of a cell that no camera sees."""
 
 _FLOAT1, _FLOAT2 = (ti.types.ndarray(ti.f32, ndim=n) for n in (1, 2))
 _INT1, _INT2 = (ti.types.ndarray(ti.i32, ndim=n) for n in (1, 2))
@@ -25,7 +27,7 @@ _BYTES = ti.types.ndarray(ti.u8, ndim=1)
 
 @dataclass(frozen=True)
 class OccupancyBits:
-    """Which cells of a cascaded grid are occupied.
+    """Occupied cells of a cascaded grid, as bits.
 
     Attributes:
         bits: (cascades * resolution^3 / 8,) uint8 from `pack_bits`, Morton order.
@@ -38,10 +40,10 @@ class OccupancyBits:
     resolution: int
 
 
-# The functions are shared with the kernels of marching and visibility.
+# Marching and visibility use these functions too.
 @ti.func
 def _spread(v: ti.i32) -> ti.i32:
-    """Ten bits with two zeros between each."""
+    """Insert two zeros after each of the ten lowest bits."""
     v = v & 0x3FF
     v = (v | (v << 16)) & 0x030000FF
     v = (v | (v << 8)) & 0x0300F00F
@@ -51,7 +53,7 @@ def _spread(v: ti.i32) -> ti.i32:
 
 @ti.func
 def _gather(v: ti.i32) -> ti.i32:
-    """Inverse of `_spread`: every third bit, packed."""
+    """Pack every third bit, the inverse of `_spread`."""
     v = v & 0x09249249
     v = (v | (v >> 2)) & 0x030C30C3
     v = (v | (v >> 4)) & 0x0300F00F
@@ -61,31 +63,31 @@ def _gather(v: ti.i32) -> ti.i32:
 
 @ti.func
 def morton3(i: ti.i32, j: ti.i32, k: ti.i32) -> ti.i32:
-    """Morton code of cell (i, j, k), each in [0, 1024); i owns the lowest bit."""
+    """Return the Morton code of cell (i, j, k), each in [0, 1024); i has the lowest bit."""
     return _spread(i) | (_spread(j) << 1) | (_spread(k) << 2)
 
 
 @ti.func
 def cascade_of(x: ti.f32, y: ti.f32, z: ti.f32, cascades: ti.i32) -> ti.i32:
-    """Smallest cascade that contains the point; the outermost for points beyond all of them."""
+    """Return the smallest cascade that contains the point; the outermost for points beyond all cascades."""
     reach = ti.max(ti.abs(x), ti.max(ti.abs(y), ti.abs(z)))
-    # ceil(log2(reach)) from the float's exponent: any fraction bit carries into it. Exact, and no branch.
+    # ceil(log2(reach)) from the exponent of the float, into which any fraction bit carries. Exact and without a branch.
     power = ((ti.bit_cast(reach, ti.i32) + 0x7FFFFF) >> 23) - 127
     return ti.max(0, ti.min(power, cascades - 1))
 
 
 @ti.func
 def cell_coordinate(x: ti.f32, cascade: ti.i32, resolution: ti.i32) -> ti.i32:
-    """Index along one axis of the cell of `cascade` that holds x, clamped into the cube."""
+    """Return the index along one axis of the cell of `cascade` that holds x, clamped into the cube."""
     inverse = ti.bit_cast((127 - cascade) << 23, ti.f32)  # 2^-cascade
     scaled = (x * inverse + 1.0) * (0.5 * resolution)
-    # Clamped as a float: what does not fit an integer (infinity, NaN) must still land inside.
+    # Clamped as a float, so that infinity and NaN, which fit no integer, land inside too.
     return ti.cast(ti.max(0.0, ti.min(scaled, resolution - 1.0)), ti.i32)
 
 
 @ti.func
 def cell_index(x: ti.f32, y: ti.f32, z: ti.f32, cascade: ti.i32, resolution: ti.i32) -> ti.i32:
-    """Flat index of the cell of `cascade` that holds the point."""
+    """Return the flat index of the cell of `cascade` that holds the point."""
     code = morton3(
         cell_coordinate(x, cascade, resolution),
         cell_coordinate(y, cascade, resolution),
@@ -96,13 +98,13 @@ def cell_index(x: ti.f32, y: ti.f32, z: ti.f32, cascade: ti.i32, resolution: ti.
 
 @ti.func
 def cell_bit(bits: ti.template(), index: ti.i32) -> ti.i32:
-    """1 where the cell of this flat index is occupied, else 0."""
+    """Return 1 if the cell with this flat index is occupied, else 0."""
     return (ti.cast(bits[index >> 3], ti.i32) >> (index & 7)) & 1
 
 
 @ti.func
 def is_occupied(x: ti.f32, y: ti.f32, z: ti.f32, bits: ti.template(), cascades: ti.i32, resolution: ti.i32) -> ti.i32:
-    """1 where the point lies in the outermost cube and its cell of the smallest cascade is occupied."""
+    """Return 1 if the point is in the outermost cube and its cell in the smallest cascade is occupied, else 0."""
     bound = ti.cast(1 << (cascades - 1), ti.f32)
     found = 0
     if ti.abs(x) <= bound and ti.abs(y) <= bound and ti.abs(z) <= bound:
@@ -151,15 +153,14 @@ def _update(cells: _INT1, sigmas: _FLOAT1, decay: ti.f32, densities: _FLOAT2):
         if 0 <= c < total:
             row, col = c // per_cascade, c % per_cascade
             value = densities[row, col]
-            # Atomic because a cell may be given twice. Not even tried where it would change nothing: that
-            # is most of the cells, and it keeps NaN out.
+            # Atomic because a cell may be given twice. The comparison saves most atomics and keeps NaN out.
             if value >= 0.0 and sigmas[n] > value:
                 ti.atomic_max(densities[row, col], sigmas[n])
 
 
 @ti.func
 def cell_corner(cell: ti.i32, resolution: ti.i32, shift: ti.template()) -> ti.math.vec3:
-    """Scene position of a cell's lowest corner plus `shift` cell edges."""
+    """Return the scene position of a cell's lowest corner plus `shift` cell edges."""
     per_cascade = resolution * resolution * resolution
     cascade = cell // per_cascade
     code = cell - cascade * per_cascade
@@ -183,7 +184,7 @@ def _query(positions: _FLOAT2, bits: _BYTES, cascades: ti.i32, resolution: ti.i3
 
 
 def morton_encode(ijk: Tensor) -> Tensor:
-    """Morton codes: the bits of i, j and k interleaved, those of i lowest.
+    """Return Morton codes: the bits of i, j and k interleaved, those of i lowest.
 
     Args:
         ijk: (n, 3) int32, each in [0, 1024); higher bits are dropped.
@@ -201,7 +202,7 @@ def morton_encode(ijk: Tensor) -> Tensor:
 
 
 def morton_decode(codes: Tensor) -> Tensor:
-    """Cell coordinates of Morton codes, the inverse of `morton_encode`.
+    """Return the cell coordinates of Morton codes, the inverse of `morton_encode`.
 
     Args:
         codes: (n,) int32 in [0, 2^30).
@@ -219,12 +220,12 @@ def morton_decode(codes: Tensor) -> Tensor:
 
 
 def pack_bits(densities: Tensor, threshold: float | Tensor) -> Tensor:
-    """One bit per cell: its density exceeds `threshold` and it is not invisible.
+    """Return one bit per cell, 1 if its density exceeds `threshold` and it is not invisible.
 
     Args:
         densities: (cascades, resolution^3) float32 in Morton order, -1 where invisible.
-        threshold: density, 1 / scene unit; a number or a tensor of no dimension (which is not read on the
-            host). A negative one marks every visible cell.
+        threshold: density, 1 / scene unit; a number, or a tensor without dimensions, which stays on its device. A
+            negative threshold marks every visible cell.
     Returns:
         (cascades * resolution^3 / 8,) uint8; bit i % 8 of byte i // 8 belongs to cell i.
     Raises:
@@ -242,14 +243,15 @@ def pack_bits(densities: Tensor, threshold: float | Tensor) -> Tensor:
 
 
 def update_densities(densities: Tensor, cells: Tensor, sigmas: Tensor, decay: float) -> None:
-    """Move the grid towards new densities, in place.
+    """Update the densities of a grid in place (Müller et al. 2022, appendix C).
 
-    Every visible cell is multiplied by `decay`, then each given cell becomes the larger of that and its new
-    density (Müller et al. 2022, appendix C). Invisible cells stay -1.
+        density <- max(decay * density, new density)
+
+    Visible cells without a new density only decay. Invisible cells stay -1.
 
     Args:
         densities: (cascades, resolution^3) float32 in Morton order, contiguous; changed in place.
-        cells: (n,) int32 flat indices; of a cell given twice the largest density counts, and indices
+        cells: (n,) int32 flat indices of new densities; if a cell is given twice, the largest counts; indices
             outside of the grid are ignored.
         sigmas: (n,) float32 densities of these cells, 1 / scene unit; NaN is ignored.
         decay: factor in [0, 1].
@@ -270,14 +272,14 @@ def update_densities(densities: Tensor, cells: Tensor, sigmas: Tensor, decay: fl
 
 
 def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
-    """Positions within cells, in scene coordinates.
+    """Return positions within cells.
 
     Args:
         cells: (n,) int32 flat indices, `cascade * resolution^3 + Morton code`.
         resolution: cells along an edge of a cascade.
-        noise: (n, 3) float32 in [0, 1), where in its cell each position lies.
+        noise: (n, 3) float32 in [0, 1), place of each position in its cell.
     Returns:
-        (n, 3) float32 positions.
+        (n, 3) float32 positions, scene coordinates.
     Raises:
         ValueError: a shape, dtype or device disagrees, or no grid has this resolution.
     """
@@ -293,18 +295,18 @@ def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
 
 
 def cell_centres(cells: Tensor, resolution: int) -> Tensor:
-    """Centres of cells, in scene coordinates: `sample_cells` in the middle of each."""
+    """Return the centres (n, 3) of cells in scene coordinates; arguments and errors as in `sample_cells`."""
     check_shape("cells", cells, (None,))
     half = torch.full((), 0.5, device=cells.device).expand(len(cells), 3)
     return sample_cells(cells, resolution, half)
 
 
 def occupied(positions: Tensor, grid: OccupancyBits) -> Tensor:
-    """Whether points lie in occupied cells, each looked up in the smallest cascade that contains it.
+    """Return whether points lie in occupied cells; each is looked up in the smallest cascade that contains it.
 
     Args:
         positions: (n, 3) float32, scene coordinates; points outside of all cascades are not occupied.
-        grid: which cells are occupied.
+        grid: occupied cells.
     Returns:
         (n,) bool.
     Raises:
@@ -322,7 +324,7 @@ def occupied(positions: Tensor, grid: OccupancyBits) -> Tensor:
 
 
 def check_grid(cascades: int, resolution: int) -> None:
-    """Raise ValueError unless there is a grid of this shape."""
+    """Raise ValueError unless a grid can have this shape."""
     if resolution < 2 or resolution > MAX_RESOLUTION or resolution & (resolution - 1):
         raise ValueError(f"resolution: expected a power of two in [2, {MAX_RESOLUTION}], got {resolution}")
     if not 1 <= cascades <= 16:

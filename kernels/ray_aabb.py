@@ -1,4 +1,4 @@
-"""Where rays cross an axis-aligned box: the slab method (Kay and Kajiya 1986)."""
+"""Intersection of rays with an axis-aligned box by the slab method (Kay and Kajiya 1986)."""
 
 import taichi as ti
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from .launch import check_dtype, check_like, check_shape, launch
 
 _PARALLEL = 1e-12
-"""A direction component below this is zero: over any distance of a scene it moves a ray by nothing."""
+"""Direction components below this count as zero: they do not move a ray over any distance in a scene."""
 _FAR = 1e30
 
 _VECTOR, _MATRIX = ti.types.ndarray(ti.f32, ndim=1), ti.types.ndarray(ti.f32, ndim=2)
@@ -26,7 +26,7 @@ def _intersect(rays_o: _MATRIX, rays_d: _MATRIX, aabb: _VECTOR, near: ti.f32, t:
                 t_max = ti.min(t_max, ti.max(enter, leave))
             elif not (low <= o and o <= high):
                 t_max = near
-        # Also what no number compares with, and a direction of zeros, which never leaves the box.
+        # Also true for NaN, and for a zero direction, which never leaves the box.
         if not (t_max > t_min and t_max < ti.f32(_FAR)):
             t_min, t_max = near, near
         t[0, n] = t_min
@@ -34,16 +34,18 @@ def _intersect(rays_o: _MATRIX, rays_d: _MATRIX, aabb: _VECTOR, near: ti.f32, t:
 
 
 def ray_aabb(rays_o: Tensor, rays_d: Tensor, aabb: Tensor, near: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Interval of each ray within a box and beyond `near`; not differentiable.
+    """Return the interval of each ray that lies in a box and beyond `near`. Not differentiable.
+
+        t_min = max(near, max_axis min(a, b)),  t_max = min_axis max(a, b),  a = (low - o) / d,  b = (high - o) / d
 
     Args:
         rays_o: (n, 3) float32 origins, anywhere.
-        rays_d: (n, 3) float32 directions; t counts in their length. Components may be zero.
-        aabb: (6,) float32, the lowest corner x, y, z and then the highest.
+        rays_d: (n, 3) float32 directions of any length, which is the unit of t. Components may be zero.
+        aabb: (6,) float32, the lowest corner x, y, z, then the highest.
         near: smallest t, at least 0. A ray that starts in the box has t_min = near.
     Returns:
-        t_min, t_max: (n,) float32, near <= t_min < t_max where the ray crosses the box. A ray that misses it,
-        only grazes it or is not a ray (zero or NaN) has the empty interval t_min = t_max = near. Never NaN.
+        t_min, t_max: (n,) float32, near <= t_min < t_max where the ray crosses the box. A ray that misses or only
+        grazes the box, or whose direction is zero or NaN, has the empty interval t_min = t_max = near. Never NaN.
     Raises:
         ValueError: a shape, dtype or device disagrees, or `near` is negative or not finite.
     """

@@ -1,4 +1,4 @@
-"""Real spherical harmonics of directions, the encoding of view dependence.
+"""Real spherical harmonics of directions, the encoding of the view direction.
 
 The basis of degree n is every Y_l^m with l < n, at index l^2 + l + m: orthonormal on the unit sphere, with
 the Condon-Shortley phase, written as polynomials in the direction (x, y, z) (Sloan 2008, appendix A2). Order
@@ -17,7 +17,7 @@ from .launch import TI_DTYPE, arch, check_dtype, check_shape, launch
 
 MAX_DEGREE = 4
 
-# One norm for every |m| of each band l: of a constant, z, x | xy, 3 z^2 - 1, x^2 - y^2 | ...
+# Norms of the polynomials by band l and order |m|; xy (l = 2, m = -2) shares the norm of xz and yz.
 _Y00 = sqrt(1 / (4 * pi))
 _Y1 = sqrt(3 / (4 * pi))
 _Y20, _Y21, _Y22 = sqrt(5 / (16 * pi)), sqrt(15 / (4 * pi)), sqrt(15 / (16 * pi))
@@ -57,8 +57,8 @@ def _forward_kernel(dtype: torch.dtype, degree: int, by_band: bool):
         out[14, n] = real(_Y32) * z * (xx - yy)
         out[15, n] = real(-_Y33) * x * (xx - 3 * yy)
 
-    # One loop would write sixteen rows at a time. On a CPU, when rows are whole memory pages long, they share
-    # one set of the first cache and push each other out: a loop for each band is three times faster then.
+    # One loop would write sixteen rows at a time. On a CPU, rows that are a whole number of memory pages long share one
+    # set of the first cache and evict each other: one loop per band is three times faster then.
     @ti.kernel
     def forward(dirs: matrix, out: matrix):  # (n, 3) -> (degree^2, n)
         for n in range(dirs.shape[0]):
@@ -132,11 +132,11 @@ class _SphericalHarmonics(torch.autograd.Function):
 
 
 def spherical_harmonics(dirs: Tensor, degree: int = MAX_DEGREE) -> Tensor:
-    """Values of the real spherical harmonics; differentiable in `dirs`.
+    """Return the real spherical harmonics Y_l^m of directions, l < degree; once differentiable in `dirs`.
 
     Args:
-        dirs: (n, 3) unit vectors, float32 or float64. They are not normalised here: value and gradient
-            for another length are those of the polynomials.
+        dirs: (n, 3) unit vectors, float32 or float64. They are not normalised; for other lengths, value and gradient
+            are those of the polynomials (Sloan 2008, appendix A2).
         degree: number of bands, 1 to 4.
     Returns:
         (n, degree^2), channel l^2 + l + m holding Y_l^m. It is the transposed view of a contiguous

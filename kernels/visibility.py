@@ -1,6 +1,7 @@
-"""Which cells of a cascaded occupancy grid some camera may see: the others need no density.
+"""Visibility of the cells of a cascaded occupancy grid: cells that no camera sees need no density.
 
-An image is the five planes of its pyramid, a cell is its bounding sphere. Nothing here is differentiable.
+A camera is represented by the five planes of its viewing pyramid, a cell by its bounding sphere. Nothing here is
+differentiable.
 """
 
 import taichi as ti
@@ -14,11 +15,11 @@ _VIEWS, _BYTES = ti.types.ndarray(ti.f32, ndim=3), ti.types.ndarray(ti.u8, ndim=
 
 
 @ti.kernel
-def _see(views: _VIEWS, near: ti.f32, resolution: ti.i32, visible: _BYTES):
+def _mark_visible(views: _VIEWS, near: ti.f32, resolution: ti.i32, visible: _BYTES):
     per_cascade = resolution * resolution * resolution
     for c in range(visible.shape[0]):
         centre = cell_corner(c, resolution, ti.math.vec3(0.5))
-        # Half the diagonal of a cell, a little more so that rounding never hides one.
+        # Half the diagonal of a cell, and a little more, so that rounding never hides a cell.
         radius = 1.7322 / resolution * ti.cast(1 << (c // per_cascade), ti.f32)
         seen, v = 0, 0
         while v < views.shape[0] and seen == 0:
@@ -45,10 +46,10 @@ def visible_cells(
     near: float = 0.0,
     margin: float = 0.0,
 ) -> Tensor:
-    """Cells that some camera may see; no cell that a pinhole camera sees is ever left out.
+    """Return the cells that at least one camera may see. No cell that a pinhole camera sees is left out.
 
-    A cell counts as seen by a camera when its bounding sphere reaches into the pyramid of the image, widened
-    by `margin` pixels, and out of the ball of radius `near` around the camera. Occlusion is not considered.
+    A camera sees a cell if the cell's bounding sphere reaches into the viewing pyramid, widened by `margin` pixels, and
+    out of the ball of radius `near` around the camera. Occlusion is ignored.
 
     Args:
         cascades: number of cubes, at least 1.
@@ -56,8 +57,8 @@ def visible_cells(
         c2w: (V, 3, 4) float32 T_world_camera, OpenCV axes, scene coordinates.
         intrinsics: (V, 4) float32 fx, fy, cx, cy, pixels.
         size: (V, 2) width and height, pixels.
-        near: distance along each ray before which nothing is looked for, scene units.
-        margin: pixels added on every side; must cover what lens distortion moves into the image.
+        near: distance from the camera below which nothing is rendered, scene units.
+        margin: pixels added on every side; must cover points that lens distortion moves into the image.
     Returns:
         (cascades, resolution^3) bool in Morton order; all False without a camera.
     Raises:
@@ -71,16 +72,16 @@ def visible_cells(
     visible = torch.zeros(cascades * resolution**3, dtype=torch.uint8, device=c2w.device)
     if len(c2w):
         views = _frustum_planes(c2w.detach(), intrinsics.detach(), size, margin)
-        launch(_see, (views, near, resolution), (visible,))
+        launch(_mark_visible, (views, near, resolution), (visible,))
     return visible.view(torch.bool).view(cascades, -1)
 
 
 def _frustum_planes(c2w: Tensor, intrinsics: Tensor, size: Tensor, margin: float) -> Tensor:
-    """(V, 6, 4): planes (inward normal, offset) left, right, top, bottom, front; then the position."""
+    """Return (V, 6, 4): planes (inward normal, offset) left, right, top, bottom, front; then the position, 0."""
     fx, fy, cx, cy = intrinsics.to(c2w.dtype).unbind(1)
     width, height = size.to(c2w.dtype).unbind(1)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    normals = torch.stack(  # of planes through the camera's centre, in camera axes
+    normals = torch.stack(  # in camera axes; all planes pass through the camera's centre
         [
             torch.stack([fx, zero, cx + margin], 1),
             torch.stack([-fx, zero, width + margin - cx], 1),

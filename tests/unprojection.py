@@ -1,17 +1,17 @@
-"""Points of depth images, and who sees them, for the tests of the sample room."""
+"""Points of depth images, and their visibility in other views, for the tests of the sample room."""
 
 import numpy as np
 
 
 def unproject(camera, pose, depth):
-    """(H, W, 3) points in the room of the pixel centres."""
+    """Return the (H, W, 3) points in the room at the pixel centres."""
     y, x = np.mgrid[0 : camera.height, 0 : camera.width] + 0.5
     local = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], -1)
     return local * depth[..., None] @ pose[:, :3].T + pose[:, 3]
 
 
 def seen_from(camera, pose, depth, points, tolerance):
-    """Which of the (n, 3) points a camera sees: in its image, at the depth of one of 3 x 3 pixels there."""
+    """Return which of (n, 3) points a camera sees (by the depth of 3 x 3 pixels around), and their rows and columns."""
     x, y, z = ((points - pose[:, 3]) @ pose[:, :3]).T
     z = np.where(z > 0.05, z, np.nan)
     with np.errstate(invalid="ignore"):

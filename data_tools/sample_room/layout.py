@@ -63,7 +63,10 @@ SUN = ((0.20, 0.74, 0.60), (13.0, 11.0, 8.4), 0.03)
 """Direction towards the sun, irradiance, angular radius in radians."""
 
 WINDOW_RADIANCE = (6.4, 6.6, 6.8)
+"""Radiance of the sky behind the window, linear RGB."""
+
 BULB_INTENSITY = (1.5, 1.05, 0.62)
+"""Radiant intensity of a bulb, linear RGB."""
 
 
 def describe_room(seed: int) -> RoomPlan:

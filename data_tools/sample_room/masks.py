@@ -18,10 +18,12 @@ import numpy as np
 from omniseg.masks.run_length import MaskStack
 
 DEFAULT_SEVERITY = 1.0
+"""Amount of errors that resembles a segmenter."""
 _MISSING, _COARSE, _SPLIT, _MERGED = 0.25, 0.3, 0.15, 0.08
 _LARGEST_MERGED = 3.0
 """Largest area of a merged neighbour, relative to the area of the mask."""
 _FEWEST_PIXELS = 12
+"""Smallest mask that is kept, in pixels."""
 _BEND, _BEND_EACH = 0.5, 0.3
 _BEND_LENGTH = 12
 """Distance in pixels over which the bending changes."""

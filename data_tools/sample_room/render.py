@@ -19,6 +19,7 @@ from omniseg_sample_room.shapes import FAR, half_extent, normal, to_local, to_wo
 from omniseg_sample_room.tracer import cell_rows, hit_solid, integer_rows, integers, real_rows, row3, trace
 
 EXPOSURE = 2.0
+"""Factor on light before the tone curve."""
 
 SAMPLES = 5
 """Rays per pixel: its centre, which also gives depth and labels, and four on a rotated square that reaches a little

@@ -1,1 +1,1 @@
-"""Torch twins of the kernels: plain and slow, what the tests compare with."""
+"""Torch twins of the kernels, plain and slow; the tests compare the kernels with them."""

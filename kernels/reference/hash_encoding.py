@@ -1,4 +1,4 @@
-"""Torch twin of `omniseg_kernels.hash_encoding`: every level and every corner in turn."""
+"""Torch twin of `omniseg_kernels.hash_encoding`: a loop over levels and corners."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from ..hash_encoding import HashLayout
 
 
 def hash_encode(positions: Tensor, table: Tensor, layout: HashLayout) -> Tensor:
-    """(n, layout.channels) of positions (n, 3); differentiable in both tensors."""
+    """Encode positions (n, 3) to (n, layout.channels); differentiable in both tensors."""
     levels = []
     for resolution, (first, rows, dense) in zip(layout.resolutions, layout.slices):
         scaled = positions.clamp(0, 1) * resolution

@@ -1,4 +1,4 @@
-"""Torch twin of `omniseg_kernels.marching`: all rays take every step, and look where they are."""
+"""Torch twin of `omniseg_kernels.marching`: all rays take every step, and each is looked up in the grid."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from .occupancy import morton_encode
 
 
 def looked_up(positions: Tensor, dt: Tensor, grid: OccupancyBits) -> Tensor:
-    """(n,) bool: the bit of the cell that holds a step's middle, of a cascade whose cells are no shorter."""
+    """Return (n,) bool, the bit of the cell at a step's middle, in a cascade with cells no shorter than the step."""
     reach = torch.maximum(positions.abs().amax(1), 0.5 * dt * grid.resolution)
     cascade = sum((reach > 2.0**k).int() for k in range(grid.cascades - 1)) + torch.zeros_like(reach).int()
     unit = positions / (2.0**cascade)[:, None] + 1
@@ -28,7 +28,7 @@ def march_rays(
     max_samples: int = 1024,
     pad_to: int = 1,
 ) -> RaySamples:
-    """Samples of all rays, found step by step and sorted by ray."""
+    """Return the samples of all rays, found step by step and sorted by ray."""
     t, t_max = spans[:, 0].clone(), spans[:, 1]
     count = torch.zeros(len(t), dtype=torch.int32, device=t.device)
     found = [(t[:0], t[:0], count[:0])]

@@ -7,7 +7,7 @@ from ..occupancy import OccupancyBits
 
 
 def morton_encode(ijk: Tensor) -> Tensor:
-    """Codes (n,) of cells (n, 3): bit b of axis a becomes bit 3 b + a."""
+    """Return codes (n,) of cells (n, 3): bit b of axis a becomes bit 3 b + a."""
     codes = torch.zeros_like(ijk[:, 0])
     for bit in range(10):
         for axis in range(3):
@@ -16,7 +16,7 @@ def morton_encode(ijk: Tensor) -> Tensor:
 
 
 def morton_decode(codes: Tensor) -> Tensor:
-    """Cells (n, 3) of codes (n,)."""
+    """Return the cells (n, 3) of codes (n,)."""
     ijk = torch.zeros_like(codes)[:, None].repeat(1, 3)
     for bit in range(10):
         for axis in range(3):
@@ -25,14 +25,14 @@ def morton_decode(codes: Tensor) -> Tensor:
 
 
 def pack_bits(densities: Tensor, threshold: float | Tensor) -> Tensor:
-    """Bits (cascades * resolution^3 / 8,) uint8 of visible cells above the threshold, lowest bit first."""
+    """Return bits (cascades * resolution^3 / 8,) uint8 of visible cells above the threshold, lowest bit first."""
     keep = (densities > threshold) & (densities >= 0)
     values = 2 ** torch.arange(8, device=densities.device)
     return (keep.reshape(-1, 8) * values).sum(1).to(torch.uint8)
 
 
 def update_densities(densities: Tensor, cells: Tensor, sigmas: Tensor, decay: float) -> None:
-    """Decay every visible cell, then take the maximum with the samples, in place."""
+    """Decay every visible cell, then take the maximum with the new densities, in place."""
     flat = densities.view(-1)
     visible = flat >= 0
     sigmas = sigmas.nan_to_num(nan=0.0)
@@ -43,7 +43,7 @@ def update_densities(densities: Tensor, cells: Tensor, sigmas: Tensor, decay: fl
 
 
 def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
-    """Positions (n, 3) within the cells."""
+    """Return positions (n, 3) within the cells."""
     cascade = cells.div(resolution**3, rounding_mode="floor")
     corner = morton_decode(cells - cascade * resolution**3)
     unit = (corner + noise) / resolution * 2 - 1
@@ -51,12 +51,12 @@ def sample_cells(cells: Tensor, resolution: int, noise: Tensor) -> Tensor:
 
 
 def cell_centres(cells: Tensor, resolution: int) -> Tensor:
-    """Positions (n, 3) in the middle of the cells."""
+    """Return the centres (n, 3) of the cells."""
     return sample_cells(cells, resolution, torch.full((len(cells), 3), 0.5, device=cells.device))
 
 
 def occupied(positions: Tensor, grid: OccupancyBits) -> Tensor:
-    """(n,) bool: the bit of each point's cell in the smallest cascade that contains it."""
+    """Return (n,) bool, the bit of each point's cell in the smallest cascade that contains it."""
     reach = positions.abs().amax(1)
     cascade = torch.zeros(len(positions), dtype=torch.int32, device=positions.device)
     for k in range(grid.cascades - 1):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def ray_aabb(rays_o: Tensor, rays_d: Tensor, aabb: Tensor, near: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Interval (t_min, t_max), each (n,), of every ray within the box; (near, near) where it is empty."""
+    """Return the interval (t_min, t_max), each (n,), of every ray within the box; (near, near) where it is empty."""
     low, high = aabb[:3], aabb[3:]
     within = (rays_o >= low) & (rays_o <= high)
     moves = rays_d.abs() > 1e-12

@@ -1,4 +1,4 @@
-"""Torch twin of `omniseg_kernels.spherical_harmonics`, from the textbook definition for any degree."""
+"""Torch twin of `omniseg_kernels.spherical_harmonics`: the textbook definition, for any degree."""
 
 from math import factorial, pi, sqrt
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def spherical_harmonics(dirs: Tensor, degree: int = 4) -> Tensor:
-    """Real spherical harmonics (n, degree^2) of `dirs` (n, 3).
+    """Return the real spherical harmonics (n, degree^2) of `dirs` (n, 3).
 
         Y_l^m = (-1)^m N_l^|m| Q_l^|m|(z) {Re, Im}(x + iy)^|m|      Re for m > 0, Im for m < 0
 
@@ -29,7 +29,7 @@ def spherical_harmonics(dirs: Tensor, degree: int = 4) -> Tensor:
 
 
 def _legendre(band: int, order: int, z: Tensor) -> Tensor:
-    """Derivative of this order of the Legendre polynomial P_band."""
+    """Return the derivative of this order of the Legendre polynomial P_band."""
     below, here = torch.zeros_like(z), torch.ones_like(z)
     for k in range(1, order + 1):
         here = here * (2 * k - 1)

@@ -15,7 +15,7 @@ def visible_cells(
     near: float = 0.0,
     margin: float = 0.0,
 ) -> Tensor:
-    """(cascades, resolution^3) bool, seen by at least one camera: the same sphere, in camera coordinates."""
+    """Return (cascades, resolution^3) bool, seen by at least one camera: the same test in camera coordinates."""
     cells = torch.arange(cascades * resolution**3, dtype=torch.int32, device=c2w.device)
     centre = cell_centres(cells, resolution)
     radius = 3**0.5 / resolution * 2.0 ** (cells // resolution**3)

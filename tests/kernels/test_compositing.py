@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def grad(out, leaf, g):
-    """As `helpers.grad`, of a graph that is asked again."""
+    """Return the gradient as `helpers.grad` does, but keep the graph for the next call."""
     (found,) = torch.autograd.grad(out, leaf, g, retain_graph=True, allow_unused=True)
     return torch.zeros_like(leaf) if found is None else found
 
@@ -143,7 +143,7 @@ def test_by_hand(device):
     dim = volume_render(t_starts, t_ends, sigmas, values, rays, transmittance=torch.tensor([0.5, 0.0], device=device))
     assert_close(dim.weights.cpu(), torch.tensor([0.25, 0.234375, 0.0]))
     out.opacity.sum().backward()
-    # d opacity / d sigma_i = dt_i * what passes the whole ray: 1/32; an empty sample passes everything.
+    # d opacity / d sigma_i = dt_i * transmittance of the whole ray, 1/32; an empty sample passes all light.
     assert_close(sigmas.grad.cpu(), torch.tensor([1 / 32, 2 / 32, 0.5]))
 
 
@@ -196,7 +196,7 @@ def test_properties(counts, density, seed, device):
     more = composite(out.weights, torch.stack([torch.ones_like(middle), middle], 1), info)
     assert_close(more, torch.stack([out.opacity, out.depth], 1), **TOLERANCE[torch.float32])
     assert (volume_render(*ends, sigmas * 2, values, info).opacity >= out.opacity - 1e-5).all()
-    # Rays in another order, with an empty one in front, whose first sample means nothing.
+    # Rays in another order, behind an empty ray, whose first sample is meaningless.
     order = torch.randperm(len(counts))
     other = torch.cat([info.new_zeros(1, 2), info[order.to(device)]])
     permuted = volume_render(*ends, sigmas, values, other)
@@ -289,7 +289,7 @@ def test_results_do_not_depend_on_threads(device, tmp_path):
     done = run_python(*(str(tmp_path / name) for name in ("one.py", "in.pt", "out.pt")))
     assert done.returncode == 0, done.stderr
     for one, other in zip(torch.load(tmp_path / "out.pt"), many):
-        assert torch.equal(one, other)  # a ray belongs to one thread: equal to the last bit
+        assert torch.equal(one, other)  # bit for bit, because one thread handles a ray
 
 
 @pytest.mark.parametrize(

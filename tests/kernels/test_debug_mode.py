@@ -1,4 +1,4 @@
-"""No kernel leaves its tensors: the marked tests once more where Taichi checks every index."""
+"""Kernels stay inside their tensors: the marked tests run again with Taichi checking every index."""
 
 import pytest
 
@@ -25,7 +25,7 @@ print("finished")
 def test_debug_mode_catches_a_write_out_of_bounds(tmp_path):
     script = tmp_path / "one_too_far.py"  # a file: Taichi reads a kernel's source
     script.write_text(OUT_OF_BOUNDS)
-    # Without it nobody would know. The tensor is half of a larger one, so that nothing foreign is hit.
+    # Without debug mode nothing reports it. The tensor is half of a larger one, so that no foreign memory is written.
     silent = run_python(str(script), "plain")
     assert silent.returncode == 0, silent.stderr
     assert "finished" in silent.stdout
@@ -38,6 +38,6 @@ def test_debug_mode_catches_a_write_out_of_bounds(tmp_path):
 def test_kernels_stay_in_bounds(request):
     arch = request.config.getoption("--arch")
     options = ("-q", "-x", "-m", "bounds", "--taichi-debug", "--arch", arch)
-    # What is left running after half a minute is named in the output.
+    # After half a minute the output names the tests that still run.
     got = run_python("-m", "pytest", "tests/kernels", *options, "-o", "faulthandler_timeout=30")
     assert got.returncode == 0, got.stdout[-4000:] + got.stderr[-2000:]

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def make(counts, dtype, device):
-    """Rays, and the ends and ray of each of their samples."""
+    """Return rays, and the ends and ray index of each sample."""
     rays = make_rays(counts, dtype, device)
     rays_o, rays_d = (torch.randn(len(counts), 3, dtype=dtype, device=device) for _ in range(2))
     return rays_o, rays_d, rays.t_starts, rays.t_ends, rays.ray_indices.int()
@@ -57,7 +57,7 @@ def test_append_matches_reference(counts, channels, dtype, device):
     leaves = values, ray_values
     ours, theirs = torch.autograd.grad(got, leaves, g), torch.autograd.grad(want, leaves, g)
     assert torch.equal(ours[0], theirs[0])
-    # Sums over a ray's samples; bfloat16 adds them up in bfloat16, in either form.
+    # Sums over a ray's samples; with bfloat16, kernel and twin both add in bfloat16.
     wide = {"rtol": 0.05, "atol": 0.5} if dtype == torch.bfloat16 else TOLERANCE[dtype]
     assert_close(ours[1], theirs[1], **wide)
     assert values.grad is None
@@ -82,7 +82,7 @@ def test_noncontiguous(device):
 
 @pytest.mark.parametrize("n_rays", [1, 3])
 def test_append_of_transposed_and_shifted_channels(n_rays, device):
-    """A single row is contiguous whatever its stride is, and a part of a tensor may begin anywhere."""
+    """A single row counts as contiguous with any stride, and a slice of a tensor may begin anywhere."""
     ray_indices = torch.zeros(5, dtype=torch.int32, device=device)
     values = torch.randn(41, device=device).bfloat16()[1:].view(5, 8)
     transposed = torch.randn(4, n_rays, device=device).bfloat16().t()

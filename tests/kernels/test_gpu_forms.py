@@ -1,4 +1,4 @@
-"""What kernels compute where they take another way on a GPU, compiled for the CPU: right before a GPU is at hand."""
+"""The GPU variants of kernels, compiled for the CPU, so that they are tested without a GPU."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_hash_encoding(dtype, n, features, device, monkeypatch):
     got, want = hash_encode(positions, table, layout), reference.hash_encode(positions, table, layout)
     assert_close(got, want, **TOLERANCE[dtype])
     g = torch.randn_like(want)
-    # Sums over samples (table) or over channels times the resolution (positions): as much wider.
+    # Wider, because gradients are sums over samples (table) or over channels times the resolution (positions).
     wider = {"rtol": TOLERANCE[dtype]["rtol"], "atol": TOLERANCE[dtype]["atol"] * layout.finest_resolution}
     for leaf in (positions, table):
         (found,) = torch.autograd.grad(got, leaf, g, retain_graph=True)

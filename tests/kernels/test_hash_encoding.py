@@ -13,7 +13,7 @@ from omniseg_kernels.reference import hash_encoding as reference
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 SMALL = HashLayout(levels=5, features=2, log2_table=8, base_resolution=3, finest_resolution=40)
-"""Two dense levels, three hashed ones."""
+"""Layout with two dense and three hashed levels."""
 CASES = [
     *((SMALL, dtype, n) for dtype in TOLERANCE for n in (0, 1, 7)),
     (SMALL, torch.float64, 1031),
@@ -27,7 +27,7 @@ CASES = [
 
 
 def grad(out, leaf, g):
-    """As `helpers.grad`, of a graph that is asked again."""
+    """Return the gradient as `helpers.grad` does, but keep the graph for the next call."""
     (found,) = torch.autograd.grad(out, leaf, g, retain_graph=True)
     return found
 
@@ -46,7 +46,7 @@ def test_matches_reference(layout, dtype, n, device):
     g = torch.randn_like(want)
     assert got.shape == (n, layout.channels)
     assert_close(got, want, **TOLERANCE[dtype])
-    # A gradient sums over samples (table) or over channels times the resolution (positions): as much wider.
+    # Wider, because gradients are sums over samples (table) or over channels times the resolution (positions).
     wider = {"rtol": TOLERANCE[dtype]["rtol"], "atol": TOLERANCE[dtype]["atol"] * layout.finest_resolution}
     assert_close(grad(got, table, g), grad(want, table, g), **wider)
     assert_close(grad(got, positions, g), grad(want, positions, g), **wider)
@@ -56,7 +56,7 @@ def test_matches_reference(layout, dtype, n, device):
 
 def test_gradcheck(device):
     positions, table = make_case(6, SMALL, torch.float64, device)
-    # Away from the faces of cells, where the slope jumps.
+    # Away from the faces of cells, because the slope jumps there.
     with torch.no_grad():
         positions.clamp_(0.03, 0.97)
     function = lambda x, t: hash_encode(x, t, SMALL)  # noqa: E731
@@ -128,7 +128,7 @@ def test_bfloat16_output(n, device):
     out = hash_encode(positions, table, SMALL, out_dtype=torch.bfloat16)
     exact = hash_encode(positions, table, SMALL)
     assert out.dtype == torch.bfloat16
-    assert torch.equal(out, exact.bfloat16())  # rounded as torch rounds
+    assert torch.equal(out, exact.bfloat16())  # rounds as torch does
     g = torch.randn_like(out)
     assert_close(grad(out, table, g), grad(exact, table, g.float()), rtol=1e-6, atol=1e-6)
     assert_close(grad(out, positions, g), grad(exact, positions, g.float()), rtol=1e-5, atol=1e-4)
@@ -139,7 +139,7 @@ def test_bfloat16_rounds_as_torch_does(device):
     table = torch.zeros(8, 1, device=device)
     corner = torch.zeros(1, 3, device=device)
     for value in [1.00390625, 1.01171875, -0.0, 3.4e38, torch.nan]:
-        table[0] = value  # the first two lie half-way: ties go to the even one
+        table[0] = value  # the first two lie half-way: ties round to even
         got = hash_encode(corner, table, layout, out_dtype=torch.bfloat16)
         want = hash_encode(corner, table, layout).bfloat16()
         assert_close(got, want, rtol=0, atol=0, equal_nan=True)
@@ -223,7 +223,7 @@ def test_results_do_not_depend_on_threads(device, tmp_path):
     done = run_python(*(str(tmp_path / name) for name in ("one.py", "in.pt", "out.pt")))
     assert done.returncode == 0, done.stderr
     for one, other in zip(torch.load(tmp_path / "out.pt"), many):
-        assert torch.equal(one, other)  # on the CPU nothing is atomic: equal to the last bit
+        assert torch.equal(one, other)  # bit for bit, because nothing is atomic on the CPU
 
 
 @pytest.mark.parametrize(

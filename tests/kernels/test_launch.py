@@ -100,7 +100,7 @@ def test_a_leaf_asks_for_no_other_compilation(device):
     ],
 )
 def test_refuses(source, target, message, device):
-    if device.type != "cpu":  # .to() would undo what is wrong with these tensors
+    if device.type != "cpu":  # .to() would make these tensors valid
         pytest.skip("the checks are the same on every device")
     with pytest.raises(ValueError, match=message):
         launch(_scale, (source, 2.0), (target,))
@@ -146,7 +146,7 @@ def test_suite_on_cuda_without_a_device_is_refused():
 
 
 def operator_results(device):
-    """Outputs and gradients on several CPU chunks of work, from the same inputs in every process."""
+    """Return outputs and gradients of several CPU chunks of work, from the same inputs in every process."""
     generator = torch.Generator().manual_seed(7)
 
     def random(*shape):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 FINE = StepRule(0.013, 0.013)
 CONE = StepRule(0.01, 0.6, cone_angle=0.05)
-"""Grows from shorter than a cell to longer than those of cascade 1."""
+"""Step rule that grows from shorter than a cell to longer than the cells of cascade 1."""
 
 
 def make_grid(cascades, resolution, device, filled=0.3):
@@ -28,7 +28,7 @@ def make_grid(cascades, resolution, device, filled=0.3):
 
 
 def make_rays(n, cascades, device):
-    """Rays from in and around the outermost cube, and their spans in it."""
+    """Return rays from in and around the outermost cube, and their spans in it."""
     bound = 2.0 ** (cascades - 1)
     rays_o = 1.2 * bound * (2 * torch.rand(n, 3) - 1)
     rays_d = torch.nn.functional.normalize(torch.randn(n, 3), dim=1)
@@ -38,7 +38,7 @@ def make_rays(n, cascades, device):
 
 
 def near_border(rays_o, rays_d, samples, rule, grid):
-    """(n_samples,) bool: where rounding may decide in which cell the middle of a step lies.
+    """Return (n_samples,) bool, true where rounding may decide which cell holds the middle of a step.
 
     Float32 positions of size `bound` err by some 1e-7 of it, in the kernel and in torch differently. A cell
     border of cascade k is a multiple of 2^(k + 1) / resolution, and so one of the finest cascade.
@@ -50,8 +50,10 @@ def near_border(rays_o, rays_d, samples, rule, grid):
 
 
 def as_set(samples, spans, rule, keep):
-    """Samples as pairs of a ray and which of its steps; steps that grow by their starts, which are sums of the same
-    floats in both twins."""
+    """Return samples as pairs of ray and step number; for growing steps the start stands for the number.
+
+    Both twins add the same floats, so that equal starts are equal.
+    """
     ray, starts = samples.ray_indices[keep].long(), samples.t_starts[keep]
     steps = starts if rule.growing else ((starts - spans[ray, 0]) / rule.min_step).round()
     return set(zip(ray.tolist(), steps.tolist()))
@@ -73,12 +75,12 @@ def test_matches_reference(cascades, resolution, n, filled, rule, device):
     sure_want = ~near_border(*rays[:2], want, rule, grid)
     sure_got[n_got:], sure_want[n_want:] = False, False
     everything = as_set(got, rays[2], rule, slice(0, n_got)), as_set(want, rays[2], rule, slice(0, n_want))
-    # Away from the borders none may be missing and none superfluous.
+    # Away from the borders no sample may be missing and none superfluous.
     assert as_set(want, rays[2], rule, sure_want) <= everything[0]
     assert as_set(got, rays[2], rule, sure_got) <= everything[1]
     assert len(everything[0] ^ everything[1]) <= 0.005 * n_want
     same = got.packed_info[:, 1] == want.packed_info[:, 1]
-    # At the end, where within its last empty block a march stops is no matter.
+    # A march may stop anywhere in its last empty block.
     t_next = [torch.minimum(samples.t_next, rays[2][:, 1]) for samples in (got, want)]
     assert_close(t_next[0][same], t_next[1][same], rtol=0, atol=1e-5)
 
@@ -157,7 +159,7 @@ def test_properties(n, cascades, few, filled, cone, seed, device):
     assert torch.equal(permuted.packed_info[:, 1], count[order].int())
     assert torch.equal(permuted.t_next, samples.t_next[order])
 
-    # A few samples at a time, each march going on where the last one stopped.
+    # A few samples at a time; each march continues where the previous one stopped.
     parts, span = [], rays[2].clone()
     for _ in range(1000):
         part = march_rays(rays[0], rays[1], span, grid, rule, max_samples=few)
@@ -172,7 +174,7 @@ def test_properties(n, cascades, few, filled, cone, seed, device):
 
 
 def test_nothing_thin_is_missed(device):
-    # One occupied cell of 16^3; steps a quarter of it. Whoever crosses it far enough must find it.
+    # One occupied cell of 16^3; steps are a quarter of it. A ray that crosses enough of it must find it.
     bits = torch.zeros(16**3 // 8, dtype=torch.uint8, device=device)
     bits[5] = 1 << 3
     grid = OccupancyBits(bits, 1, 16)
@@ -199,7 +201,7 @@ def test_rays_that_are_no_rays(device):
     spans[9] = torch.tensor([2.0, 1.0])
     rays_d[10] = 0
     samples = march_rays(rays_o, rays_d, spans, grid, StepRule(0.1, 0.1))
-    # A direction of zeros stands still in an occupied cell.
+    # A zero direction stays in an occupied cell.
     assert samples.packed_info[:, 1].tolist() == [0] * 10 + [10, 10]
     assert (samples.t_next[:3] >= 1).all()
     assert torch.isfinite(samples.t_next).all()
@@ -214,7 +216,7 @@ def test_directions_along_axes(device):
     rays_o, rays_d = rays_o.to(device), rays_d.to(device)
     spans = torch.tensor([[0.0, 4.0]], device=device).repeat(n, 1)
     got, want = (twin.march_rays(rays_o, rays_d, spans, grid, FINE) for twin in (KERNEL, reference))
-    assert (got.packed_info == want.packed_info).float().mean() > 0.9  # once different, all later firsts differ
+    assert (got.packed_info == want.packed_info).float().mean() > 0.9  # one different count moves all later samples
     assert (got.packed_info[:, 1] == want.packed_info[:, 1]).float().mean() > 0.95
 
 

@@ -54,7 +54,7 @@ def test_pack_bits_matches_reference(cascades, resolution, threshold, device):
 def test_pack_bits_by_hand(device):
     densities = torch.tensor([[0.5, 0.0, 0.6, -1.0, 0.1, 0.1, 0.1, 9.0]], device=device)
     assert occupancy.pack_bits(densities, 0.5).tolist() == [0b10000100]  # "exceeds" is strict
-    assert occupancy.pack_bits(densities, -5.0).tolist() == [0b11110111]  # all but the invisible one
+    assert occupancy.pack_bits(densities, -5.0).tolist() == [0b11110111]  # all but the invisible cell
 
 
 @pytest.mark.bounds

@@ -40,14 +40,14 @@ def test_matches_reference(n, near, device):
     ("origin", "direction", "interval"),
     [
         ((-3, 0, 0), (1, 0, 0), (2, 4)),  # through the middle, two zero components
-        ((0, 0, 0), (0, 0, -1), (0.25, 0.5)),  # from inside: from near on
+        ((0, 0, 0), (0, 0, -1), (0.25, 0.5)),  # from inside: starts at near
         ((0, 0, 0), (0, -0.6, 0.8), (0.25, 10 / 3)),
         ((-3, 0, 0), (-1, 0, 0), (0.25, 0.25)),  # box behind
         ((-3, 1, 0), (1, 0, 0), (0.25, 0.25)),  # parallel, beside
         ((-3, 0.5, 0), (1, 0, 0), (2, 4)),  # parallel, along a face
         ((1, 0, 0), (1, 0, 0), (0.25, 0.25)),  # leaves from a face
         ((-1, 0, 0), (1, 0, 0), (0.25, 2)),  # enters at a face
-        ((0, 0, 2.9), (0, 0, 1), (0.25, 0.25)),  # all of it nearer than near
+        ((0, 0, 2.9), (0, 0, 1), (0.25, 0.25)),  # the box ends before near
         ((0, 0, 0), (0, 0, 0), (0.25, 0.25)),  # no direction
         ((0, 0, 0), (1, 1e-38, 0), (0.25, 1)),
     ],

@@ -77,7 +77,7 @@ def test_noncontiguous_input_and_gradient(device):
     assert_close(grad(out, scattered, g), grad(want, scattered, g), **TOLERANCE[torch.float32])
 
 
-def test_both_orders_of_writing_agree(device):  # the CPU's and the GPU's
+def test_both_orders_of_writing_agree(device):  # of the CPU and of the GPU
     dirs = make_dirs(1031, torch.float32, device)
     one, other = torch.empty(2, 16, 1031, device=device)
     launch(_forward_kernel(torch.float32, 4, True), (dirs,), (one,))

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def make_cameras(n, device):
-    """Cameras around the origin that look near it."""
+    """Return cameras around the origin that look near it."""
     position = torch.nn.functional.normalize(torch.randn(n, 3), dim=1) * (0.5 + 1.5 * torch.rand(n, 1))
     forward = torch.nn.functional.normalize(0.5 * torch.randn(n, 3) - position, dim=1)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, torch.randn(n, 3)), dim=1)
@@ -29,7 +29,7 @@ def test_visible_cells_match_reference(n, near, margin, device):
     want = reference.visible_cells(3, 8, *cameras, near, margin)
     assert got.dtype == torch.bool
     assert got[want].all()
-    assert (got != want).float().mean() < 1e-3  # where rounding decides, the kernel says visible
+    assert (got != want).float().mean() < 1e-3  # in doubt by rounding, the kernel says visible
 
 
 @pytest.mark.parametrize("near", [0.0, 0.5])

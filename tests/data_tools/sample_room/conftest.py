@@ -14,6 +14,6 @@ def room(device):
 
 @pytest.fixture(scope="session")
 def views(room):
-    """Some cameras of the path and what they see."""
+    """Cameras on the path and their images."""
     camera, poses = sample_camera(96, 72), camera_path(9)
     return camera, poses, [render_room(room, camera, pose) for pose in poses]

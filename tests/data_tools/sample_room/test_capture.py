@@ -128,7 +128,7 @@ def test_bad_numbers_are_refused(tmp_path, name, value):
 
 @pytest.fixture
 def tiny(room, monkeypatch):
-    """A writer of the smallest sample, with the light of the room that is there."""
+    """Writer of the smallest sample; it uses the room that the other tests share."""
     monkeypatch.setattr(capture, "build_room", lambda *_args, **_options: room)
     return partial(make_sample, train_views=1, test_views=0, width=8, height=8, progress=False)
 

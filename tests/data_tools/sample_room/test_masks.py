@@ -1,4 +1,4 @@
-"""The masks of the sample room: true ones at severity 0, and wrong in every way that is promised above it."""
+"""Masks of the sample room: true at severity 0, with every documented error above it."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,8 @@
 """The radiance field: shapes, ranges, gradients, determinism."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -52,6 +55,12 @@ def test_density_head(used, device):
     loss.backward()
     assert_close(channels.grad, want)
     assert torch.equal(g_channels, before), "a gradient that others hold too stays as it is"
+
+
+def test_density_is_limited_as_configured(device):
+    config = replace(ball_config().radiance, log_density_bias=7.0, max_log_density=2.0)
+    sigmas = RadianceField(config, bound=1.0).to(device).density(torch.rand(5, 3, device=device)).sigmas
+    assert_close(sigmas, torch.full_like(sigmas, math.exp(2.0)))
 
 
 def test_density_and_colour(field, device):

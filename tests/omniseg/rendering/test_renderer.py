@@ -143,6 +143,23 @@ def test_what_does_not_count_is_not_coloured(device):
     assert_close(look.rgb, every.rgb.detach(), atol=2e-3, rtol=0)
 
 
+def test_thresholds_of_rendering_decide_how_much_is_evaluated(device, monkeypatch):
+    monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", dict.fromkeys(("cpu", "cuda"), 1))  # four samples at a time
+    monkeypatch.setattr(module, "_PAD", 1)
+    rays_o, rays_d = rays(device)
+    asked = {}
+    for name, thresholds in {
+        "default": {},
+        "stops earlier": {"min_transmittance": 0.9},
+        "colours all": {"min_colour_weight": 0.0},
+    }.items():
+        renderer = make(device, 30.0, RADIUS, replace(CONFIG, **thresholds))
+        renderer.render(rays_o, rays_d)
+        asked[name] = renderer.field.asked, renderer.field.coloured
+    assert asked["stops earlier"][0] < asked["default"][0]
+    assert asked["colours all"][1] == asked["colours all"][0] > asked["default"][1]
+
+
 def test_empty_grid_gives_nothing(device):
     renderer = make(device, 100.0)
     renderer.grid.bits.zero_()

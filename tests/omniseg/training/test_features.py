@@ -132,6 +132,18 @@ def test_resume_refuses_another_configuration(make, tmp_path: Path):
     make(steps=99).resume(tmp_path)
 
 
+def test_every_number_of_the_configuration_counts(make, device):
+    if device.type != "cpu":
+        pytest.skip("on a GPU atomic additions come in any order, so bits differ")
+    base = {"steps": 4, "loss": "paper"}
+    before = tensors(train(make(**base), 4))
+    for name, value in {
+        "lr_floor": 1.0, "adam_betas": (0.8, 0.9), "adam_eps": 1e-3, "loss": "ranking", "loss_weight": 0.1,
+        "norm_weight": 1.0, "level_divisor": 3.0, "temperature_range": (0.5, 0.6), "min_pixels": 30,
+    }.items():  # fmt: skip
+        assert not same(before, tensors(train(make(**{**base, name: value}), 4))), f"{name} changes nothing"
+
+
 def test_runs_to_the_end_and_reports(make):
     trainer, saved, reports = make(steps=5), [], []
     trainer.run(save=lambda: saved.append(1), report=lambda step, figures: reports.append(figures), progress=False)

@@ -76,6 +76,35 @@ def test_same_seed_same_tensors(make, device):
     assert same(first, again)
 
 
+CHANGES = {
+    "training": {
+        "lr_floor": 1.0, "adam_betas": (0.8, 0.9), "adam_eps": 1e-3, "fill": 0.5, "initial_samples_per_ray": 16,
+        "min_rays": 300, "max_rays": 80, "max_rays_change": 1.1, "ramp": 0.5, "coarseness": 1.0, "grid_every": 5,
+        "grid_warmup_every": 3, "grid_warmup_steps": 2, "correction_lr": 0.5,
+    },
+    "marching": {"occupancy_decay": 0.1, "occupancy_stride": 2, "frustum_margin": 0.0},
+    "radiance": {"table_init": 1e-2, "sh_degree": 2, "log_density_bias": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", CHANGES)
+def test_every_number_of_the_configuration_counts(make, device, section: str):
+    on_cpu(device)
+    schedule = {"steps": 12, "grid_every": 4, "grid_warmup_every": 2, "grid_warmup_steps": 4}
+    config = ball_config(**schedule, samples_per_step=2048, refine_poses=True)
+
+    def trained(config: Config) -> dict[str, torch.Tensor]:
+        trainer = train(make(config, ball_images(3)))
+        return {**tensors(trainer), "n_rays": torch.tensor(trainer.progress.n_rays)}
+
+    before = trained(config)
+    for name, value in CHANGES[section].items():
+        changed = replace(config, **{section: replace(getattr(config, section), **{name: value})})
+        after = trained(changed)
+        alike = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(before.values(), after.values()))
+        assert not alike, f"{section}.{name} changes nothing"
+
+
 def test_other_seed_other_tensors(make):
     config = ball_config()
     first, other = (tensors(train(make(replace(config, seed=seed)), 2)) for seed in (0, 1))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, write_run
+from omniseg.api.run import Run
 from omniseg.config import SegmentTreeConfig
 from omniseg.rendering.visualize import FeatureColours
 from omniseg.selection.session import SegmentationSession
@@ -369,7 +370,7 @@ def test_a_click_closes_the_help_and_does_nothing_else(controller: Controller):
 def test_segments_of_everything_are_shown_and_kept(controller: Controller):
     model, run = controller.session.model, controller.files.folder
     write_run(run, model)
-    assert Controller.from_model(model, run, progress=False).live.segments is None
+    assert Controller.from_run(Run(run, model), progress=False).live.segments is None
     controller.act(KEYS["g"])
     assert controller.live.shown == "segments"
     assert (run / SEGMENTS).exists()
@@ -379,7 +380,7 @@ def test_segments_of_everything_are_shown_and_kept(controller: Controller):
     fine = controller.picture()
     assert len(np.unique(fine.reshape(-1, 3), axis=0)) > len(np.unique(coarse.reshape(-1, 3), axis=0))
 
-    other = Controller.from_model(model, run, render_width=20, progress=False)
+    other = Controller.from_run(Run(run, model), render_width=20, progress=False)
     assert other.live.segments is not None
     other.live.size = WIDTH, HEIGHT
     settle(other)
