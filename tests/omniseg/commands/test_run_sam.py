@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import Run, content
+from command_line import Run, content
 from omniseg import devices
 from omniseg.data.formats import read_scene
 from omniseg.masks.hierarchy import load_hierarchy

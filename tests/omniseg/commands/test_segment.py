@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from commands import Run, content
+from command_line import Run, content
 from learned_ball import learned_ball, quarter_labels, write_run
 from omniseg.evaluation.segmentation import innermost
 from omniseg.run_folder import fingerprint
