@@ -173,7 +173,7 @@ def install() -> None:
 def main(folder: Path) -> None:
     """Run the commands from a capture to a mesh; exit at the first that fails."""
     install()
-    from commands import run_command
+    from command_line import run_command
     from tiny_scene import SMALL, write_ball, write_ball_masks
 
     scene, run = write_ball(folder / "ball"), folder / "run"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from commands import run_command
+from command_line import run_command
 from helpers import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import torchrun
+from command_line import torchrun
 from helpers import ROOT
 from omniseg import distributed
 from omniseg.distributed import Process

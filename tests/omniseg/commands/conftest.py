@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Run, run_command
+from command_line import Run, run_command
 from tiny_scene import SMALL, write_ball
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from commands import Outcome, Run, content
+from command_line import Outcome, Run, content
 from helpers import ROOT, run_python
 from scene_files import orbit, write_colmap, write_image, write_json, write_llff, write_transforms
 from tiny_scene import SMALL

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from commands import Run, content
+from command_line import Run, content
 from tiny_scene import write_ball
 
 

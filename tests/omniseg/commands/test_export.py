@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import Run, content
+from command_line import Run, content
 from learned_ball import NORMALISATION, learned_ball, write_run
 from omniseg.evaluation.segmentation import best_threshold
 from omniseg.run_folder import fingerprint

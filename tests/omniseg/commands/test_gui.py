@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import Run, content, load
+from command_line import Run, content, load
 from helpers import ROOT
 from learned_ball import learned_ball, write_run
 from omniseg.run_folder import fingerprint, load_model

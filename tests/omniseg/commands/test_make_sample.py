@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Run, content
+from command_line import Run, content
 from omniseg.data.formats import read_scene
 
 TINY = ("--views", "2", "--test-views", "1", "--width", "16", "--height", "12")

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from commands import Run, content
+from command_line import Run, content
 from scene_files import opengl, orbit
 
 

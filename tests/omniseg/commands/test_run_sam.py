@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import Run, content
+from command_line import Run, content
 from omniseg import devices
 from omniseg.data.formats import read_scene
 from omniseg.masks.hierarchy import load_hierarchy
@@ -183,7 +183,7 @@ def test_a_missing_gpu_is_an_error_that_says_what_to_do(command: Run, monkeypatc
     write_images(Path("photos"), ["a.png"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = command("run_sam", "photos", "--checkpoint", "b.pth", "--device", "cuda")
-    done.refused("device cuda", "use device cpu")
+    done.refused("device cuda", "device cpu")
     monkeypatch.setattr(devices.launch, "current_arch", lambda: None)  # else auto is their device
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from commands import Run, content
+from command_line import Run, content
 from learned_ball import learned_ball, quarter_labels, write_run
 from omniseg.evaluation.segmentation import innermost
 from omniseg.run_folder import fingerprint
@@ -127,7 +127,7 @@ def test_render_shows_the_same_segments(command: Run, run: Path):
     assert content(Path("shown")) == {
         name.removeprefix("overlays/"): data for name, data in content(Path("out")).items() if "overlays" in name
     }
-    command("render", run, *shown[:-1], 7, "--out", "no").refused("level: expected 0 to 6, got 7")
+    command("render", run, *shown[:-1], 7, "--out", "no").refused("--level", "0 to 6")
     (run / "features.safetensors").unlink()
     command("render", run, *shown, "--out", "no").refused("has no features yet", "--stage features")
 
@@ -145,11 +145,11 @@ def test_render_shows_the_same_segments(command: Run, run: Path):
         (["--view", VIEW, "--box", 0, 0, 3, 3], "nothing is there"),
         (["--view", VIEW, "--scribble", 1, 2, 3], "pairs"),
         (["--view", VIEW, "--reject", COLUMN, ROW], "nothing is selected"),
-        ([*CLICK, "--threshold", 2], "threshold: expected 0 to 1"),
+        ([*CLICK, "--threshold", 2], "--threshold"),
         ([*CLICK, "--threshold", 0.5, "--level", 1], "give one"),
-        ([*CLICK, "--level", 9], "--level: expected 0 to 3, got 9"),
-        ([*CLICK, "--spatial-weight", -1], "spatial_weight: expected at least 0"),
-        ([*CLICK, "--width", 0], "width: expected at least 1"),
+        ([*CLICK, "--level", 9], "--level"),
+        ([*CLICK, "--spatial-weight", -1], "--spatial-weight"),
+        ([*CLICK, "--width", 0], "--width"),
         ([*CLICK, "--name", " "], "the name '' is empty"),
         (["--selection", "none.json"], "none.json"),
     ],

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from commands import Run, content, interruptible_children
+from command_line import Run, content, interruptible_children
 from helpers import ROOT
 from tiny_scene import SMALL, write_ball
 

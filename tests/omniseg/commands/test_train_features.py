@@ -7,7 +7,7 @@ import cv2
 import pytest
 from safetensors.torch import load_file
 
-from commands import Run, content, run_command
+from command_line import Run, content, run_command
 from tiny_scene import SMALL, write_ball, write_ball_masks
 
 STAGE = ["--stage", "features", "--run", "run"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from commands import Run, content, interruptible_children, torchrun, torchrun_line
+from command_line import Run, content, interruptible_children, torchrun, torchrun_line
 from helpers import ROOT
 from tiny_scene import SMALL, write_ball, write_ball_masks
 

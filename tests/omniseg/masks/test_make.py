@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commands import content
+from command_line import content
 from omniseg.data.formats.folders import hierarchy_path
 from omniseg.data.image_io import read_image
 from omniseg.distributed import Process
