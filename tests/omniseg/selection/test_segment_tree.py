@@ -182,8 +182,8 @@ def test_levels_are_checked():
     check_level(0, CONFIG)
     check_level(6, CONFIG)
     for level in (-0.5, 6.5, float("nan")):
-        with pytest.raises(InputError, match=r"--level: expected 0 to 6, got"):
-            check_level(level, CONFIG, "--level")
+        with pytest.raises(InputError, match=r"^level: expected 0 to 6, got"):
+            check_level(level, CONFIG)
 
 
 def test_trees_and_segments_say_what_they_are(device):
