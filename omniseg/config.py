@@ -170,7 +170,17 @@ class RadianceTrainingConfig(OptimizationConfig):
     distortion_weight: float = 0.0
     """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
     depth_weight: float = 0.1
-    """Weight of the squared error of depth, for scenes that have depth."""
+    """Weight of the squared error of depth, for scenes that have depth images."""
+    photo_depth: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """Estimate depth from the photos before training, for scenes without depth images."""
+    photo_depth_weight: float = 0.3
+    """Weight of the robust error of estimated depth at the start; it fades along a cosine."""
+    photo_depth_fade: float = 0.5
+    """Fraction of the training after which estimated depth no longer counts."""
+    photo_depth_tolerance: float = 0.1
+    """Relative error of estimated depth up to which the loss is quadratic, and linear beyond."""
+    lens_weight: float = 0.1
+    """Weight of the penalty on matter before the nearest estimated depth, on rays without depth; it fades linearly."""
     refine_poses: bool = False
     """Learn a small correction of every camera pose as well."""
     exposure: bool = False
@@ -189,6 +199,10 @@ class RadianceTrainingConfig(OptimizationConfig):
         for name in ("initial_samples_per_ray", "grid_every", "grid_warmup_every"):
             _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         _require(self.grid_warmup_steps >= 0, "grid_warmup_steps", ">= 0", self.grid_warmup_steps)
+        _require(0 < self.photo_depth_fade <= 1, "photo_depth_fade", "in (0, 1]", self.photo_depth_fade)
+        _require(0 < self.photo_depth_tolerance <= 1, "photo_depth_tolerance", "in (0, 1]", self.photo_depth_tolerance)
+        for name in ("photo_depth_weight", "lens_weight"):
+            _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
         for name in ("opacity_weight", "distortion_weight", "depth_weight", "correction_lr"):
             _require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
 

@@ -16,7 +16,7 @@ from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
 from omniseg.training.camera_optimizer import CameraOptimizer
-from omniseg.training.losses import depth_error, distortion, opacity_entropy
+from omniseg.training.losses import depth_error, distortion, opacity_entropy, robust_depth_error, weight_before
 from omniseg.training.trainer import StepReport, Trainer
 
 
@@ -30,18 +30,28 @@ class RadianceTrainer(Trainer):
         config: resolved configuration.
         images: training views; training runs on the device of their cameras.
         operators: implementation of the operators of a step.
+        nearest: distance, scene units, before which the photos show nothing, where the depths of `images` are
+            estimated from the photos; 0: unknown. None: their depths, if there are any, were measured.
     """
 
     stage = "radiance"
     resume_file = "resume/radiance.safetensors"
 
-    def __init__(self, config: Config, images: ImageSet, operators: Operators = KERNELS) -> None:
+    def __init__(
+        self,
+        config: Config,
+        images: ImageSet,
+        operators: Operators = KERNELS,
+        *,
+        nearest: float | None = None,
+    ) -> None:
         device, training = images.device, config.training
         ranks, rays = distributed.process().world_size, training.min_rays
         if rays < ranks:
             raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
         torch.manual_seed(config.seed)
         self.cameras: Cameras = images.cameras
+        self.nearest = nearest
         self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
@@ -123,10 +133,28 @@ class RadianceTrainer(Trainer):
             loss = loss + training.opacity_weight * share * opacity_entropy(rendering.opacity)
         if training.distortion_weight:
             loss = loss + training.distortion_weight * share * distortion(rendering)
-        if training.depth_weight and own.depth is not None and batch.depth is not None:
+        if own.depth is not None and batch.depth is not None:
             n_known = (batch.depth > 0).sum()
-            loss = loss + training.depth_weight * depth_error(rendering, own.depth, n_known)
+            if self.nearest is None and training.depth_weight:
+                loss = loss + training.depth_weight * depth_error(rendering, own.depth, n_known)
+            elif self.nearest is not None:
+                loss = loss + self._photo_depth_loss(own.depth, n_known, rendering, len(batch.rgb))
         return squared_error, loss
+
+    def _photo_depth_loss(self, depth: Tensor, n_known: Tensor, rendering: TrainingRendering, n_rays: int) -> Tensor:
+        """Return the loss of estimated depth (own rays,), which fades: later the colours know better."""
+        training, progress = self.config.training, self.done / self.config.training.photo_depth_fade
+        if progress >= 1:
+            return rendering.weights.new_zeros(())
+        loss = rendering.weights.new_zeros(())
+        if training.photo_depth_weight:
+            fade = 0.5 + 0.5 * math.cos(math.pi * progress)
+            error = robust_depth_error(rendering, depth, training.photo_depth_tolerance, n_known)
+            loss = loss + training.photo_depth_weight * fade * error
+        if training.lens_weight and self.nearest:
+            before = weight_before(rendering, self.nearest, depth == 0) / n_rays
+            loss = loss + training.lens_weight * (1 - progress) * before
+        return loss
 
 
 def _background(training: RadianceTrainingConfig, n_rays: int, generator: torch.Generator) -> Tensor:
