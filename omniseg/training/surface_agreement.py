@@ -23,11 +23,12 @@ _SIMILAR_SIDE = 0.5
 def surface_agreement(
     renderer: Renderer, images: ImageSet, *, n_rays: int = 3000, tolerance: float = 0.1, seed: int = 0
 ) -> float:
-    """Return the share of surface points, seen in one photo, that another photo sees at the same distance.
+    """Return the share of surface points, seen in one photo, that another photo confirms.
 
     A point is what a random pixel of a random photo sees. Another photo, drawn from those whose picture contains the
-    point and that look at it from a similar side, so that it is rarely hidden, renders a ray towards it; the two agree
-    if its distance is that of the point within `tolerance`.
+    point and that look at it from a similar side, so that it is rarely hidden, renders a ray towards it and confirms it
+    if its distance is that of the point within `tolerance`. Points that no other photo shows count as unconfirmed: fog
+    before a lens is mostly outside of the other pictures.
 
     Args:
         renderer: renderer of the field that is trained.
@@ -36,7 +37,7 @@ def surface_agreement(
         tolerance: relative difference of the distances.
         seed: seed of the random numbers.
     Returns:
-        In [0, 1]; 1 where no point is seen by two photos, so that nothing can disagree.
+        In [0, 1]; 0 where nothing solid is seen.
     """
     device, cameras = images.device, images.cameras
     generator = torch.Generator().manual_seed(seed)
@@ -51,13 +52,13 @@ def surface_agreement(
     shows[views, torch.arange(len(views), device=device)] = False
     towards = F.normalize(cameras.c2w[:, None, :, 3] - points, dim=2)  # (V, n, 3)
     shows &= (towards * -rays_d[solid]).sum(2) > _SIMILAR_SIDE
-    seen_twice = shows.any(0)
+    seen_twice, n_points = shows.any(0), len(points)
     if not bool(seen_twice.any()):
-        return 1.0
+        return 0.0
     points, shows = points[seen_twice], shows[:, seen_twice]
     draw = torch.rand(shows.shape, generator=generator).to(device)
     other = torch.where(shows, draw, -1.0).argmax(0)
     eyes = cameras.c2w[other, :, 3]
     distance = (points - eyes).norm(dim=1)
     rendered = renderer.render(eyes, F.normalize(points - eyes, dim=1), colour=False).distance
-    return float(((rendered - distance).abs() < tolerance * distance).float().mean())
+    return float(((rendered - distance).abs() < tolerance * distance).float().sum() / n_points)
