@@ -5,7 +5,12 @@ class InputError(ValueError):
     """A mistake in what a user gave, which the user can mend.
 
     The message is one or two lines: what is wrong, in which file or option, and what to do about it.
+
+    Attributes:
+        exit_status: of a command that ends with it.
     """
+
+    exit_status = 1
 
 
 class Refused(InputError):
@@ -29,3 +34,9 @@ class BadArgument(InputError):
         given = f" {value}" if str(value) else ""
         super().__init__(f"{argument}{given}: {problem}")
         self.as_option = f"--{argument.replace('_', '-')}{given}: {problem}"
+
+
+class NoSurfaces(InputError):
+    """A training that ended in fog: its result is saved, but no photo confirms what another one sees."""
+
+    exit_status = 3

@@ -85,7 +85,7 @@ def run(command: Callable[[], None]) -> None:
         with _log_to_console():
             command()
     except InputError as error:
-        _fail(error.as_option if isinstance(error, BadArgument) else str(error), 1)
+        _fail(error.as_option if isinstance(error, BadArgument) else str(error), error.exit_status)
     except KeyboardInterrupt:
         if not is_rank_0():
             sys.exit(130)

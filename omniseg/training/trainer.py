@@ -175,6 +175,7 @@ class Trainer(ABC):
         save: Callable[[], None],
         save_every: float = 60.0,
         report: Callable[[int, dict[str, float]], None] | None = None,
+        milestones: Mapping[float, Callable[[], None]] | None = None,
         progress: bool = True,
     ) -> None:
         """Train until the budget is used.
@@ -182,12 +183,14 @@ class Trainer(ABC):
         Args:
             save: called about every `save_every` seconds, at the end, and on an exception.
             report: called about twice a second with the step and named figures.
+            milestones: fraction of the training -> function, called once when the training has come that far.
             progress: show a progress bar.
         """
         total, unit = (self.config.seconds, "s") if self.config.seconds else (self.optimization.steps, "steps")
         begin = time.perf_counter() - self.progress.seconds
         saved = shown = time.perf_counter()
         smooth, rays = math.nan, 0
+        ahead = sorted(at for at in milestones or {} if at > self.done)
         try:
             with tqdm(total=total, unit=unit, disable=not progress, bar_format=_BAR, desc=self.stage) as bar:
                 bar.update(self.done * total)
@@ -208,10 +211,14 @@ class Trainer(ABC):
                             figures = {name: last, "loss": float(out.loss), "rays_per_second": rate}
                             report(self.progress.step, figures | {"n_rays": out.n_rays, "n_samples": out.n_samples})
                         shown, rays = now, 0
+                    while milestones and ahead and self.done >= ahead[0]:
+                        milestones[ahead.pop(0)]()
+                        begin += time.perf_counter() - now  # neither this nor saving is training
+                        now = time.perf_counter()
                     if now - saved > save_every:
                         save()
                         saved = time.perf_counter()
-                        begin += saved - now  # saving is not training
+                        begin += saved - now
         finally:
             save()
 
