@@ -25,7 +25,7 @@ from omniseg.data.formats import read_scene
 from omniseg.data.images import ImageSet, load_images
 from omniseg.data.normalisation import place
 from omniseg.data.splits import split_views
-from omniseg.evaluation.metrics import psnr
+from omniseg.evaluation.image_metrics import psnr
 from omniseg.evaluation.views import photo_and_background
 from omniseg.rendering.renderer import Renderer
 from omniseg.rendering.view import render_view

@@ -19,7 +19,7 @@ from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import place
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
-from omniseg.evaluation.metrics import psnr
+from omniseg.evaluation.image_metrics import psnr
 from omniseg.evaluation.views import photo_and_background
 from omniseg.masks.patches import PatchSet, load_patches
 from omniseg.profiling import SpanTimer

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from omniseg.api.training import preset, train
     from omniseg.config import Config
     from omniseg.data.formats import read_scene
-    from omniseg.errors import InputError, NothingThere, Refused
+    from omniseg.errors import BadArgument, InputError, NothingThere, Refused
     from omniseg.rendering.view import RenderedView
     from omniseg.selection.selections import Selection
     from omniseg.selection.session import SegmentationSession
 
 _HOMES = {
+    "BadArgument": "omniseg.errors",
     "Config": "omniseg.config",
     "InputError": "omniseg.errors",
     "NothingThere": "omniseg.errors",
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "SegmentationSession",
     "Config",
     "InputError",
+    "BadArgument",
     "Refused",
     "NothingThere",
 ]

@@ -10,7 +10,7 @@ import torch
 
 from omniseg import distributed
 from omniseg.distributed import Process
-from omniseg.errors import InputError
+from omniseg.errors import BadArgument, InputError
 from omniseg_kernels import launch
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -34,7 +34,7 @@ def start(device: Device = "auto", process: Process | None = None) -> torch.devi
     try:
         launch.init("cuda" if chosen.type == "cuda" else "cpu", threads=threads)
     except RuntimeError as error:
-        raise InputError(f"device {chosen.type}: {error}") from error
+        raise BadArgument("device", str(error), chosen.type) from error
     if chosen.type == "cpu":
         _keep_freed_memory()
     distributed.start(process, chosen)
@@ -70,7 +70,7 @@ def choose(device: Device, process: Process) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: PyTorch sees no CUDA device here; use device cpu")
+        raise BadArgument("device", "PyTorch sees no CUDA device here; use cpu", "cuda")
     return torch.device(device)
 
 

@@ -15,8 +15,8 @@ from omniseg.masks.photos import find_photos
 from omniseg.masks.segmenters import Segmenter
 from omniseg.masks.segmenters.felzenszwalb import FelzenszwalbConfig, FelzenszwalbSegmenter
 from omniseg.masks.segmenters.folder import FolderSegmenter
-from omniseg.masks.segmenters.generator import SamConfig
 from omniseg.masks.segmenters.sam import SamModel, SamSegmenter
+from omniseg.masks.segmenters.sam_generator import SamConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def main() -> None:
     if arguments.selection is not None:
         selections = run.load_selections(arguments.selection)
         if not any(click.accept for selection in selections for click in selection.clicks):
-            raise InputError(f"{arguments.selection}: has no click, so nothing is selected; click and save it again")
+            raise InputError(f"{arguments.selection}: selects nothing; click on something and save it again")
     else:
         selections = (_select(run, arguments),)
     totals = run.export_masks(arguments.out, selections, **where)

@@ -11,7 +11,7 @@ from omniseg.data.drawing import contact_sheet
 from omniseg.data.image_io import save_image
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
-from omniseg.evaluation.metrics import SSIM_WINDOW, psnr, ssim
+from omniseg.evaluation.image_metrics import SSIM_WINDOW, psnr, ssim
 from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import Model, update_metrics
 from omniseg.selection.survey import feature_colours

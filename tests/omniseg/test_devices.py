@@ -12,7 +12,7 @@ def test_start_returns_the_device_or_says_which_to_use(device):
     assert devices.start(device.type) == device
     assert devices.start("auto") == device
     if device.type == "cpu":
-        with pytest.raises(InputError, match=r"device cuda: .*use device cpu"):
+        with pytest.raises(InputError, match=r"device cuda: .*; use cpu"):
             devices.start("cuda")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from omniseg.data.image_io import decode, read_bytes
 from omniseg.errors import InputError
 from omniseg.masks.run_length import MaskStack, mask_borders
-from omniseg.masks.segmenters.coco import decode_rle
+from omniseg.masks.segmenters.coco_rle import decode_rle
 
 
 class FolderSegmenter:

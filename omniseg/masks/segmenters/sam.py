@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omniseg.errors import InputError
 from omniseg.masks.run_length import MaskStack
-from omniseg.masks.segmenters.generator import SamConfig, generate_masks
+from omniseg.masks.segmenters.sam_generator import SamConfig, generate_masks
 
 SamModel = Literal["auto", "vit_h", "vit_l", "vit_b"]
 

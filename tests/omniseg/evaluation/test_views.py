@@ -10,7 +10,7 @@ import torch
 
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
-from omniseg.evaluation.metrics import psnr, ssim
+from omniseg.evaluation.image_metrics import psnr, ssim
 from omniseg.evaluation.views import evaluate_views, photo_and_background
 from omniseg.run_folder import METRICS, update_metrics
 from tiny_scene import SIDE, ball_images, ball_model

@@ -22,5 +22,5 @@ def test_a_capture_is_where_it_was_or_where_it_is_given(tmp_path: Path):
     assert find_capture(str(before), None) is None
     assert find_capture("", None) is None
     assert find_capture(str(before), now) == now
-    with pytest.raises(InputError, match=r"--scene .*before: does not exist"):
-        find_capture(str(now), before, "--scene")
+    with pytest.raises(InputError, match=r"^scene .*before: does not exist"):
+        find_capture(str(now), before)

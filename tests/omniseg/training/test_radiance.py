@@ -14,7 +14,7 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.distributed import Process
 from omniseg.errors import InputError
-from omniseg.evaluation.metrics import psnr
+from omniseg.evaluation.image_metrics import psnr
 from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.training import trainer as trainer_module
 from omniseg.training.losses import distortion

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from omniseg.errors import InputError
-from omniseg.masks.segmenters.generator import SamConfig, generate_masks
 from omniseg.masks.segmenters.sam import SamPoints, SamSegmenter, load_sam
+from omniseg.masks.segmenters.sam_generator import SamConfig, generate_masks
 
 WIDTH = "image_encoder.patch_embed.proj.weight"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from omniseg.evaluation.metrics import psnr, ssim
+from omniseg.evaluation.image_metrics import psnr, ssim
 
 
 def test_psnr_by_hand():

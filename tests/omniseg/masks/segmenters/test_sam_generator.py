@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from omniseg.masks.run_length import mask_borders
-from omniseg.masks.segmenters.generator import (
+from omniseg.masks.segmenters.sam_generator import (
     SamConfig,
     crop_boxes,
     generate_masks,

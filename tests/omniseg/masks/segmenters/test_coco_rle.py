@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniseg.masks.run_length import mask_borders
-from omniseg.masks.segmenters.coco import decode_rle
+from omniseg.masks.segmenters.coco_rle import decode_rle
 
 
 def counts_of(mask: np.ndarray) -> list[int]:
