@@ -161,7 +161,7 @@ def test_refusals_leave_nothing(command: Run, run: Path, arguments: list, words:
 
 def test_a_selection_without_clicks_is_refused(command: Run, run: Path, device):
     SegmentationSession(learned_ball(device), fingerprint(run)).save(Path("empty.json"))
-    command("segment", run, "--selection", "empty.json", "--out", "out").refused("empty.json", "nothing is selected")
+    command("segment", run, "--selection", "empty.json", "--out", "out").refused("empty.json", "selects nothing")
     assert not Path("out").exists()
 
 
