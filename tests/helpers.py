@@ -78,7 +78,9 @@ def run_python(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[
 
     Taichi's own handler of a segmentation fault may hang.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    # With more threads, those of PyTorch wait busily for work as small as that of the tests.
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *args]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:

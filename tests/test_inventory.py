@@ -78,6 +78,7 @@ def test_no_module_lies_outside_of_a_package():
             assert (path.parent / "__init__.py").is_file(), path
 
 
+@pytest.mark.slow
 def test_the_front_door_has_its_names_and_opens_quickly():
     code = (
         "import sys, omniseg\n"

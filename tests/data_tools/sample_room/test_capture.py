@@ -27,6 +27,7 @@ def folder(device, tmp_path_factory):
     return make_sample(out, train_views=N_TRAIN, test_views=N_TEST, width=32, height=24, progress=False)
 
 
+@pytest.mark.slow
 def test_what_test_views_see_is_seen_by_train_views(room):
     camera, poses = sample_camera(48, 36), camera_path(92)
     test = is_test_view(80, 12)

@@ -48,6 +48,7 @@ def folder(device, tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_tour_of_the_api_runs(folder: Path, device):
     """Train less, and on smaller pictures, but run every line."""
     left, right = points_on_the_halves(device)

@@ -183,7 +183,7 @@ def test_a_missing_gpu_is_an_error_that_says_what_to_do(command: Run, monkeypatc
     write_images(Path("photos"), ["a.png"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = command("run_sam", "photos", "--checkpoint", "b.pth", "--device", "cuda")
-    done.refused("device cuda", "device cpu")
+    done.refused("--device cuda", "use cpu")
     monkeypatch.setattr(devices.launch, "current_arch", lambda: None)  # else auto is their device
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
