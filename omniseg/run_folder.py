@@ -227,12 +227,27 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
         raise InputError(f"{path}: damaged or not a checkpoint ({error}); copy it again, or train again") from error
 
 
-def update_metrics(run: Path, figures: dict[str, Any]) -> None:
-    """Replace these figures in the `metrics.json` of a run folder and keep the others."""
+def read_metrics(run: Path) -> dict[str, Any]:
+    """Read the `metrics.json` of a run folder; empty where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = run / METRICS
     try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
+        figures = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); evaluate the run again") from error
+    return figures if isinstance(figures, dict) else {}
+
+
+def update_metrics(run: Path, figures: dict[str, Any]) -> None:
+    """Replace these figures in the `metrics.json` of a run folder and keep the others, if they can be read."""
+    try:
+        known = read_metrics(run)
+    except InputError:
         known = {}
-    text = json.dumps({**(known if isinstance(known, dict) else {}), **figures}, indent=2) + "\n"
-    write_atomic(path, lambda temporary: temporary.write_text(text))
+    text = json.dumps({**known, **figures}, indent=2) + "\n"
+    write_atomic(run / METRICS, lambda temporary: temporary.write_text(text))

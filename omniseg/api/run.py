@@ -12,7 +12,6 @@ Paths are strings or `Path`s. What cannot be done raises `InputError`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +34,7 @@ from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.files import require_writable
 from omniseg.rendering.view import RenderedView, render_view
-from omniseg.run_folder import METRICS, Model, fingerprint, load_model
+from omniseg.run_folder import Model, fingerprint, load_model, read_metrics
 from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
 from omniseg.selection.selections import SELECTIONS, Selection, Selections, load_selections, save_selections
@@ -96,12 +95,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """Figures in metrics.json; empty before the first evaluation."""
-        try:
-            return json.loads((self.path / METRICS).read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / METRICS}: cannot be read ({error}); evaluate the run again") from error
+        return read_metrics(self.path)
 
     # Looking
 

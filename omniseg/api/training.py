@@ -17,7 +17,7 @@ from omniseg.distributed import Process
 from omniseg.evaluation.evaluate import evaluate
 from omniseg.run_folder import CONFIG
 from omniseg.training import presets
-from omniseg.training.pipeline import Stage, Training, check_run_folder
+from omniseg.training.pipeline import Stage, Training, check_run_folder, check_surfaces
 from omniseg.training.pipeline import train as train_stages
 
 _log = logging.getLogger("omniseg")
@@ -58,6 +58,7 @@ def train(
     device: Device = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    force: bool = False,
     progress: bool = True,
 ) -> Run:
     """Train a capture, both stages, and measure the result on the held-out views.
@@ -74,8 +75,10 @@ def train(
         device: "auto" is a GPU if there is one.
         resume: continue the training that `out` holds.
         overwrite: replace the result that `out` holds.
+        force: train features also where stage 1 ended in fog.
         progress: show progress bars.
     Raises:
+        NoSurfaces: stage 1 ended in fog; its result is saved and measured, and features are not trained.
         InputError: the capture or the run folder does not fit, a file does not open, or nothing can be written.
     """
     process = Process.from_environment()
@@ -96,6 +99,7 @@ def train(
         stage=stage,
         resume=resume,
         overwrite=overwrite,
+        force=force,
         progress=progress and process.rank == 0,
     )
     n_train, n_test = len(training.splits.train), len(training.splits.test)
@@ -109,7 +113,9 @@ def train(
         return run
     if held_out is None:
         _log.warning("no view is held out: no test figures (--test-every 8 holds some out)")
-        return run
-    views = training.views(training.splits.test)
-    _log.info("%s", evaluate(model, views, held_out.to(chosen), out, progress=progress))
+    else:
+        views = training.views(training.splits.test)
+        _log.info("%s", evaluate(model, views, held_out.to(chosen), out, progress=progress))
+    if stage != "features":
+        check_surfaces(out, force=force)
     return run

@@ -55,6 +55,9 @@ class Options:
         given = {"downsample": self.downsample, "test_every": self.test_every}
         Config(**{name: value for name, value in given.items() if value is not None})  # refuses what is out of range
 
+    force: common.Switch = False
+    """Train features also where stage 1 found no surfaces."""
+
     @property
     def kind(self) -> SceneKind | None:
         """Kind of scene that was chosen; None leaves it to the reader."""
@@ -104,6 +107,7 @@ def main() -> None:
         device="cuda" if device.type == "cuda" else "cpu",
         resume=options.resume,
         overwrite=options.overwrite,
+        force=options.force,
     )
 
 

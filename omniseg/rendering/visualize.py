@@ -18,20 +18,28 @@ def to_uint8(image: Tensor) -> np.ndarray:
 
 
 def depth_picture(rendering: Rendering, width: int) -> np.ndarray:
-    """Return the depth of an image's rendering as colours (height, width, 3) uint8: near red, far blue, nothing black.
-
-    Disparity, between its 2nd and 98th percentile, is mapped to the colours, so that a few floaters do not wash it out.
-    """
+    """Return the depth of an image's rendering as colours (height, width, 3) uint8; see `distance_picture`."""
     opacity = rendering.opacity.view(-1, width).cpu().numpy()
     depth = rendering.depth.view(-1, width).cpu().numpy() / np.maximum(opacity, 1e-6)
-    solid = rendering.solid.view(-1, width).cpu().numpy()
-    if not solid.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
-    disparity = 1 / np.maximum(depth, 1e-6)
-    low, high = np.percentile(disparity[solid], _PERCENTILES)
+    return distance_picture(depth, rendering.solid.view(-1, width).cpu().numpy())
+
+
+def distance_picture(distance: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return distances as colours (height, width, 3) uint8: near red, far blue, unknown black.
+
+    Disparity, between its 2nd and 98th percentile, is mapped to the colours, so that a few floaters do not wash it out.
+
+    Args:
+        distance: (height, width) float.
+        known: (height, width) bool.
+    """
+    if not known.any():
+        return np.zeros((*distance.shape, 3), np.uint8)
+    disparity = 1 / np.maximum(distance, 1e-6)
+    low, high = np.percentile(disparity[known], _PERCENTILES)
     level = np.clip((disparity - low) / max(high - low, 1e-6), 0, 1)
     colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(solid[..., None], colours, 0).astype(np.uint8)
+    return np.where(known[..., None], colours, 0).astype(np.uint8)
 
 
 class FeatureColours:

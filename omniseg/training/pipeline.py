@@ -5,7 +5,7 @@ With several processes, every one of them runs all of this; rank 0 alone writes 
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import Placement, place
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
-from omniseg.errors import InputError
+from omniseg.errors import InputError, NoSurfaces
 from omniseg.masks.patches import PatchSet, load_patches
 from omniseg.run_folder import (
     CONFIG,
@@ -30,15 +30,25 @@ from omniseg.run_folder import (
     Model,
     Viewpoints,
     load_model,
+    read_metrics,
     save_features,
     save_radiance,
+    update_metrics,
 )
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.radiance import RadianceTrainer
+from omniseg.training.surface_agreement import NO_SURFACES, UNCERTAIN, surface_agreement
 from omniseg.training.tensorboard import tensorboard_report
 from omniseg.training.trainer import Trainer
 
 Stage = Literal["all", "radiance", "features"]
+
+_EARLY = 0.2
+"""Fraction of stage 1 after which fog shows."""
+_CAUSES = (
+    "check the camera axes (OpenGL or OpenCV), the order of photos and poses, their scale, "
+    "and whether neighbouring photos overlap and show texture"
+)
 
 _log = logging.getLogger("omniseg")
 
@@ -54,6 +64,7 @@ class Training:
         stage: "radiance", density and colour only; "features", the masks only, on the radiance field in `run`; "all".
         resume: continue the training that `run` holds.
         overwrite: replace the result that `run` holds.
+        force: train features also where stage 1 found no surfaces.
         progress: show progress bars.
     """
 
@@ -63,6 +74,7 @@ class Training:
     stage: Stage = "all"
     resume: bool = False
     overwrite: bool = False
+    force: bool = False
     progress: bool = True
 
     @cached_property
@@ -121,7 +133,8 @@ def _holds_result(run: Path, stage: Stage) -> bool:
 def train(training: Training, device: torch.device) -> Model:
     """Train the stages that are asked for and save the results in the run folder.
 
-    Without masks the radiance field alone is trained, and a warning logged.
+    Without masks the radiance field alone is trained, and a warning logged. So is it, unless `force` is set, where
+    stage 1 found no surfaces: features of fog are worth nothing. `check_surfaces` tells.
 
     Raises:
         InputError: a photo or mask does not open, the run folder cannot be written, or does not fit.
@@ -131,9 +144,12 @@ def train(training: Training, device: torch.device) -> Model:
     if training.stage != "radiance":
         patches = training_patches(training, required=training.stage == "features")
     if training.stage == "features":
+        check_surfaces(training.run, force=training.force)
         model = trained_radiance(training, device)
     else:
         model = train_radiance(training, device)
+        if not training.force and found_no_surfaces(training.run):
+            return model
     return model if patches is None else train_features(training, model, patches)
 
 
@@ -142,7 +158,10 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     images = training.images(training.splits.train)
     assert images is not None
     images = images.to(device)  # no second copy stays on the host
-    trainer = RadianceTrainer(training.config, images)
+    depth = photo_depth(training, images)
+    if depth is not None:
+        images = replace(images, depths=depth.distances.half())
+    trainer = RadianceTrainer(training.config, images, nearest=None if depth is None else depth.nearest)
     viewpoints = _viewpoints(training)
     if training.resume:
         trainer.resume(training.run)
@@ -163,12 +182,57 @@ def train_radiance(training: Training, device: torch.device) -> Model:
         trainer.save_resume(training.run)
 
     replaces, first_step = training.replaces, trainer.progress.step
-    _run(training, trainer, save, "log", before=lambda: _remove_results(training.run) if replaces else None)
+    _run(
+        training, trainer, save, "log",
+        before=lambda: _remove_results(training.run) if replaces else None,
+        milestones={_EARLY: lambda: _look_early(trainer, images)},
+    )  # fmt: skip
     if trainer.progress.step > first_step and distributed.process().rank == 0:
         _remove_features(training.run)  # they belong to a geometry that no longer exists
     distributed.barrier()  # before another process looks for them
     _report(trainer, training.run / RADIANCE)
+    agreement = surface_agreement(trainer.renderer, images)
+    if distributed.process().rank == 0:
+        update_metrics(training.run, {"surface_agreement": agreement})
+    distributed.barrier()
     return model()
+
+
+def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:
+    """Warn after a fifth of the training if it runs into fog."""
+    agreement = surface_agreement(trainer.renderer, images)
+    if agreement < NO_SURFACES:
+        _log.warning(
+            "after a fifth of the training only %.0f %% of what a photo sees is confirmed by another one: %s",
+            100 * agreement, _CAUSES,
+        )  # fmt: skip
+
+
+def found_no_surfaces(run: Path) -> bool:
+    """Return whether the last training of stage 1 into a run folder ended in fog."""
+    agreement = read_metrics(run).get("surface_agreement")
+    return isinstance(agreement, float) and agreement < NO_SURFACES
+
+
+def check_surfaces(run: Path, *, force: bool) -> None:
+    """Judge the geometry of a run: log a warning if it is uncertain.
+
+    Raises:
+        NoSurfaces: it is fog, unless `force` is set.
+    """
+    agreement = read_metrics(run).get("surface_agreement")
+    if not isinstance(agreement, float):
+        return
+    confirmed = f"{100 * agreement:.0f} % of what a photo sees is confirmed by another photo"
+    if agreement < NO_SURFACES:
+        message = f"no surfaces found: only {confirmed}. {_CAUSES}"
+        if not force:
+            raise NoSurfaces(f"{message}. --force trains the features all the same")
+        _log.warning("%s", message)
+    elif agreement < UNCERTAIN:
+        _log.warning("geometry is uncertain: %s; more steps or more photos may help", confirmed)
+    else:
+        _log.info("%s", confirmed)
 
 
 def train_features(training: Training, radiance: Model, patches: PatchSet) -> Model:
@@ -203,15 +267,17 @@ def _run(
     save: Callable[[], None],
     log: str,
     before: Callable[[], None] = lambda: None,
+    milestones: Mapping[float, Callable[[], None]] | None = None,
 ) -> None:
-    """Train; `before` is called after the first save."""
+    """Train; `before` is called after the first save, `milestones` as `Trainer.run` says."""
     distributed.barrier()  # until every process has read what will be overwritten
     if distributed.process().rank:
-        trainer.run(save=lambda: None, progress=False)
+        trainer.run(save=lambda: None, milestones=milestones, progress=False)
         return
     save()  # first, so that a folder that cannot be written does not show up after the training
     before()
-    trainer.run(save=save, report=tensorboard_report(training.run / log), progress=training.progress)
+    report = tensorboard_report(training.run / log)
+    trainer.run(save=save, report=report, milestones=milestones, progress=training.progress)
 
 
 def training_patches(training: Training, required: bool) -> PatchSet | None:
