@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from omniseg.data.formats.folders import list_images, read_json
-from omniseg.data.formats.transforms import SPLIT_FILES, ListedFrame, checked_aabb, depth_unit, make_views, read_frames
+from omniseg.data.formats.transforms import (
+    SPLIT_FILES,
+    ListedFrame,
+    checked_aabb,
+    depth_unit,
+    has_opencv_axes,
+    make_views,
+    read_frames,
+)
 from omniseg.data.image_io import read_bytes
 from omniseg.data.scene import Scene, Split
 from omniseg.errors import InputError
 
 LOOKED_FOR = "Replica (transforms_train.json with `aabb`)"
-
-_AXES = {"opencv": True, "opengl": False}
-"""Values of `camera_axes`."""
 
 
 def detect(root: Path) -> bool:
@@ -63,9 +68,7 @@ def _images_exist(root: Path, listed: list[Any]) -> bool:
 def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
     """Tell whether the file's camera axes are OpenCV's: by `camera_axes`, or else in OmniSeg3D's own layout."""
     if "camera_axes" in meta:
-        if meta["camera_axes"] not in _AXES:
-            raise InputError(f"{path}: `camera_axes` is {meta['camera_axes']!r}; expected opencv or opengl")
-        return _AXES[meta["camera_axes"]]
+        return has_opencv_axes(meta, path)
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
     return "depth_path" in first or str(first.get("file_path", "")).startswith("results/")
 

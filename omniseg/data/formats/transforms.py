@@ -126,7 +126,8 @@ def read_path(path: Path) -> tuple[list[Camera], np.ndarray]:
     where = [f"{path}: frame {number}" for number in range(len(frames))]
     cameras = [_camera({**meta, **frame}, path, at) for frame, at in zip(frames, where)]
     poses = [checked_pose(frame.get("transform_matrix"), at) for frame, at in zip(frames, where)]
-    return cameras, opengl_to_opencv(np.stack(poses))
+    stacked = np.stack(poses)
+    return cameras, stacked if has_opencv_axes(meta, path) else opengl_to_opencv(stacked)
 
 
 @dataclass(frozen=True)
@@ -147,19 +148,32 @@ class ListedFrame:
     split: Split | None = None
 
 
-def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool = False) -> list[ListedFrame]:
+def has_opencv_axes(meta: Mapping[str, Any], path: Path) -> bool:
+    """Return whether the camera axes of a JSON file are OpenCV's, by its `camera_axes`; without it they are OpenGL's.
+
+    Raises:
+        InputError: it names other axes.
+    """
+    axes = meta.get("camera_axes", "opengl")
+    if axes not in ("opencv", "opengl"):
+        raise InputError(f"{path}: `camera_axes` is {axes!r}; expected opencv or opengl")
+    return axes == "opencv"
+
+
+def read_frames(path: Path, meta: Mapping[str, Any], opencv_axes: bool | None = None) -> list[ListedFrame]:
     """Read the frames whose images exist. A warning counts the others.
 
     Args:
         path: the JSON file, to which file paths are relative.
         meta: its content.
-        opencv_axes: True if the file's camera axes are OpenCV's, False if they are OpenGL's.
+        opencv_axes: True if the file's camera axes are OpenCV's, False if OpenGL's; None: what the file says.
     Raises:
         InputError: a frame is damaged, or no image exists.
     """
     listed = meta.get("frames")
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{path}: lists no frames; expected `frames`: [{{file_path, transform_matrix}}, ...]")
+    opencv_axes = has_opencv_axes(meta, path) if opencv_axes is None else opencv_axes
     frames, missing = [], []
     for number, entry in enumerate(listed):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):

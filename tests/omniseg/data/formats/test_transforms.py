@@ -55,6 +55,20 @@ def test_opengl_axes_by_hand(tmp_path):
     np.testing.assert_array_equal(read_scene(tmp_path).views[0].c2w[:, :3], np.diag([1, -1, -1]))
 
 
+def test_a_file_may_say_that_its_axes_are_opencv(tmp_path):
+    write_transforms(tmp_path, orbit(3))
+    path = tmp_path / "transforms.json"
+    want = [view.c2w for view in read_scene(tmp_path).views]
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        frame["transform_matrix"] = (np.array(frame["transform_matrix"]) * [1, -1, -1, 1]).tolist()
+    path.write_text(json.dumps({**content, "camera_axes": "opencv"}))
+    np.testing.assert_allclose([view.c2w for view in read_scene(tmp_path).views], want, atol=1e-12)
+    path.write_text(json.dumps({**content, "camera_axes": "blender"}))
+    with pytest.raises(InputError, match="`camera_axes` is 'blender'; expected opencv or opengl"):
+        read_scene(tmp_path)
+
+
 @pytest.mark.parametrize("spelling", ["./images/0000", "images\\0000.png", "images/0000.jpg", "images/0000.png"])
 def test_spellings_of_a_file_path(tmp_path, spelling):
     write_transforms(tmp_path, orbit(1))
