@@ -40,7 +40,7 @@ def require_writable(folder: Path) -> None:
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"{folder}: cannot be written ({existing} is a file); choose a writable folder")
+        raise InputError(f"{folder}: cannot be written: {existing} is a file; choose a writable folder")
     try:
         _temporary_file(existing / "check").unlink()
     except OSError as error:

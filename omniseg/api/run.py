@@ -37,7 +37,14 @@ from omniseg.rendering.view import RenderedView, render_view
 from omniseg.run_folder import Model, fingerprint, load_model, read_metrics
 from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
-from omniseg.selection.selections import SELECTIONS, Selection, Selections, load_selections, save_selections
+from omniseg.selection.selections import (
+    SELECTIONS,
+    Selection,
+    Selections,
+    load_selections,
+    made_distinct,
+    save_selections,
+)
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.tree_building import segment_everything
 
@@ -159,7 +166,7 @@ class Run:
             reject: pixels (x, y) of what to leave out.
             stroke: corners (x, y) of a line drawn over what to select.
             box: x, y of one corner and x, y of the opposite one, around what to select.
-            level: 0 for the finest level of what was clicked; the coarsest where the view has fewer levels.
+            level: number of the level, 0 the finest; how many there are depends on what was clicked.
             threshold: lowest score in [0, 1] that is selected, instead of a level; default: the likeliest level.
             spatial_weight: rate at which the score falls with the distance from a click, 1 / scene unit.
             name: name of the selection.
@@ -169,10 +176,7 @@ class Run:
             InputError: the run has no features, or an argument is out of range.
         """
         if level is not None and threshold is not None:
-            raise InputError("level, threshold: both say how much is selected; give one")
-        most = self.model.config.levels.max_levels - 1
-        if level is not None and not 0 <= level <= most:
-            raise BadArgument("level", f"expected 0 to {most}, got {level}")
+            raise BadArgument("level", "it and a threshold both say how much is selected; give one")
         if threshold is not None and not 0 <= threshold <= 1:
             raise BadArgument("threshold", f"expected 0 to 1, got {threshold}")
         if spatial_weight < 0:
@@ -184,20 +188,22 @@ class Run:
         if name is not None and name != session.current.name:
             _try_argument("name", lambda: session.rename(name))
         session.set_spatial_weight(spatial_weight)
-        size = f"(the view is {view.width} x {view.height} pixels)"
         if box is not None:
-            _try(f"box {_numbers(box)}", size, lambda: session.box(*(edge for edge in box)))
+            _try(f"box {_numbers(box)}", lambda: session.box(*box))
         if stroke:
-            _try("stroke", size, lambda: session.scribble([_centre(point) for point in stroke]))
+            _try("stroke", lambda: session.scribble([_centre(point) for point in stroke]))
         for accept, prompts in ((True, points), (False, reject)):
             for point in prompts:
                 what = f"{'point' if accept else 'reject'} {_numbers(point)}"
-                _try(what, size, lambda point=point, accept=accept: session.click(*_centre(point), accept))
-        if not any(click.accept for click in session.current.clicks):
+                _try(what, lambda point=point, accept=accept: session.click(*_centre(point), accept))
+        if session.current.is_empty:
             raise Refused("nothing is selected: give points, a stroke or a box of what to select")
         if threshold is not None:
             session.set_threshold(threshold)
         elif level is not None:
+            most = len(session.levels()) - 1
+            if most >= 0 and level not in range(most + 1):
+                raise BadArgument("level", f"expected 0 to {most} for these clicks, got {level}")
             session.set_level(level)
         return session.current
 
@@ -218,10 +224,12 @@ class Run:
     def save_selections(self, path: str | Path, selections: Selection | Sequence[Selection]) -> None:
         """Write selections as a file that the window, the commands and `load_selections` read.
 
+        Selections of equal names or colours get different ones, here and wherever several are exported.
+
         Raises:
             InputError: it cannot be written.
         """
-        save_selections(Path(path), Selections(_several(selections)), self._fingerprint)
+        save_selections(Path(path), _some(selections), self._fingerprint)
 
     def _require_features(self) -> None:
         if self.model.features is None:
@@ -280,8 +288,9 @@ class Run:
         Raises:
             InputError: the capture is gone, holds out no view, or a file does not open.
         """
-        tree = self.segment_tree(progress=progress) if everything else None
-        return evaluate_run(self.path, self.model, scene, labels, prompts=prompts, tree=tree, progress=progress)
+        return evaluate_run(
+            self.path, self.model, scene, labels, prompts=prompts, everything=everything, progress=progress
+        )
 
     # Exporting
 
@@ -291,7 +300,7 @@ class Run:
         path: str | Path = "orbit",
         *,
         show: Show = "rgb",
-        segments: SceneSegments | None = None,
+        level: float | None = None,
         frames: int = 120,
         width: int | None = None,
         rate: int = 30,
@@ -303,8 +312,8 @@ class Run:
         Args:
             out: file NAME.mp4, or a folder.
             path: "orbit", "spiral", "views" (all photos), "test" (the held-out ones), or a JSON file of cameras.
-            show: "rgb", "depth" or "features".
-            segments: show these instead, one colour each.
+            show: "rgb", "depth", "features", or "segments" of the whole scene, one colour each.
+            level: level of the segments; None: the run's default.
             frames: pictures along an orbit or a spiral.
             width: pixels per row; None: as many as the training photos had.
             rate: frames per second of the video.
@@ -316,16 +325,17 @@ class Run:
             InputError: an argument does not fit, or the result cannot be written.
         """
         names, cameras = camera_paths.cameras_along(self.model, str(path), frames, width)
-        chosen = None if segments is None else segments.segments
+        pictures.check_pictures(Path(out), self.model, cameras, show, rate)
+        segments = self.segments(level, progress=progress).segments if show == "segments" else None
         pictures.export_pictures(
             Path(out), self.model, names, cameras,
-            show=show, segments=chosen, rate=rate, background=background, progress=progress,
+            show=show, segments=segments, rate=rate, background=background, progress=progress,
         )  # fmt: skip
         return len(names)
 
     def export_mesh(
         self,
-        path: str | Path,
+        out: str | Path,
         *,
         selection: Selection | Sequence[Selection] | Mapping[int, Selection] = (),
         segments: SceneSegments | None = None,
@@ -336,7 +346,7 @@ class Run:
         """Write the surface of the scene, or of selections, as NAME.glb or NAME.ply in the units of the capture.
 
         Args:
-            path: file of the mesh; the features of its vertices are written beside it as NAME.features.npy.
+            out: file of the mesh; the features of its vertices are written beside it as NAME.features.npy.
             selection: keep only what this selects, or these; they number the segments, from 1 unless a mapping does.
             segments: label every face with its segment.
             resolution: cells along the longest edge: 128 is quick, 512 fine; memory grows with its cube.
@@ -345,11 +355,11 @@ class Run:
         Raises:
             InputError: no surface is there or selected, an argument does not fit, or the file cannot be written.
         """
-        return self._export_surface(path, "mesh", selection, segments, resolution, reach, progress)
+        return self._export_surface(out, "mesh", selection, segments, resolution, reach, progress)
 
     def export_points(
         self,
-        path: str | Path,
+        out: str | Path,
         *,
         selection: Selection | Sequence[Selection] | Mapping[int, Selection] = (),
         segments: SceneSegments | None = None,
@@ -360,11 +370,11 @@ class Run:
         """Write the vertices of the mesh that `export_mesh` makes as a point cloud NAME.ply, with normals, colours and
         segment numbers; arguments and errors as there.
         """
-        return self._export_surface(path, "points", selection, segments, resolution, reach, progress)
+        return self._export_surface(out, "points", selection, segments, resolution, reach, progress)
 
     def _export_surface(
         self,
-        path: str | Path,
+        out: str | Path,
         kind: surface.SurfaceKind,
         selection: Selection | Sequence[Selection] | Mapping[int, Selection],
         segments: SceneSegments | None,
@@ -372,11 +382,11 @@ class Run:
         reach: float,
         progress: bool,
     ) -> ExportedSurface:
-        surface.check_surface(Path(path), kind, resolution, reach)
+        surface.check_surface(Path(out), kind, resolution, reach)
         numbered = selection if isinstance(selection, Mapping) else dict(enumerate(_several(selection), 1))
         labels = None if segments is None else segments.segments
         return surface.export_surface(
-            Path(path), self.model, kind,
+            Path(out), self.model, kind,
             selections=numbered, segments=labels, resolution=resolution, reach=reach, progress=progress,
         )  # fmt: skip
 
@@ -402,9 +412,9 @@ class Run:
         Raises:
             InputError: a photo is damaged, or a file cannot be written.
         """
-        selections, out = Selections(_several(selection)), Path(out)
+        selections, out, photos = _some(selection), Path(out), self._source_photos(scene)
+        require_writable(out)
         save_selections(out / SELECTIONS, selections, self._fingerprint)
-        photos = self._source_photos(scene)
         totals = np.zeros(len(selections.all), np.int64)
         for view in self._all_views(width, progress):
             totals += write_selections(out, view.name, photos.picture(view.name, view), view, selections)
@@ -472,7 +482,19 @@ class Run:
 
 
 def _several(selection: Selection | Sequence[Selection]) -> tuple[Selection, ...]:
-    return (selection,) if isinstance(selection, Selection) else tuple(selection)
+    return (selection,) if isinstance(selection, Selection) else made_distinct(selection)
+
+
+def _some(selection: Selection | Sequence[Selection]) -> Selections:
+    """Return one or several selections.
+
+    Raises:
+        BadArgument: there is none.
+    """
+    several = _several(selection)
+    if not several:
+        raise BadArgument("selection", "expected at least one")
+    return Selections(several)
 
 
 def _centre(point: Point) -> Point:
@@ -484,12 +506,12 @@ def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _try(what: str, size: str, edit: Callable[[], object]) -> None:
-    """Make an edit; a refusal names the prompt and the size of the view."""
+def _try(what: str, edit: Callable[[], object]) -> None:
+    """Make an edit; a refusal names the prompt."""
     try:
         edit()
     except Refused as refused:
-        raise type(refused)(f"{what}: {refused} {size}") from None
+        raise type(refused)(f"{what}: {refused}") from None
 
 
 def _try_argument(argument: str, edit: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ from omniseg.data.normalisation import place
 from omniseg.data.scene import SceneKind
 from omniseg.devices import Device
 from omniseg.distributed import Process
-from omniseg.evaluation.evaluate import evaluate
+from omniseg.evaluation.evaluate import check_evaluation, evaluate
 from omniseg.run_folder import CONFIG
 from omniseg.training import presets
 from omniseg.training.pipeline import Stage, Training, check_run_folder, check_surfaces
@@ -104,8 +104,10 @@ def train(
     )
     n_train, n_test = len(training.splits.train), len(training.splits.test)
     _log.info("%s: %s, %s, %d views to train, %d to test", scene, captured.format, captured.kind, n_train, n_test)
-    # Held-out photos are read before the training, so that a damaged file does not show up after it.
+    # Held-out photos and labels are read before the training, so that a damaged file does not show up after it.
     held_out = training.images(training.splits.test)
+    if held_out is not None:
+        check_evaluation(training.views(training.splits.test), held_out)
     model = train_stages(training, chosen)
     distributed.stop()
     run = Run(out, model)

@@ -10,7 +10,6 @@ from omniseg.api.run import Run, load
 from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.export import camera_paths
 from omniseg.export.surface import check_surface
 from omniseg.files import require_writable
 from omniseg.selection.selections import Selection
@@ -37,8 +36,8 @@ class Arguments:
     """Selection file of this run, from gui.py or segment.py."""
     everything: common.Switch = False
     """Label a mesh or points of the whole scene with the segments of everything."""
-    level: Annotated[float | None, common.optional("LEVEL", "3")] = None
-    """Level of these segments: 0 is the finest, 6 the coarsest; values in between too."""
+    level: Annotated[float | None, common.optional("LEVEL", "the run's default, usually 3")] = None
+    """Level of these segments, 0 is the finest; values between two levels too."""
     name: Annotated[str | None, common.optional("SELECTION", "all")] = None
     """Only this selection of the file."""
     resolution: int = 256
@@ -84,7 +83,6 @@ def _check(arguments: Arguments) -> None:
         raise InputError("--level: is a level of --everything; give both")
     if arguments.name is not None and arguments.selection is None:
         raise InputError("--name: give with --selection FILE the file that holds this selection")
-    camera_paths.check(arguments.frames, arguments.width)
     if arguments.what in ("mesh", "points"):
         check_surface(arguments.out, arguments.what, arguments.resolution, arguments.reach)
     elif arguments.out.suffix:
@@ -103,7 +101,7 @@ def _selections(run: Run, arguments: Arguments) -> dict[int, Selection]:
     if not chosen:
         names = ", ".join(selection.name for selection in known.values())
         raise InputError(f"--name {name}: {path} has no such selection; it has {names}")
-    chosen = {n: selection for n, selection in chosen.items() if any(click.accept for click in selection.clicks)}
+    chosen = {n: selection for n, selection in chosen.items() if not selection.is_empty}
     if not chosen:
         raise InputError(f"{path}: {name or 'it'} has no click and selects nothing; click and save it again")
     return chosen

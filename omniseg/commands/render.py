@@ -10,7 +10,7 @@ from omniseg.api.run import load
 from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
-from omniseg.export import camera_paths
+from omniseg.export.pictures import Show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class Arguments:
     path: Annotated[str, tyro.conf.arg(metavar="orbit|spiral|views|test|FILE")] = "orbit"
     """orbit: around the scene; spiral: in front of it; views: all photos; test: the held-out ones; or a JSON file
     like transforms.json, which needs no images."""
-    show: Literal["rgb", "depth", "features", "segments"] = "rgb"
+    show: Show = "rgb"
     """Content of the pictures. features: their three main directions as colours; segments: segments of the whole scene,
     one colour each."""
-    level: Annotated[float | None, common.optional("LEVEL", "3")] = None
-    """Level of the segments: 0 is the finest, 6 the coarsest; values in between too."""
+    level: Annotated[float | None, common.optional("LEVEL", "the run's default, usually 3")] = None
+    """Level of the segments, 0 is the finest; values between two levels too."""
     frames: int = 120
     """Number of pictures along an orbit or a spiral."""
     rate: int = 30
@@ -44,20 +44,14 @@ class Arguments:
 def main() -> None:
     """Parse the command line and render."""
     arguments = common.parse(Arguments)
-    camera_paths.check(arguments.frames, arguments.width)
     if arguments.level is not None and arguments.show != "segments":
         raise InputError("--level: is a level of --show segments; give both")
-    if arguments.rate < 1:
-        raise InputError(f"--rate: expected at least 1, got {arguments.rate}")
-    if arguments.out.suffix not in ("", ".mp4"):
-        raise InputError(f"--out {arguments.out}: expected a file that ends in .mp4, or a folder")
     run = load(arguments.run, arguments.device)
-    segments = run.segments(arguments.level) if arguments.show == "segments" else None
     count = run.render(
         arguments.out,
         arguments.path,
-        show="rgb" if arguments.show == "segments" else arguments.show,
-        segments=segments,
+        show=arguments.show,
+        level=arguments.level,
         frames=arguments.frames,
         width=arguments.width,
         rate=arguments.rate,

@@ -10,6 +10,7 @@ from omniseg.api.run import Run, load
 from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
+from omniseg.export.masks import find_capture
 from omniseg.files import require_writable
 from omniseg.selection.selections import SELECTIONS, Selection
 
@@ -41,8 +42,8 @@ class Arguments:
     """Box around something to select, by two opposite corners."""
     threshold: Annotated[float | None, common.optional("SCORE", "the likeliest level")] = None
     """Lowest score that is selected, from 0 (everything) to 1."""
-    level: Annotated[float | None, common.optional("LEVEL", "the likeliest; 3 with --everything")] = None
-    """Level, 0 is the finest: a whole number for clicks; with --everything 0 to 6, also in between."""
+    level: Annotated[float | None, common.optional("LEVEL", "the likeliest")] = None
+    """Level, 0 is the finest. Of clicks: a whole number; of --everything: also between two levels."""
     spatial_weight: float = 0.0
     """Rate at which the score falls with the distance from a click, 1 / scene unit; 0: not at all."""
     name: str = "selection 1"
@@ -73,7 +74,7 @@ def main() -> None:
         return
     if arguments.selection is not None:
         selections = run.load_selections(arguments.selection)
-        if not any(click.accept for selection in selections for click in selection.clicks):
+        if all(selection.is_empty for selection in selections):
             raise InputError(f"{arguments.selection}: selects nothing; click on something and save it again")
     else:
         selections = (_select(run, arguments),)
@@ -91,8 +92,16 @@ def _check(arguments: Arguments) -> None:
         raise InputError("--view: say in which view to click; apps/render.py RUN --path views shows all of them")
     if len(arguments.scribble) % 2:
         raise InputError("--scribble: expected pairs of numbers, X Y X Y ...")
-    if prompted and arguments.level is not None and arguments.level != int(arguments.level):
+    if prompted and arguments.level is not None and not arguments.level.is_integer():
         raise InputError(f"--level: expected a whole number for clicks, got {arguments.level:g}")
+    if not prompted:
+        source = "--selection" if arguments.selection is not None else "--everything"
+        unused = {"--threshold": arguments.threshold, "--spatial-weight": arguments.spatial_weight or None}
+        unused |= {"--level": arguments.level} if arguments.selection is not None else {}
+        given = [option for option, value in unused.items() if value is not None]
+        if given:
+            raise InputError(f"{given[0]}: is for clicks, strokes and boxes; leave it out with {source}")
+    find_capture("", arguments.scene)
     require_writable(arguments.out)
 
 
@@ -113,8 +122,6 @@ def _select(run: Run, arguments: Arguments) -> Selection:
         name=arguments.name,
     )
     n_levels = run.n_levels(selection, view)
-    if level is not None and level >= n_levels:
-        raise InputError(f"--level: expected 0 to {n_levels - 1}, got {level}")
     at = "" if level is None else f"level {level} of 0 to {n_levels - 1}, "
     n_pixels = int(selection.mask(view).sum())
     print(f"{selection.name}: {n_pixels} pixels of view {view.name}, {at}threshold {selection.threshold:.3f}")

@@ -29,7 +29,7 @@ class Options:
     Masks are those that data_tools/run_sam.py wrote beside the photos; without them only the radiance field is
     trained. The settings below are those that will be used for the given --scene on this device; any of them can be
     changed by name. config.yaml in the run folder records them. On several GPUs:
-    torchrun --nproc-per-node N -- apps/train.py ...
+    torchrun --nproc-per-node N -m omniseg train ...
     """
 
     scene: Annotated[Path | None, common.optional("PATH", "the sample room")] = None
@@ -39,10 +39,12 @@ class Options:
     run: Annotated[Path | None, common.optional("DIR", "runs/NAME of the scene")] = None
     """Folder of the result."""
     stage: Stage = "all"
-    """radiance: density and colour only; features: lift the masks, in a run that has a radiance field."""
+    """radiance: density and colour only; features: learn features from masks, in a run with a radiance field."""
     device: Device = "auto"
     """Device to compute on; auto: a GPU if there is one."""
-    downsample: Annotated[float | None, common.optional("FACTOR", "to about 400 pixels on a CPU, 1600 on a GPU")] = None
+    downsample: Annotated[
+        float | None, common.optional("FACTOR", "about 400 pixels a side on a CPU, 1600 on a GPU")
+    ] = None
     """Factor to shrink the photos by."""
     test_every: Annotated[int | None, common.optional("N", "the split that the format gives, else 8")] = None
     """Hold out every Nth view for testing; 0 holds out none."""
@@ -82,11 +84,12 @@ def main() -> None:
         common.parse(_Help, args=["--help"], default=_Help(**vars(options), config=_shown_config(options)))
     process = Process.from_environment()
     run = options.run or Path("runs") / _name(options.scene or SAMPLE_SCENE)
-    if process.rank == 0:  # rank 0 may already write when another rank looks
-        check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     continues = options.resume or options.stage == "features"
-    if not continues and options.scene is None and not SAMPLE_SCENE.is_dir():
+    makes_sample = not continues and options.scene is None and not SAMPLE_SCENE.is_dir()
+    if makes_sample:
         common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
+    if (continues or makes_sample) and process.rank == 0:  # rank 0 may already write when another rank looks
+        check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     device = devices.start(options.device, process)
     if continues:
         base = Config.load(run / CONFIG)

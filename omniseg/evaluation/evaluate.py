@@ -12,11 +12,12 @@ from omniseg.data.images import ImageSet, load_images
 from omniseg.data.scene import View
 from omniseg.data.splits import split_views
 from omniseg.errors import BadArgument, InputError
-from omniseg.evaluation.labels import evaluate_labels, table
+from omniseg.evaluation.labels import evaluate_labels, load_labels, table
 from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
-from omniseg.evaluation.views import Quality, evaluate_views
+from omniseg.evaluation.views import Quality, check_sizes, evaluate_views
 from omniseg.run_folder import METRICS, Model
 from omniseg.selection.segment_tree import SegmentTree
+from omniseg.selection.tree_building import segment_everything
 
 DEFAULT_PROMPTS = PROMPTS
 """Most positive, and most negative, pixels of a prompt."""
@@ -72,6 +73,17 @@ def evaluate(
     return Evaluation(run, quality, levels)
 
 
+def check_evaluation(views: Sequence[View], images: ImageSet) -> None:
+    """Check that held-out views can be measured, before a training: their size, and that their labels open.
+
+    Raises:
+        InputError: they cannot.
+    """
+    check_sizes(images)
+    for view, source in enumerate(views):
+        load_labels(source, *images.sizes[view].tolist())
+
+
 def evaluate_run(
     run: Path,
     model: Model,
@@ -79,7 +91,7 @@ def evaluate_run(
     labels: str | Path | None = None,
     *,
     prompts: int = DEFAULT_PROMPTS,
-    tree: SegmentTree | None = None,
+    everything: bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """Find the held-out views of a run in its capture and measure them; see `evaluate`.
@@ -89,6 +101,9 @@ def evaluate_run(
         model: its trained model.
         scene: the capture, where it has moved since the training.
         labels: folder LEVEL/NAME.png of integer ids, 0 = ignore; None: those of the capture.
+        prompts: as in `evaluate`.
+        everything: also segment the whole scene and measure its segments.
+        progress: show progress bars.
     Raises:
         InputError: the capture is gone or holds out no view, there are no labels, or as `evaluate`.
     """
@@ -107,4 +122,6 @@ def evaluate_run(
             raise InputError(f"{labels}: holds no LEVEL/{views[0].name}.png, nor one of another test view")
     images = load_images(views, model.normalisation, model.config.downsample, progress=progress)
     images = images.to(model.grid.bits.device)
+    check_evaluation(views, images)
+    tree = segment_everything(run, model, progress=progress) if everything else None
     return evaluate(model, views, images, run, prompts=prompts, tree=tree, progress=progress)

@@ -50,6 +50,20 @@ def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
     return rgb * alpha + (1 - alpha), 1.0
 
 
+def check_sizes(images: ImageSet) -> None:
+    """Check that photos are large enough for SSIM.
+
+    Raises:
+        InputError: one is smaller than its window.
+    """
+    if int(images.sizes.min()) < SSIM_WINDOW:
+        width, height = images.sizes[int(images.sizes.min(1).values.argmin())].tolist()
+        raise InputError(
+            f"photos of {width} x {height} pixels cannot be measured; "
+            f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
+        )
+
+
 def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> Quality:
     """Render every view of `images`, compare it with its photo, and write figures and pictures.
 
@@ -64,12 +78,7 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
     Raises:
         InputError: the run folder cannot be written, or the photos are too small to measure.
     """
-    if int(images.sizes.min()) < SSIM_WINDOW:
-        width, height = images.sizes[int(images.sizes.min(1).values.argmin())].tolist()
-        raise InputError(
-            f"{run}: photos of {width} x {height} pixels cannot be measured; "
-            f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
-        )
+    check_sizes(images)
     colours = feature_colours(model, progress=progress) if model.features is not None else None
     views, rows = [], []
     shown = {int(v) for v in np.linspace(0, len(images.names) - 1, min(_SHOWN, len(images.names)))}

@@ -19,13 +19,6 @@ _SPREAD = 0.8
 """Quantile of the cameras' distances from their middle, along each axis, that a spiral reaches."""
 
 
-def check(frames: int, width: int | None) -> None:
-    """Raise `InputError` if the option `--frames` or `--width` of a command is below 1."""
-    for name, value in (("frames", frames), ("width", width)):
-        if value is not None and value < 1:
-            raise BadArgument(name, f"expected at least 1, got {value}")
-
-
 def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tuple[list[str], Cameras]:
     """Return the cameras for the option `--path` of a command, and a name for the picture of each.
 
@@ -37,8 +30,11 @@ def cameras_along(model: Model, path: str, frames: int, width: int | None) -> tu
     Returns:
         Names and cameras, as many of each.
     Raises:
-        InputError: `path` is none of these, the file is damaged, or the run held out no view.
+        InputError: `path` is none of these, the file is damaged, the run held out no view, or a number is below 1.
     """
+    for name, value in (("frames", frames), ("width", width)):
+        if value is not None and value < 1:
+            raise BadArgument(name, f"expected at least 1, got {value}")
     views = model.viewpoints
     if path in ("views", "test"):
         chosen = [v for v, held_out in enumerate(views.held_out) if held_out or path == "views"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from omniseg.data.image_io import save_image
 from omniseg.errors import BadArgument
 from omniseg.export.masks import folder_names
 from omniseg.export.video import save_frames
+from omniseg.files import require_writable
 from omniseg.rendering.renderer import Rendering
 from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import depth_picture, to_uint8
@@ -24,8 +25,27 @@ from omniseg.selection.segment_tree import Segments
 from omniseg.selection.selections import Selection
 from omniseg.selection.survey import feature_colours
 
-Show = Literal["rgb", "depth", "features"]
+Show = Literal["rgb", "depth", "features", "segments"]
 Cut = Literal["rgba", "masks"]
+
+
+def check_pictures(out: Path, model: Model, cameras: Cameras, show: Show, rate: int) -> None:
+    """Check the arguments of `export_pictures`, and that its file can be written, before anything is rendered.
+
+    Raises:
+        InputError: one does not fit.
+    """
+    if show not in get_args(Show):
+        raise BadArgument("show", f"expected {', '.join(get_args(Show))}", show)
+    if show in ("features", "segments") and model.features is None:
+        raise BadArgument("show", "this run has no features; add them with: omniseg train --stage features", show)
+    if rate < 1:
+        raise BadArgument("rate", f"expected at least 1, got {rate}")
+    if out.suffix not in ("", ".mp4"):
+        raise BadArgument("out", "expected a file that ends in .mp4, or a folder", out)
+    if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
+        raise BadArgument("out", "these cameras have several sizes, a video only one; give a folder for PNG files")
+    require_writable(out.parent if out.suffix else out)
 
 
 def export_pictures(
@@ -48,17 +68,13 @@ def export_pictures(
         names: name of each picture.
         cameras: one for each picture, scene coordinates.
         show: what to show; "features" as colours, by their three main directions.
-        segments: tint the pictures with these instead, one colour each.
+        segments: to show, for "segments", one colour each.
         rate: frames per second of the video.
         background: grey level in [0, 1] behind transparent pixels.
         progress: show a progress bar.
     Raises:
         InputError: the cameras of a video differ in size, there are no features to show, or nothing can be written.
     """
-    if show == "features" and model.features is None:
-        raise BadArgument("show", "this run has no features; add them with: train.py --stage features", show)
-    if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
-        raise BadArgument("out", "these cameras have several sizes, a video only one; give a folder for PNG files")
     frames = _pictures(model, cameras, show, segments, background)
     bar = tqdm(frames, total=len(cameras), desc="rendering", unit="frame", disable=not progress)
     save_frames(out, bar, list(names), rate)
@@ -109,6 +125,8 @@ def export_cut_pictures(
     Raises:
         InputError: a file cannot be written.
     """
+    if kind not in get_args(Cut):
+        raise BadArgument("what", f"expected {' or '.join(get_args(Cut))}", kind)
     n_seen = 0
     for k, name in enumerate(tqdm(names, desc="rendering", unit="picture", disable=not progress)):
         rendering, masks = _cut(model, cameras, k, selections, colour=kind == "rgba")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -126,6 +127,21 @@ def empty_selection(existing: Sequence[Selection], name: str | None = None) -> S
     used = [selection.colour for selection in existing]
     colour = min(_COLOURS, key=lambda colour: (used.count(colour), _COLOURS.index(colour)))
     return Selection(name, colour)
+
+
+def made_distinct(selections: Sequence[Selection]) -> tuple[Selection, ...]:
+    """Return selections of which each has a name and a colour of its own; the first of equal ones keeps them."""
+    found: list[Selection] = []
+    for selection in selections:
+        taken = {other.name for other in found}
+        name, number = selection.name, 1
+        while name in taken:
+            number += 1
+            name = f"{re.sub(r' [0-9]+$', '', selection.name)} {number}"
+        repeated = any(other.colour == selection.colour for other in found)
+        colour = empty_selection(found).colour if repeated else selection.colour
+        found.append(replace(selection, name=name, colour=colour))
+    return tuple(found)
 
 
 def save_selections(path: Path, selections: Selections, fingerprint: str) -> None:

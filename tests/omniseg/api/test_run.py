@@ -77,8 +77,9 @@ def test_levels_count_from_the_finest(run: Run):
     sizes = [run.select(view, [(COLUMN, ROW)], level=level).mask(view).sum() for level in range(n_levels)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
-    coarsest = run.select(view, [(COLUMN, ROW)], level=6)
-    assert coarsest.mask(view).sum() == sizes[-1], "a view with fewer levels gives its coarsest"
+    for level in (n_levels, -1, 0.5):
+        with pytest.raises(BadArgument, match=rf"^level: expected 0 to {n_levels - 1} for these clicks, got {level}"):
+            run.select(view, [(COLUMN, ROW)], level=level)  # type: ignore[arg-type]
 
 
 def test_boxes_strokes_and_rejections(run: Run):
@@ -96,13 +97,12 @@ def test_boxes_strokes_and_rejections(run: Run):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"points": [(0, 0)]}, NothingThere, r"^point 0 0: nothing is there.*24 x 24 pixels"),
+        ({"points": [(0, 0)]}, NothingThere, "^point 0 0: nothing is there"),
         ({"points": [(SIDE, 3)]}, Refused, r"^point 24 3: outside the picture"),
         ({"reject": [(COLUMN, ROW)]}, Refused, "nothing is selected"),
         ({}, Refused, "nothing is selected"),
         ({"points": [(COLUMN, ROW)], "threshold": 2}, BadArgument, "^threshold: expected 0 to 1, got 2"),
-        ({"points": [(COLUMN, ROW)], "level": 7}, BadArgument, "^level: expected 0 to 6, got 7"),
-        ({"points": [(COLUMN, ROW)], "level": 1, "threshold": 0.5}, InputError, "give one"),
+        ({"points": [(COLUMN, ROW)], "level": 1, "threshold": 0.5}, BadArgument, "^level: .*give one"),
         ({"points": [(COLUMN, ROW)], "spatial_weight": -1}, BadArgument, "^spatial_weight: expected at least 0"),
         ({"points": [(COLUMN, ROW)], "name": " "}, BadArgument, "^name: "),
     ],
@@ -126,6 +126,43 @@ def test_selections_go_to_a_file_and_come_back(run: Run, tmp_path: Path):
     half = run.select(view, [(COLUMN, ROW)], name="half")
     run.save_selections(str(tmp_path / "s.json"), half)
     assert run.load_selections(tmp_path / "s.json") == (half,)
+
+
+def test_several_selections_get_names_and_colours_of_their_own(run: Run, tmp_path: Path):
+    first, second = (run.select(VIEW, [(COLUMN, ROW)], level=level) for level in (0, 1))
+    assert (first.name, first.colour) == (second.name, second.colour)
+    run.save_selections(tmp_path / "s.json", [first, second, first])
+    found = run.load_selections(tmp_path / "s.json")
+    assert [selection.name for selection in found] == ["selection 1", "selection 2", "selection 3"]
+    assert len({selection.colour for selection in found}) == 3
+    run.export_masks(tmp_path / "out", [first, second], progress=False)
+    assert sorted(path.name for path in (tmp_path / "out/masks").iterdir()) == ["selection 1", "selection 2"]
+    for empty in (lambda: run.save_selections(tmp_path / "e.json", []), lambda: run.export_masks(tmp_path / "e", ())):
+        with pytest.raises(BadArgument, match="selection: expected at least one"):
+            empty()
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"frames": 0}, "^frames: expected at least 1"),
+        ({"width": 0}, "^width: expected at least 1"),
+        ({"rate": 0}, "^rate: expected at least 1"),
+        ({"out": "x.gif"}, r"^out .*x.gif: expected a file that ends in .mp4"),
+        ({"show": "colour"}, "^show colour: expected rgb, depth, features, segments"),
+        ({"path": "orbitt"}, "^path orbitt: neither orbit"),
+        ({"show": "segments", "level": 9}, "^level: expected 0 to 6, got 9"),
+    ],
+)
+def test_bad_arguments_of_render_are_named_before_anything_is_rendered(
+    run: Run, tmp_path: Path, arguments: dict, words: str, monkeypatch
+):
+    monkeypatch.setattr(run.model.renderer, "render", lambda *_, **__: pytest.fail("rendered"))
+    with pytest.raises(BadArgument, match=words):
+        run.render(**{"out": tmp_path / "out", "progress": False, **arguments})
+    with pytest.raises(BadArgument, match=r"^what rgbb: expected rgba or masks"):
+        run.export_cut_pictures(tmp_path / "out", "rgbb", progress=False)  # type: ignore[arg-type]
 
 
 def test_segments_have_one_id_in_views_and_points(run: Run):

@@ -60,7 +60,7 @@ def test_rendering_needs_no_capture(command: Run, run: Path):
         (("--out", "out", "--path", "orbitt"), ("--path orbitt", "orbit, spiral, views or test")),
         (("--out", "file/out"), ("file/out", "cannot be written")),
         (("--out", "file"), ("file", "cannot be written")),
-        (("--out", "file/a.mp4"), ("file/a.mp4", "cannot be written")),
+        (("--out", "file/a.mp4"), ("file: cannot be written",)),
         ((), ("--out",)),
     ],
 )

@@ -129,7 +129,7 @@ def test_render_shows_the_same_segments(command: Run, run: Path):
     }
     command("render", run, *shown[:-1], 7, "--out", "no").refused("--level", "0 to 6")
     (run / "features.safetensors").unlink()
-    command("render", run, *shown, "--out", "no").refused("has no features yet", "--stage features")
+    command("render", run, *shown, "--out", "no").refused("--show segments", "--stage features")
 
 
 @pytest.mark.parametrize(

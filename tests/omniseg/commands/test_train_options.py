@@ -60,3 +60,9 @@ def test_options_that_the_preset_follows_are_recorded(command: Run, scene: Path,
     assert done.status == 0, done.err
     name = arguments[0].removeprefix("--").replace("-", "_")
     assert config_of("run")[name] == arguments[1]
+
+
+def test_a_wrong_option_comes_before_the_state_of_the_run_folder(command: Run, scene: Path, run: Path):
+    done = command("train", "--scene", scene, "--run", run, "--bogus")
+    assert done.status == 2
+    assert "--bogus" in done.err + done.out
