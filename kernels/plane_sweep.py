@@ -1,0 +1,339 @@
+"""Distances of pixels by a plane sweep over posed pinhole views (Collins 1996; Yang and Pollefeys 2003).
+
+Each ray of a view is cut into planes between its nearest and farthest distance. On every plane the neighbours'
+pictures are warped to the view, and a window of each is compared with the view's own:
+
+    ncc = cov(I, W) / sqrt((var I + floor) (var W + floor))        zero-mean normalised cross-correlation
+
+The score of a plane is the mean of the best neighbours; the distance is that of the plane of highest score, refined by
+a parabola through the plane's score and those beside it. The warp of a pixel is linear in its inverse z-depth s, so
+a sample costs one division: w (u, v, 1) = H (x, y, 1) + s e.
+
+Nothing here is differentiable.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import taichi as ti
+import torch
+from torch import Tensor
+
+from ._pinhole import PinholeViews, check_partners, pairs, ray_length, view_of
+from .launch import CPU_CHUNK, arch, check_like, check_shape, launch
+
+Spacing = Literal["inverse", "log"]
+
+_MIDDLE = 0.5
+"""Taken from all values before windows are summed: fewer digits cancel."""
+_FRONT = 1e-6
+"""Smallest ratio of z-depths of a point that lies in front of a neighbour."""
+_STRIP_ROWS = 64
+"""Rows of a view that a CPU task sweeps; the windows' rows above and below are warped twice."""
+_MOST_TASKS = 64
+"""CPU tasks that have memory of their own; each takes a strip after another."""
+_MOST_SCRATCH = 2**24
+"""Elements of all tasks' memory, unless a single one needs more."""
+_STATE = 5
+"""Numbers that a pixel keeps between planes: highest score, its plane, scores before and after it, latest score."""
+
+_VALUES = ti.types.ndarray(ti.f32, ndim=1)
+_ROWS = ti.types.ndarray(ti.f32, ndim=2)
+_INTS = ti.types.ndarray(ti.i32, ndim=2)
+
+
+@dataclass(frozen=True)
+class SweepRule:
+    """Planes of a sweep and the comparison on each.
+
+    planes: number of planes of each ray, at least 2; the first is at its near and the last at its far distance.
+    spacing: even in inverse distance ("inverse") or in the logarithm of the distance ("log").
+    radius: of the window, (2 radius + 1)^2 pixels less those outside of the view; 1 to 4.
+    variance_floor: added to both variances, above 0; texture fainter than its root does not count.
+    best: neighbours whose mean is the score, those that agree best; a neighbour that is missing or does not see the
+        pixel counts as -1.
+    """
+
+    planes: int = 48
+    spacing: Spacing = "inverse"
+    radius: int = 2
+    variance_floor: float = (2.5 / 255) ** 2
+    best: int = 2
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.planes <= 4096:
+            raise ValueError(f"planes: expected 2 to 4096, got {self.planes}")
+        if self.spacing not in ("inverse", "log"):
+            raise ValueError(f"spacing: expected 'inverse' or 'log', got {self.spacing!r}")
+        if not 1 <= self.radius <= 4:
+            raise ValueError(f"radius: expected 1 to 4, got {self.radius}")
+        if not 0 < self.variance_floor < float("inf"):
+            raise ValueError(f"variance_floor: expected above 0, got {self.variance_floor}")
+        if not 1 <= self.best <= 8:
+            raise ValueError(f"best: expected 1 to 8, got {self.best}")
+
+
+@dataclass(frozen=True)
+class PlaneSweep:
+    """Result of a sweep, packed as the pixels of the views.
+
+    distances: (n_pixels,) float32 distance along the ray, world units; 0 in views that were not swept.
+    scores: (n_pixels,) float32 in [-1, 1], mean correlation of the best neighbours there; -1 where nothing was seen.
+    """
+
+    distances: Tensor
+    scores: Tensor
+
+
+@ti.func
+def _inverse_depth(ready: ti.template(), pixel: ti.i32, plane: ti.f32, log: ti.template()) -> ti.f32:
+    """Return the inverse z-depth of a pixel's ray at a plane, which may lie between two."""
+    first, step = ready[0, pixel], ready[1, pixel]
+    return first * ti.exp(plane * step) if ti.static(log) else first + plane * step
+
+
+@ti.func
+def _bilinear(grey: ti.template(), start: ti.i32, width: ti.i32, height: ti.i32, u: ti.f32, v: ti.f32) -> ti.f32:
+    """Return the value at column u and row v of a picture; outside of it, that of the nearest pixel of its border."""
+    x = ti.min(ti.max(u, 0.0), ti.cast(width - 1, ti.f32))
+    y = ti.min(ti.max(v, 0.0), ti.cast(height - 1, ti.f32))
+    # Clamped again as integers: for NaN no comparison holds.
+    i = ti.min(ti.max(ti.cast(x, ti.i32), 0), width - 1)
+    j = ti.min(ti.max(ti.cast(y, ti.i32), 0), height - 1)
+    right, below = ti.min(i + 1, width - 1) - i, (ti.min(j + 1, height - 1) - j) * width
+    x -= ti.cast(i, ti.f32)
+    y -= ti.cast(j, ti.f32)
+    corner = start + j * width + i
+    above = grey[corner] + x * (grey[corner + right] - grey[corner])
+    beneath = grey[corner + below] + x * (grey[corner + below + right] - grey[corner + below])
+    return above + y * (beneath - above)
+
+
+@cache
+def _prepare_kernel(radius: int, log: bool):
+    """Compile what each pixel needs on all planes: first inverse z-depth, step, mean and 1 / deviation of its window.
+
+    The step is added to the inverse depth, or to its logarithm.
+    """
+
+    @ti.kernel
+    def prepare(
+        spans: _ROWS, grey: _VALUES, table: _INTS, intrinsics: _ROWS, planes: ti.i32, floor: ti.f32, ready: _ROWS
+    ):
+        for pixel in range(grey.shape[0]):
+            v = view_of(pixel, table)
+            start, width, height = table[v, 0], table[v, 1], table[v, 2]
+            x, y = (pixel - start) % width, (pixel - start) // width
+            length = ray_length(intrinsics, v, ti.cast(x, ti.f32), ti.cast(y, ti.f32))
+            first, last, gaps = length / spans[pixel, 0], length / spans[pixel, 1], ti.cast(planes - 1, ti.f32)
+            ready[0, pixel] = first
+            ready[1, pixel] = ti.log(last / first) / gaps if ti.static(log) else (last - first) / gaps
+            total, squares, count = 0.0, 0.0, 0.0
+            for j in range(ti.max(y - radius, 0), ti.min(y + radius + 1, height)):
+                for i in range(ti.max(x - radius, 0), ti.min(x + radius + 1, width)):
+                    value = grey[start + j * width + i] - _MIDDLE
+                    total += value
+                    squares += value * value
+                    count += 1.0
+            mean = total / count
+            ready[2, pixel] = mean
+            ready[3, pixel] = 1.0 / ti.sqrt(ti.max(squares / count - mean * mean, 0.0) + floor)
+
+    return prepare
+
+
+@ti.func
+def _peak(best: ti.f32, plane: ti.f32, before: ti.f32, after: ti.f32, planes: ti.i32) -> ti.f32:
+    """Return the plane, with its fraction, at which the parabola through three scores is highest."""
+    bend = before - 2.0 * best + after
+    found = plane
+    if plane > 0.5 and plane < ti.cast(planes, ti.f32) - 1.5 and bend < -1e-6:
+        found += ti.min(ti.max(0.5 * (before - after) / bend, -0.5), 0.5)
+    return found
+
+
+@cache
+def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
+    """Compile the sweep by strips of rows, for CPUs: sums of windows are separable, and rows stay in the cache.
+
+    On a plane, row after row is warped into a ring of as many rows as a window has. Then the middle row's windows are
+    summed, down the ring and along the row. Rows have `radius` zeros at both ends.
+    """
+    side = 2 * radius + 1
+    # Rows of a task's memory for each neighbour: ring of values, ring of what is inside, three sums, correlation.
+    ring, inside, sums, correlation, rows = 0, side, 2 * side, 2 * side + 3, 2 * side + 4
+
+    @ti.func
+    def warp_row(
+        grey: ti.template(), warps: ti.template(), places: ti.template(), ready: ti.template(), work: ti.template(),
+        base: ti.i32, pair: ti.i32, first: ti.i32, width: ti.i32, y: ti.i32, plane: ti.f32, slot: ti.i32,
+    ):  # fmt: skip
+        start, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
+        row = ti.cast(y, ti.f32)
+        hx, hy, hz = warps[pair, 0], warps[pair, 3], warps[pair, 6]
+        bx = warps[pair, 1] * row + warps[pair, 2]
+        by = warps[pair, 4] * row + warps[pair, 5]
+        bz = warps[pair, 7] * row + warps[pair, 8]
+        ex, ey, ez = warps[pair, 9], warps[pair, 10], warps[pair, 11]
+        right, bottom = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
+        for x in range(width):
+            s = _inverse_depth(ready, first + x, plane, log)
+            column = ti.cast(x, ti.f32)
+            z = hz * column + bz + ez * s
+            inverse = 1.0 / ti.max(z, _FRONT)
+            u = (hx * column + bx + ex * s) * inverse
+            v = (hy * column + by + ey * s) * inverse
+            work[base + slot, x + radius] = _bilinear(grey, start, w, h, u, v) - _MIDDLE
+            seen = z > _FRONT and u > -0.5 and u < right and v > -0.5 and v < bottom
+            work[base + inside + slot, x + radius] = 1.0 if seen else 0.0
+
+    @ti.kernel
+    def sweep(
+        grey: _VALUES, table: _INTS, warps: _ROWS, places: _INTS, strips: _INTS, ready: _ROWS, planes: ti.i32,
+        floor: ti.f32, tasks: ti.i32, work: _ROWS, state: ti.types.ndarray(ti.f32, ndim=3), distances: _VALUES,
+        scores: _VALUES, intrinsics: _ROWS,
+    ):  # fmt: skip
+        ti.loop_config(parallelize=64)
+        for t in range(tasks * CPU_CHUNK):
+            if t % CPU_CHUNK == 0:
+                task = t // CPU_CHUNK
+                top = task * neighbours * rows
+                for row in range(neighbours * rows):
+                    for x in range(work.shape[1]):
+                        work[top + row, x] = 0.0
+                for turn in range((strips.shape[0] - task + tasks - 1) // tasks):
+                    strip = task + turn * tasks
+                    view, y_begin, y_end = strips[strip, 0], strips[strip, 1], strips[strip, 2]
+                    start, width, height = table[view, 0], table[view, 1], table[view, 2]
+                    n = (y_end - y_begin) * width
+                    for i in range(n):
+                        state[task, 0, i] = -2.0
+                        for c in ti.static(range(1, _STATE)):
+                            state[task, c, i] = -1.0
+                    for plane in range(planes):
+                        p = ti.cast(plane, ti.f32)
+                        for y_new in range(y_begin - radius, y_end + radius):
+                            slot = (y_new + side) % side
+                            y = y_new - radius
+                            for k in range(neighbours):
+                                pair, base = view * neighbours + k, top + k * rows
+                                if places[pair, 3] > 0:
+                                    if y_new >= 0 and y_new < height:
+                                        first = start + y_new * width
+                                        warp_row(
+                                            grey, warps, places, ready, work, base, pair, first, width, y_new, p, slot
+                                        )
+                                    else:
+                                        for x in range(width):
+                                            work[base + slot, x + radius] = 0.0
+                            if y >= y_begin:
+                                n_rows = ti.min(y + radius, height - 1) - ti.max(y - radius, 0) + 1
+                                first = start + y * width
+                                middle = (y + side) % side
+                                for k in range(neighbours):
+                                    base = top + k * rows
+                                    if places[view * neighbours + k, 3] > 0:
+                                        for x in range(width):
+                                            total, squares, products = 0.0, 0.0, 0.0
+                                            for dy in ti.static(range(-radius, radius + 1)):
+                                                value = work[base + (y + dy + side) % side, x + radius]
+                                                j = ti.min(ti.max(y + dy, 0), height - 1)
+                                                total += value
+                                                squares += value * value
+                                                products += value * (grey[start + j * width + x] - _MIDDLE)
+                                            work[base + sums, x + radius] = total
+                                            work[base + sums + 1, x + radius] = squares
+                                            work[base + sums + 2, x + radius] = products
+                                        for x in range(width):
+                                            total, squares, products = 0.0, 0.0, 0.0
+                                            for dx in ti.static(range(side)):
+                                                total += work[base + sums, x + dx]
+                                                squares += work[base + sums + 1, x + dx]
+                                                products += work[base + sums + 2, x + dx]
+                                            n_columns = ti.min(x + radius, width - 1) - ti.max(x - radius, 0) + 1
+                                            share = 1.0 / ti.cast(n_rows * n_columns, ti.f32)
+                                            mean = total * share
+                                            variance = ti.max(squares * share - mean * mean, 0.0) + floor
+                                            ncc = products * share - mean * ready[2, first + x]
+                                            ncc *= ready[3, first + x] / ti.sqrt(variance)
+                                            seen = work[base + inside + middle, x + radius]
+                                            work[base + correlation, x] = seen * (ncc + 1.0) - 1.0
+                                    else:
+                                        for x in range(width):
+                                            work[base + correlation, x] = -1.0
+                                place = (y - y_begin) * width
+                                for x in range(width):
+                                    largest = ti.Vector([-1.0] * best)
+                                    for k in ti.static(range(neighbours)):
+                                        rest = work[top + k * rows + correlation, x]
+                                        for b in ti.static(range(best)):
+                                            both = ti.max(largest[b], rest)
+                                            rest = ti.min(largest[b], rest)
+                                            largest[b] = both
+                                    score = largest.sum() / best
+                                    i = place + x
+                                    highest, latest = state[task, 0, i], state[task, 4, i]
+                                    better = score > highest
+                                    follows = state[task, 1, i] == p - 1.0
+                                    state[task, 3, i] = ti.select(better or follows, score, state[task, 3, i])
+                                    state[task, 2, i] = ti.select(better, latest, state[task, 2, i])
+                                    state[task, 1, i] = ti.select(better, p, state[task, 1, i])
+                                    state[task, 0, i] = ti.select(better, score, highest)
+                                    state[task, 4, i] = score
+                    for i in range(n):
+                        pixel = start + y_begin * width + i
+                        score = state[task, 0, i]
+                        p = _peak(score, state[task, 1, i], state[task, 2, i], state[task, 3, i], planes)
+                        length = ray_length(intrinsics, view, ti.cast(i % width, ti.f32),
+                                            ti.cast(y_begin + i // width, ti.f32))
+                        distances[pixel] = length / _inverse_depth(ready, pixel, p, log)
+                        scores[pixel] = score
+
+    return sweep
+
+
+def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
+    """Return (n, 3) int32: view, first row and the one after the last, of all views that have a neighbour."""
+    swept = (neighbours >= 0).any(1).tolist()
+    found = [
+        (v, top, min(top + _STRIP_ROWS, height))
+        for v, (_, height) in enumerate(views.sizes.tolist())
+        if swept[v]
+        for top in range(0, height, _STRIP_ROWS)
+    ]
+    return torch.tensor(found, dtype=torch.int32).view(-1, 3)
+
+
+def plane_sweep(
+    views: PinholeViews, grey: Tensor, spans: Tensor, neighbours: Tensor, rule: SweepRule | None = None
+) -> PlaneSweep:
+    """todo"""
+    rule = SweepRule() if rule is None else rule
+    check_shape("grey", grey, (views.n_pixels,))
+    check_like("grey", grey, "c2w", views.c2w)
+    check_shape("spans", spans, (views.n_pixels, 2))
+    check_like("spans", spans, "c2w", views.c2w)
+    check_partners("neighbours", neighbours, views)
+    distances, scores = torch.zeros_like(grey), torch.full_like(grey, -1)
+    if not (neighbours >= 0).any():
+        return PlaneSweep(distances, scores)
+    log, k = rule.spacing == "log", neighbours.shape[1]
+    ready = grey.new_empty(4, views.n_pixels)
+    inputs = (spans, grey, views.table, views.intrinsics, rule.planes, rule.variance_floor)
+    launch(_prepare_kernel(rule.radius, log), inputs, (ready,))
+    warps, places = pairs(views, neighbours)
+    strips = _strips(views, neighbours)
+    width, height = views.sizes.amax(0).tolist()
+    rows = k * (2 * (2 * rule.radius + 1) + 4)
+    wide = width + 2 * rule.radius
+    per_task = rows * wide + _STATE * width * min(height, _STRIP_ROWS)
+    tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // per_task))
+    work = grey.new_empty(tasks * rows, wide)
+    state = grey.new_empty(tasks, _STATE, width * min(height, _STRIP_ROWS))
+    launch(
+        _strips_kernel(k, rule.best, rule.radius, log),
+        (grey, views.table, warps, places, strips, ready, rule.planes, rule.variance_floor, tasks),
+        (work, state, distances, scores, views.intrinsics),
+    )
+    return PlaneSweep(distances, scores)
