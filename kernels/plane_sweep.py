@@ -35,6 +35,7 @@ _MOST_TASKS = 64
 """CPU tasks that have memory of their own; each takes a strip after another."""
 _MOST_SCRATCH = 2**24
 """Elements of all tasks' memory, unless a single one needs more."""
+_TILE = 16
 _STATE = 5
 """Numbers that a pixel keeps between planes: highest score, its plane, scores before and after it, latest score."""
 
@@ -94,17 +95,22 @@ def _inverse_depth(ready: ti.template(), pixel: ti.i32, plane: ti.f32, log: ti.t
 
 
 @ti.func
-def _bilinear(grey: ti.template(), start: ti.i32, width: ti.i32, height: ti.i32, u: ti.f32, v: ti.f32) -> ti.f32:
-    """Return the value at column u and row v of a picture; outside of it, that of the nearest pixel of its border."""
+def _corner(u: ti.f32, v: ti.f32, width: ti.i32, height: ti.i32):
+    """Return the column and row of the pixel left above a point, and the point's place between it and the next ones.
+
+    A point outside of the picture is moved to the nearest pixel of its border.
+    """
     x = ti.min(ti.max(u, 0.0), ti.cast(width - 1, ti.f32))
     y = ti.min(ti.max(v, 0.0), ti.cast(height - 1, ti.f32))
     # Clamped again as integers: for NaN no comparison holds.
-    i = ti.min(ti.max(ti.cast(x, ti.i32), 0), width - 1)
-    j = ti.min(ti.max(ti.cast(y, ti.i32), 0), height - 1)
-    right, below = ti.min(i + 1, width - 1) - i, (ti.min(j + 1, height - 1) - j) * width
-    x -= ti.cast(i, ti.f32)
-    y -= ti.cast(j, ti.f32)
-    corner = start + j * width + i
+    i = ti.max(ti.min(ti.cast(x, ti.i32), width - 2), 0)
+    j = ti.max(ti.min(ti.cast(y, ti.i32), height - 2), 0)
+    return i, j, x - ti.cast(i, ti.f32), y - ti.cast(j, ti.f32)
+
+
+@ti.func
+def _blend(grey: ti.template(), corner: ti.i32, right: ti.i32, below: ti.i32, x: ti.f32, y: ti.f32) -> ti.f32:
+    """Return the value between four pixels; `right` and `below` are steps from `corner` to the others."""
     above = grey[corner] + x * (grey[corner + right] - grey[corner])
     beneath = grey[corner + below] + x * (grey[corner + below + right] - grey[corner + below])
     return above + y * (beneath - above)
@@ -176,17 +182,33 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         by = warps[pair, 4] * row + warps[pair, 5]
         bz = warps[pair, 7] * row + warps[pair, 8]
         ex, ey, ez = warps[pair, 9], warps[pair, 10], warps[pair, 11]
-        right, bottom = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
-        for x in range(width):
-            s = _inverse_depth(ready, first + x, plane, log)
-            column = ti.cast(x, ti.f32)
-            z = hz * column + bz + ez * s
-            inverse = 1.0 / ti.max(z, _FRONT)
-            u = (hx * column + bx + ex * s) * inverse
-            v = (hy * column + by + ey * s) * inverse
-            work[base + slot, x + radius] = _bilinear(grey, start, w, h, u, v) - _MIDDLE
-            seen = z > _FRONT and u > -0.5 and u < right and v > -0.5 and v < bottom
-            work[base + inside + slot, x + radius] = 1.0 if seen else 0.0
+        edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
+        right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
+        corners, seen = ti.Vector([0] * _TILE, ti.i32), ti.Vector([0.0] * _TILE, ti.f32)
+        across, down = ti.Vector([0.0] * _TILE, ti.f32), ti.Vector([0.0] * _TILE, ti.f32)
+        for tile in range((width + _TILE - 1) // _TILE):
+            # The last tile begins earlier where the row ends within it, or goes on with its last pixel.
+            x_begin = ti.max(ti.min(tile * _TILE, width - _TILE), 0)
+            n = ti.min(width, _TILE)
+            for t in range(n):
+                x = x_begin + t
+                s = _inverse_depth(ready, first + x, plane, log)
+                column = ti.cast(x, ti.f32)
+                z = hz * column + bz + ez * s
+                inverse = 1.0 / ti.max(z, _FRONT)
+                u = (hx * column + bx + ex * s) * inverse
+                v = (hy * column + by + ey * s) * inverse
+                i, j, dx, dy = _corner(u, v, w, h)
+                corners[t] = j * w + i
+                across[t] = dx
+                down[t] = dy
+                is_seen = (z > _FRONT) & (u > -0.5) & (u < edge_x) & (v > -0.5) & (v < edge_y)
+                seen[t] = ti.select(is_seen, 1.0, 0.0)
+            for t in range(n):
+                work[base + slot, x_begin + t + radius] = (
+                    _blend(grey, start + corners[t], right, below, across[t], down[t]) - _MIDDLE
+                )
+                work[base + inside + slot, x_begin + t + radius] = seen[t]
 
     @ti.kernel
     def sweep(
@@ -194,12 +216,13 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         floor: ti.f32, tasks: ti.i32, work: _ROWS, state: ti.types.ndarray(ti.f32, ndim=3), distances: _VALUES,
         scores: _VALUES, intrinsics: _ROWS,
     ):  # fmt: skip
-        ti.loop_config(parallelize=64)
-        for t in range(tasks * CPU_CHUNK):
-            if t % CPU_CHUNK == 0:
-                task = t // CPU_CHUNK
-                top = task * neighbours * rows
-                for row in range(neighbours * rows):
+        for chunk in range(tasks * CPU_CHUNK):
+            if chunk % CPU_CHUNK == 0:
+                task = chunk // CPU_CHUNK
+                top = task * (neighbours * rows + side + 1)
+                greys = top + neighbours * rows
+                columns = greys + side
+                for row in range(neighbours * rows + side + 1):
                     for x in range(work.shape[1]):
                         work[top + row, x] = 0.0
                 for turn in range((strips.shape[0] - task + tasks - 1) // tasks):
@@ -207,6 +230,9 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
                     view, y_begin, y_end = strips[strip, 0], strips[strip, 1], strips[strip, 2]
                     start, width, height = table[view, 0], table[view, 1], table[view, 2]
                     n = (y_end - y_begin) * width
+                    for x in range(width):
+                        n_columns = ti.min(x + radius, width - 1) - ti.max(x - radius, 0) + 1
+                        work[columns, x] = 1.0 / ti.cast(n_columns, ti.f32)
                     for i in range(n):
                         state[task, 0, i] = -2.0
                         for c in ti.static(range(1, _STATE)):
@@ -216,6 +242,9 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
                         for y_new in range(y_begin - radius, y_end + radius):
                             slot = (y_new + side) % side
                             y = y_new - radius
+                            if y_new >= 0 and y_new < height:
+                                for x in range(width):
+                                    work[greys + slot, x + radius] = grey[start + y_new * width + x] - _MIDDLE
                             for k in range(neighbours):
                                 pair, base = view * neighbours + k, top + k * rows
                                 if places[pair, 3] > 0:
@@ -230,35 +259,43 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
                             if y >= y_begin:
                                 n_rows = ti.min(y + radius, height - 1) - ti.max(y - radius, 0) + 1
                                 first = start + y * width
+                                row_share = 1.0 / ti.cast(n_rows, ti.f32)
                                 middle = (y + side) % side
                                 for k in range(neighbours):
                                     base = top + k * rows
                                     if places[view * neighbours + k, 3] > 0:
-                                        for x in range(width):
-                                            total, squares, products = 0.0, 0.0, 0.0
-                                            for dy in ti.static(range(-radius, radius + 1)):
-                                                value = work[base + (y + dy + side) % side, x + radius]
-                                                j = ti.min(ti.max(y + dy, 0), height - 1)
-                                                total += value
-                                                squares += value * value
-                                                products += value * (grey[start + j * width + x] - _MIDDLE)
-                                            work[base + sums, x + radius] = total
-                                            work[base + sums + 1, x + radius] = squares
-                                            work[base + sums + 2, x + radius] = products
-                                        for x in range(width):
-                                            total, squares, products = 0.0, 0.0, 0.0
-                                            for dx in ti.static(range(side)):
-                                                total += work[base + sums, x + dx]
-                                                squares += work[base + sums + 1, x + dx]
-                                                products += work[base + sums + 2, x + dx]
-                                            n_columns = ti.min(x + radius, width - 1) - ti.max(x - radius, 0) + 1
-                                            share = 1.0 / ti.cast(n_rows * n_columns, ti.f32)
-                                            mean = total * share
-                                            variance = ti.max(squares * share - mean * mean, 0.0) + floor
-                                            ncc = products * share - mean * ready[2, first + x]
-                                            ncc *= ready[3, first + x] / ti.sqrt(variance)
-                                            seen = work[base + inside + middle, x + radius]
-                                            work[base + correlation, x] = seen * (ncc + 1.0) - 1.0
+                                        for tile in range((width + _TILE - 1) // _TILE):
+                                            x_begin = ti.max(ti.min(tile * _TILE, width - _TILE), 0)
+                                            m = ti.min(width, _TILE)
+                                            V1 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                                            V2 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                                            V3 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                                            for t in range(m + 2 * radius):
+                                                total, squares, products = 0.0, 0.0, 0.0
+                                                for dy in ti.static(range(-radius, radius + 1)):
+                                                    value = work[base + (y + dy + side) % side, x_begin + t]
+                                                    j = ti.min(ti.max(y + dy, 0), height - 1)
+                                                    g = work[greys + (y + dy + side) % side, x_begin + t]
+                                                    total += value
+                                                    squares += value * value
+                                                    products += value * g
+                                                V1[t] = total
+                                                V2[t] = squares
+                                                V3[t] = products
+                                            for t in range(m):
+                                                x = x_begin + t
+                                                total, squares, products = 0.0, 0.0, 0.0
+                                                for dx in ti.static(range(side)):
+                                                    total += V1[t + dx]
+                                                    squares += V2[t + dx]
+                                                    products += V3[t + dx]
+                                                share = row_share * work[columns, x]
+                                                mean = total * share
+                                                variance = ti.max(squares * share - mean * mean, 0.0) + floor
+                                                ncc = products * share - mean * ready[2, first + x]
+                                                ncc *= ready[3, first + x] / ti.sqrt(variance)
+                                                seen = work[base + inside + middle, x + radius]
+                                                work[base + correlation, x] = seen * (ncc + 1.0) - 1.0
                                     else:
                                         for x in range(width):
                                             work[base + correlation, x] = -1.0
@@ -325,7 +362,7 @@ def plane_sweep(
     warps, places = pairs(views, neighbours)
     strips = _strips(views, neighbours)
     width, height = views.sizes.amax(0).tolist()
-    rows = k * (2 * (2 * rule.radius + 1) + 4)
+    rows = k * (2 * (2 * rule.radius + 1) + 4) + 2 * rule.radius + 2
     wide = width + 2 * rule.radius
     per_task = rows * wide + _STATE * width * min(height, _STRIP_ROWS)
     tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // per_task))
