@@ -138,7 +138,7 @@ def _prepare_kernel(radius: int, log: bool):
             total, squares, count = 0.0, 0.0, 0.0
             for j in range(ti.max(y - radius, 0), ti.min(y + radius + 1, height)):
                 for i in range(ti.max(x - radius, 0), ti.min(x + radius + 1, width)):
-                    value = grey[start + j * width + i] - _MIDDLE
+                    value = grey[start + j * width + i]
                     total += value
                     squares += value * value
                     count += 1.0
@@ -163,171 +163,188 @@ def _peak(best: ti.f32, plane: ti.f32, before: ti.f32, after: ti.f32, planes: ti
 def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
     """Compile the sweep by strips of rows, for CPUs: sums of windows are separable, and rows stay in the cache.
 
-    On a plane, row after row is warped into a ring of as many rows as a window has. Then the middle row's windows are
-    summed, down the ring and along the row. Rows have `radius` zeros at both ends.
+    On a plane, row after row is warped into a ring of as many rows as a window has; then windows around the middle row
+    are summed, down the ring and along the row. Rows have `radius` zeros at both ends. All is done in tiles of `_TILE`
+    pixels, whose values lie in local arrays: the compiler vectorises loops over these.
     """
     side = 2 * radius + 1
-    # Rows of a task's memory for each neighbour: ring of values, ring of what is inside, three sums, correlation.
-    ring, inside, sums, correlation, rows = 0, side, 2 * side, 2 * side + 3, 2 * side + 4
+    # Rows of a task's memory: for each neighbour, a ring of values and a ring of what it sees; a ring of the view's own
+    # values; 1 / columns of the windows.
+    rows = _work_rows(neighbours, radius)
 
     @ti.func
     def warp_row(
         grey: ti.template(), warps: ti.template(), places: ti.template(), ready: ti.template(), work: ti.template(),
         base: ti.i32, pair: ti.i32, first: ti.i32, width: ti.i32, y: ti.i32, plane: ti.f32, slot: ti.i32,
+        corners: ti.template(), across: ti.template(), down: ti.template(), seen: ti.template(),
     ):  # fmt: skip
         start, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
+        edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
+        right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
         row = ti.cast(y, ti.f32)
         hx, hy, hz = warps[pair, 0], warps[pair, 3], warps[pair, 6]
         bx = warps[pair, 1] * row + warps[pair, 2]
         by = warps[pair, 4] * row + warps[pair, 5]
         bz = warps[pair, 7] * row + warps[pair, 8]
         ex, ey, ez = warps[pair, 9], warps[pair, 10], warps[pair, 11]
-        edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
-        right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
-        corners, seen = ti.Vector([0] * _TILE, ti.i32), ti.Vector([0.0] * _TILE, ti.f32)
-        across, down = ti.Vector([0.0] * _TILE, ti.f32), ti.Vector([0.0] * _TILE, ti.f32)
+        n = ti.min(width, _TILE)
         for tile in range((width + _TILE - 1) // _TILE):
-            # The last tile begins earlier where the row ends within it, or goes on with its last pixel.
-            x_begin = ti.max(ti.min(tile * _TILE, width - _TILE), 0)
-            n = ti.min(width, _TILE)
-            for t in range(n):
-                x = x_begin + t
-                s = _inverse_depth(ready, first + x, plane, log)
-                column = ti.cast(x, ti.f32)
-                z = hz * column + bz + ez * s
+            x_begin = ti.min(tile * _TILE, width - n)  # the last tile repeats pixels rather than being shorter
+            for i in range(n):
+                s = _inverse_depth(ready, first + x_begin + i, plane, log)
+                x = ti.cast(x_begin + i, ti.f32)
+                z = hz * x + bz + ez * s
                 inverse = 1.0 / ti.max(z, _FRONT)
-                u = (hx * column + bx + ex * s) * inverse
-                v = (hy * column + by + ey * s) * inverse
-                i, j, dx, dy = _corner(u, v, w, h)
-                corners[t] = j * w + i
-                across[t] = dx
-                down[t] = dy
+                u = (hx * x + bx + ex * s) * inverse
+                v = (hy * x + by + ey * s) * inverse
+                column, line, dx, dy = _corner(u, v, w, h)
+                corners[i] = start + line * w + column
+                across[i] = dx
+                down[i] = dy
                 is_seen = (z > _FRONT) & (u > -0.5) & (u < edge_x) & (v > -0.5) & (v < edge_y)
-                seen[t] = ti.select(is_seen, 1.0, 0.0)
-            for t in range(n):
-                work[base + slot, x_begin + t + radius] = (
-                    _blend(grey, start + corners[t], right, below, across[t], down[t]) - _MIDDLE
-                )
-                work[base + inside + slot, x_begin + t + radius] = seen[t]
+                seen[i] = ti.select(is_seen, 1.0, 0.0)
+            for i in range(n):
+                work[base + slot, x_begin + radius + i] = _blend(grey, corners[i], right, below, across[i], down[i])
+            for i in range(n):
+                work[base + side + slot, x_begin + i] = seen[i]
+
+    @ti.func
+    def correlate_tile(
+        work: ti.template(), ready: ti.template(), base: ti.i32, own: ti.i32, y: ti.i32, n_rows: ti.i32,
+        first: ti.i32, x_begin: ti.i32, n: ti.i32, floor: ti.f32, sums: ti.template(), squares: ti.template(),
+        products: ti.template(), nccs: ti.template(), k: ti.i32,
+    ):  # fmt: skip
+        for i in range(n + 2 * radius):
+            total, square, product = 0.0, 0.0, 0.0
+            for dy in ti.static(range(side)):
+                slot = (y + dy + radius + 1) % side
+                value = work[base + slot, x_begin + i]
+                total += value
+                square += value * value
+                product += value * work[own + slot, x_begin + i]
+            sums[i] = total
+            squares[i] = square
+            products[i] = product
+        row_share = 1.0 / ti.cast(n_rows, ti.f32)
+        middle = y % side
+        for i in range(n):
+            total, square, product = 0.0, 0.0, 0.0
+            for dx in ti.static(range(side)):
+                total += sums[i + dx]
+                square += squares[i + dx]
+                product += products[i + dx]
+            share = row_share * work[own + side, x_begin + i]
+            mean = total * share
+            variance = ti.max(square * share - mean * mean, 0.0) + floor
+            ncc = product * share - mean * ready[2, first + i]
+            ncc *= ready[3, first + i] / ti.sqrt(variance)
+            nccs[k * _TILE + i] = work[base + side + middle, x_begin + i] * (ncc + 1.0) - 1.0
+
+    @ti.func
+    def keep_best(
+        state: ti.template(), task: ti.i32, place: ti.i32, n: ti.i32, plane: ti.f32, nccs: ti.template(),
+        kept: ti.template(),
+    ):  # fmt: skip
+        for i in range(n):
+            largest = ti.Vector([-1.0] * best)
+            for k in ti.static(range(neighbours)):
+                rest = nccs[k * _TILE + i]
+                for b in ti.static(range(best)):
+                    both = ti.max(largest[b], rest)
+                    rest = ti.min(largest[b], rest)
+                    largest[b] = both
+            score = largest.sum() * (1.0 / best)
+            highest, its_plane = state[task, 0, place + i], state[task, 1, place + i]
+            better = score > highest
+            kept[i] = ti.select(better, score, highest)
+            kept[_TILE + i] = ti.select(better, plane, its_plane)
+            kept[2 * _TILE + i] = ti.select(better, state[task, 4, place + i], state[task, 2, place + i])
+            kept[3 * _TILE + i] = ti.select(better | (its_plane == plane - 1.0), score, state[task, 3, place + i])
+            kept[4 * _TILE + i] = score
+        for c in ti.static(range(_STATE)):
+            for i in range(n):
+                state[task, c, place + i] = kept[c * _TILE + i]
 
     @ti.kernel
     def sweep(
-        grey: _VALUES, table: _INTS, warps: _ROWS, places: _INTS, strips: _INTS, ready: _ROWS, planes: ti.i32,
-        floor: ti.f32, tasks: ti.i32, work: _ROWS, state: ti.types.ndarray(ti.f32, ndim=3), distances: _VALUES,
-        scores: _VALUES, intrinsics: _ROWS,
+        grey: _VALUES, table: _INTS, intrinsics: _ROWS, warps: _ROWS, places: _INTS, strips: _INTS, ready: _ROWS,
+        planes: ti.i32, floor: ti.f32, tasks: ti.i32, work: _ROWS, state: ti.types.ndarray(ti.f32, ndim=3),
+        distances: _VALUES, scores: _VALUES,
     ):  # fmt: skip
         for chunk in range(tasks * CPU_CHUNK):
             if chunk % CPU_CHUNK == 0:
                 task = chunk // CPU_CHUNK
-                top = task * (neighbours * rows + side + 1)
-                greys = top + neighbours * rows
-                columns = greys + side
-                for row in range(neighbours * rows + side + 1):
-                    for x in range(work.shape[1]):
-                        work[top + row, x] = 0.0
+                top = task * rows
+                own = top + 2 * side * neighbours
+                corners, seen = ti.Vector([0] * _TILE, ti.i32), ti.Vector([0.0] * _TILE, ti.f32)
+                across, down = ti.Vector([0.0] * _TILE, ti.f32), ti.Vector([0.0] * _TILE, ti.f32)
+                sums = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                squares = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                products = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
+                nccs, kept = ti.Vector([0.0] * (_TILE * neighbours)), ti.Vector([0.0] * (_TILE * _STATE))
                 for turn in range((strips.shape[0] - task + tasks - 1) // tasks):
                     strip = task + turn * tasks
                     view, y_begin, y_end = strips[strip, 0], strips[strip, 1], strips[strip, 2]
                     start, width, height = table[view, 0], table[view, 1], table[view, 2]
-                    n = (y_end - y_begin) * width
+                    n_pixels, n = (y_end - y_begin) * width, ti.min(width, _TILE)
+                    for row in range(rows):
+                        for x in range(width + 2 * radius):
+                            work[top + row, x] = 0.0
                     for x in range(width):
-                        n_columns = ti.min(x + radius, width - 1) - ti.max(x - radius, 0) + 1
-                        work[columns, x] = 1.0 / ti.cast(n_columns, ti.f32)
-                    for i in range(n):
+                        columns = ti.min(x + radius, width - 1) - ti.max(x - radius, 0) + 1
+                        work[own + side, x] = 1.0 / ti.cast(columns, ti.f32)
+                    for i in range(n_pixels):
                         state[task, 0, i] = -2.0
                         for c in ti.static(range(1, _STATE)):
                             state[task, c, i] = -1.0
                     for plane in range(planes):
                         p = ti.cast(plane, ti.f32)
                         for y_new in range(y_begin - radius, y_end + radius):
-                            slot = (y_new + side) % side
-                            y = y_new - radius
-                            if y_new >= 0 and y_new < height:
+                            slot, first = (y_new + side) % side, start + y_new * width
+                            inside = y_new >= 0 and y_new < height
+                            if inside:
                                 for x in range(width):
-                                    work[greys + slot, x + radius] = grey[start + y_new * width + x] - _MIDDLE
+                                    work[own + slot, x + radius] = grey[first + x]
                             for k in range(neighbours):
-                                pair, base = view * neighbours + k, top + k * rows
-                                if places[pair, 3] > 0:
-                                    if y_new >= 0 and y_new < height:
-                                        first = start + y_new * width
+                                pair, base = view * neighbours + k, top + 2 * side * k
+                                if inside:
+                                    if places[pair, 3] > 0:
                                         warp_row(
-                                            grey, warps, places, ready, work, base, pair, first, width, y_new, p, slot
-                                        )
-                                    else:
-                                        for x in range(width):
-                                            work[base + slot, x + radius] = 0.0
+                                            grey, warps, places, ready, work, base, pair, first, width, y_new, p, slot,
+                                            corners, across, down, seen,
+                                        )  # fmt: skip
+                                else:
+                                    for x in range(width):
+                                        work[base + slot, x + radius] = 0.0
+                            y = y_new - radius
                             if y >= y_begin:
                                 n_rows = ti.min(y + radius, height - 1) - ti.max(y - radius, 0) + 1
-                                first = start + y * width
-                                row_share = 1.0 / ti.cast(n_rows, ti.f32)
-                                middle = (y + side) % side
-                                for k in range(neighbours):
-                                    base = top + k * rows
-                                    if places[view * neighbours + k, 3] > 0:
-                                        for tile in range((width + _TILE - 1) // _TILE):
-                                            x_begin = ti.max(ti.min(tile * _TILE, width - _TILE), 0)
-                                            m = ti.min(width, _TILE)
-                                            V1 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
-                                            V2 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
-                                            V3 = ti.Vector([0.0] * (_TILE + 2 * radius), ti.f32)
-                                            for t in range(m + 2 * radius):
-                                                total, squares, products = 0.0, 0.0, 0.0
-                                                for dy in ti.static(range(-radius, radius + 1)):
-                                                    value = work[base + (y + dy + side) % side, x_begin + t]
-                                                    j = ti.min(ti.max(y + dy, 0), height - 1)
-                                                    g = work[greys + (y + dy + side) % side, x_begin + t]
-                                                    total += value
-                                                    squares += value * value
-                                                    products += value * g
-                                                V1[t] = total
-                                                V2[t] = squares
-                                                V3[t] = products
-                                            for t in range(m):
-                                                x = x_begin + t
-                                                total, squares, products = 0.0, 0.0, 0.0
-                                                for dx in ti.static(range(side)):
-                                                    total += V1[t + dx]
-                                                    squares += V2[t + dx]
-                                                    products += V3[t + dx]
-                                                share = row_share * work[columns, x]
-                                                mean = total * share
-                                                variance = ti.max(squares * share - mean * mean, 0.0) + floor
-                                                ncc = products * share - mean * ready[2, first + x]
-                                                ncc *= ready[3, first + x] / ti.sqrt(variance)
-                                                seen = work[base + inside + middle, x + radius]
-                                                work[base + correlation, x] = seen * (ncc + 1.0) - 1.0
-                                    else:
-                                        for x in range(width):
-                                            work[base + correlation, x] = -1.0
-                                place = (y - y_begin) * width
-                                for x in range(width):
-                                    largest = ti.Vector([-1.0] * best)
-                                    for k in ti.static(range(neighbours)):
-                                        rest = work[top + k * rows + correlation, x]
-                                        for b in ti.static(range(best)):
-                                            both = ti.max(largest[b], rest)
-                                            rest = ti.min(largest[b], rest)
-                                            largest[b] = both
-                                    score = largest.sum() / best
-                                    i = place + x
-                                    highest, latest = state[task, 0, i], state[task, 4, i]
-                                    better = score > highest
-                                    follows = state[task, 1, i] == p - 1.0
-                                    state[task, 3, i] = ti.select(better or follows, score, state[task, 3, i])
-                                    state[task, 2, i] = ti.select(better, latest, state[task, 2, i])
-                                    state[task, 1, i] = ti.select(better, p, state[task, 1, i])
-                                    state[task, 0, i] = ti.select(better, score, highest)
-                                    state[task, 4, i] = score
-                    for i in range(n):
+                                for tile in range((width + _TILE - 1) // _TILE):
+                                    x_begin = tile * _TILE
+                                    m = ti.min(width - x_begin, _TILE)
+                                    for k in range(neighbours):
+                                        if places[view * neighbours + k, 3] > 0:
+                                            correlate_tile(
+                                                work, ready, top + 2 * side * k, own, y, n_rows,
+                                                start + y * width + x_begin, x_begin, m, floor, sums, squares, products,
+                                                nccs, k,
+                                            )  # fmt: skip
+                                        else:
+                                            for i in range(m):
+                                                nccs[k * _TILE + i] = -1.0
+                                    keep_best(state, task, (y - y_begin) * width + x_begin, m, p, nccs, kept)
+                    for i in range(n_pixels):
                         pixel = start + y_begin * width + i
-                        score = state[task, 0, i]
-                        p = _peak(score, state[task, 1, i], state[task, 2, i], state[task, 3, i], planes)
-                        length = ray_length(intrinsics, view, ti.cast(i % width, ti.f32),
-                                            ti.cast(y_begin + i // width, ti.f32))
-                        distances[pixel] = length / _inverse_depth(ready, pixel, p, log)
-                        scores[pixel] = score
+                        p = _peak(state[task, 0, i], state[task, 1, i], state[task, 2, i], state[task, 3, i], planes)
+                        x, y = ti.cast(i % width, ti.f32), ti.cast(y_begin + i // width, ti.f32)
+                        distances[pixel] = ray_length(intrinsics, view, x, y) / _inverse_depth(ready, pixel, p, log)
+                        scores[pixel] = state[task, 0, i]
 
     return sweep
+
+
+def _work_rows(neighbours: int, radius: int) -> int:
+    return 2 * (2 * radius + 1) * neighbours + 2 * radius + 2
 
 
 def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
@@ -355,6 +372,7 @@ def plane_sweep(
     distances, scores = torch.zeros_like(grey), torch.full_like(grey, -1)
     if not (neighbours >= 0).any():
         return PlaneSweep(distances, scores)
+    grey = grey - _MIDDLE
     log, k = rule.spacing == "log", neighbours.shape[1]
     ready = grey.new_empty(4, views.n_pixels)
     inputs = (spans, grey, views.table, views.intrinsics, rule.planes, rule.variance_floor)
@@ -362,15 +380,9 @@ def plane_sweep(
     warps, places = pairs(views, neighbours)
     strips = _strips(views, neighbours)
     width, height = views.sizes.amax(0).tolist()
-    rows = k * (2 * (2 * rule.radius + 1) + 4) + 2 * rule.radius + 2
-    wide = width + 2 * rule.radius
-    per_task = rows * wide + _STATE * width * min(height, _STRIP_ROWS)
-    tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // per_task))
-    work = grey.new_empty(tasks * rows, wide)
-    state = grey.new_empty(tasks, _STATE, width * min(height, _STRIP_ROWS))
-    launch(
-        _strips_kernel(k, rule.best, rule.radius, log),
-        (grey, views.table, warps, places, strips, ready, rule.planes, rule.variance_floor, tasks),
-        (work, state, distances, scores, views.intrinsics),
-    )
+    rows, wide, area = _work_rows(k, rule.radius), width + 2 * rule.radius, width * min(height, _STRIP_ROWS)
+    tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // (rows * wide + _STATE * area)))
+    work, state = grey.new_empty(tasks * rows, wide), grey.new_empty(tasks, _STATE, area)
+    inputs = (grey, views.table, views.intrinsics, warps, places, strips, ready, rule.planes, rule.variance_floor, tasks)
+    launch(_strips_kernel(k, rule.best, rule.radius, log), inputs, (work, state, distances, scores))
     return PlaneSweep(distances, scores)
