@@ -35,9 +35,12 @@ _MOST_TASKS = 64
 """CPU tasks that have memory of their own; each takes a strip after another."""
 _MOST_SCRATCH = 2**24
 """Elements of all tasks' memory, unless a single one needs more."""
-_TILE = 16
 _STATE = 5
 """Numbers that a pixel keeps between planes: highest score, its plane, scores before and after it, latest score."""
+
+_TILE = 16
+"""Pixels whose values a CPU task keeps in local arrays."""
+_MOST_NEIGHBOURS = 8
 
 _VALUES = ti.types.ndarray(ti.f32, ndim=1)
 _ROWS = ti.types.ndarray(ti.f32, ndim=2)
@@ -159,6 +162,15 @@ def _peak(best: ti.f32, plane: ti.f32, before: ti.f32, after: ti.f32, planes: ti
     return found
 
 
+@ti.func
+def _insert(largest: ti.template(), value: ti.f32, best: ti.template()):
+    """Insert a value into the largest ones, in falling order."""
+    for b in ti.static(range(best)):
+        larger = ti.max(largest[b], value)
+        value = ti.min(largest[b], value)
+        largest[b] = larger
+
+
 @cache
 def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
     """Compile the sweep by strips of rows, for CPUs: sums of windows are separable, and rows stay in the cache.
@@ -248,11 +260,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         for i in range(n):
             largest = ti.Vector([-1.0] * best)
             for k in ti.static(range(neighbours)):
-                rest = nccs[k * _TILE + i]
-                for b in ti.static(range(best)):
-                    both = ti.max(largest[b], rest)
-                    rest = ti.min(largest[b], rest)
-                    largest[b] = both
+                _insert(largest, nccs[k * _TILE + i], best)
             score = largest.sum() * (1.0 / best)
             highest, its_plane = state[task, 0, place + i], state[task, 1, place + i]
             better = score > highest
@@ -347,6 +355,77 @@ def _work_rows(neighbours: int, radius: int) -> int:
     return 2 * (2 * radius + 1) * neighbours + 2 * radius + 2
 
 
+@cache
+def _pixels_kernel(neighbours: int, best: int, radius: int, log: bool):
+    """Compile the sweep by pixels, for GPUs: a thread looks up the whole window of its pixel on each plane."""
+
+    @ti.func
+    def correlate(
+        grey: ti.template(), warps: ti.template(), places: ti.template(), ready: ti.template(), pair: ti.i32,
+        start: ti.i32, width: ti.i32, height: ti.i32, x: ti.i32, y: ti.i32, plane: ti.f32, floor: ti.f32,
+    ):  # fmt: skip
+        first, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
+        right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
+        total, squares, products, count, seen = 0.0, 0.0, 0.0, 0.0, 0
+        for j in range(ti.max(y - radius, 0), ti.min(y + radius + 1, height)):
+            for i in range(ti.max(x - radius, 0), ti.min(x + radius + 1, width)):
+                pixel = start + j * width + i
+                s = _inverse_depth(ready, pixel, plane, log)
+                column, row = ti.cast(i, ti.f32), ti.cast(j, ti.f32)
+                z = warps[pair, 6] * column + (warps[pair, 7] * row + warps[pair, 8]) + warps[pair, 11] * s
+                inverse = 1.0 / ti.max(z, _FRONT)
+                u = (warps[pair, 0] * column + (warps[pair, 1] * row + warps[pair, 2]) + warps[pair, 9] * s) * inverse
+                v = (warps[pair, 3] * column + (warps[pair, 4] * row + warps[pair, 5]) + warps[pair, 10] * s) * inverse
+                at_x, at_y, dx, dy = _corner(u, v, w, h)
+                value = _blend(grey, first + at_y * w + at_x, right, below, dx, dy)
+                total += value
+                squares += value * value
+                products += value * grey[pixel]
+                count += 1.0
+                if i == x and j == y:
+                    inside = (u > -0.5) & (u < ti.cast(w, ti.f32) - 0.5) & (v > -0.5) & (v < ti.cast(h, ti.f32) - 0.5)
+                    seen = (z > _FRONT) & inside
+        mean, own = total / count, start + y * width + x
+        variance = ti.max(squares / count - mean * mean, 0.0) + floor
+        ncc = (products / count - mean * ready[2, own]) * ready[3, own] / ti.sqrt(variance)
+        return ncc if seen else -1.0
+
+    @ti.kernel
+    def sweep(
+        grey: _VALUES, table: _INTS, intrinsics: _ROWS, warps: _ROWS, places: _INTS, ready: _ROWS, planes: ti.i32,
+        floor: ti.f32, distances: _VALUES, scores: _VALUES,
+    ):  # fmt: skip
+        for pixel in range(grey.shape[0]):
+            view = view_of(pixel, table)
+            start, width, height = table[view, 0], table[view, 1], table[view, 2]
+            partners = 0
+            for k in range(neighbours):
+                partners += places[view * neighbours + k, 3]
+            if partners > 0:
+                x, y = (pixel - start) % width, (pixel - start) // width
+                highest, its_plane, before, after, latest = -2.0, -1.0, -1.0, -1.0, -1.0
+                for plane in range(planes):
+                    p = ti.cast(plane, ti.f32)
+                    largest = ti.Vector([-1.0] * best)
+                    for k in range(neighbours):
+                        pair = view * neighbours + k
+                        if places[pair, 3] > 0:
+                            ncc = correlate(grey, warps, places, ready, pair, start, width, height, x, y, p, floor)
+                            _insert(largest, ncc, best)
+                    score = largest.sum() * (1.0 / best)
+                    if score > highest:
+                        highest, its_plane, before, after = score, p, latest, score
+                    elif its_plane == p - 1.0:
+                        after = score
+                    latest = score
+                p = _peak(highest, its_plane, before, after, planes)
+                length = ray_length(intrinsics, view, ti.cast(x, ti.f32), ti.cast(y, ti.f32))
+                distances[pixel] = length / _inverse_depth(ready, pixel, p, log)
+                scores[pixel] = highest
+
+    return sweep
+
+
 def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
     """Return (n, 3) int32: view, first row and the one after the last, of all views that have a neighbour."""
     swept = (neighbours >= 0).any(1).tolist()
@@ -362,27 +441,53 @@ def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
 def plane_sweep(
     views: PinholeViews, grey: Tensor, spans: Tensor, neighbours: Tensor, rule: SweepRule | None = None
 ) -> PlaneSweep:
-    """todo"""
+    """Find the distance of each pixel at which its surroundings look alike in the neighbours; not differentiable.
+
+    Memory grows with the pixels, not with planes or neighbours.
+
+    Args:
+        views: V views, of any sizes.
+        grey: (n_pixels,) float32 grey values in about [0, 1], packed as the pixels of `views`.
+        spans: (n_pixels, 2) float32 nearest and farthest distance along each pixel's ray, world units, with
+            0 < near <= far.
+        neighbours: (V, K) int64 views that each is compared with, -1 for none, K at most 8. A view without any is not
+            swept.
+        rule: planes and comparison; the defaults unless given.
+    Raises:
+        ValueError: a shape, dtype or device disagrees, a neighbour is no view, or a span is not as above.
+    """
     rule = SweepRule() if rule is None else rule
-    check_shape("grey", grey, (views.n_pixels,))
-    check_like("grey", grey, "c2w", views.c2w)
-    check_shape("spans", spans, (views.n_pixels, 2))
-    check_like("spans", spans, "c2w", views.c2w)
-    check_partners("neighbours", neighbours, views)
+    _check(views, grey, spans, neighbours)
     distances, scores = torch.zeros_like(grey), torch.full_like(grey, -1)
-    if not (neighbours >= 0).any():
+    if not (neighbours >= 0).any() or not views.n_pixels:
         return PlaneSweep(distances, scores)
-    grey = grey - _MIDDLE
-    log, k = rule.spacing == "log", neighbours.shape[1]
+    k, r, floor, log = neighbours.shape[1], rule.radius, rule.variance_floor, rule.spacing == "log"
+    grey = grey.detach() - _MIDDLE
     ready = grey.new_empty(4, views.n_pixels)
-    inputs = (spans, grey, views.table, views.intrinsics, rule.planes, rule.variance_floor)
-    launch(_prepare_kernel(rule.radius, log), inputs, (ready,))
-    warps, places = pairs(views, neighbours)
+    launch(_prepare_kernel(r, log), (spans, grey, views.table, views.intrinsics, rule.planes, floor), (ready,))
+    common = (grey, views.table, views.intrinsics, *pairs(views, neighbours))
+    if arch() == "cuda":
+        inputs = (*common, ready, rule.planes, floor)
+        launch(_pixels_kernel(k, rule.best, r, log), inputs, (distances, scores))
+        return PlaneSweep(distances, scores)
     strips = _strips(views, neighbours)
     width, height = views.sizes.amax(0).tolist()
-    rows, wide, area = _work_rows(k, rule.radius), width + 2 * rule.radius, width * min(height, _STRIP_ROWS)
+    rows, wide, area = _work_rows(k, r), width + 2 * r, width * min(height, _STRIP_ROWS)
     tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // (rows * wide + _STATE * area)))
     work, state = grey.new_empty(tasks * rows, wide), grey.new_empty(tasks, _STATE, area)
-    inputs = (grey, views.table, views.intrinsics, warps, places, strips, ready, rule.planes, rule.variance_floor, tasks)
-    launch(_strips_kernel(k, rule.best, rule.radius, log), inputs, (work, state, distances, scores))
+    inputs = (*common, strips, ready, rule.planes, floor, tasks)
+    launch(_strips_kernel(k, rule.best, r, log), inputs, (work, state, distances, scores))
     return PlaneSweep(distances, scores)
+
+
+def _check(views: PinholeViews, grey: Tensor, spans: Tensor, neighbours: Tensor) -> None:
+    check_shape("grey", grey, (views.n_pixels,))
+    check_shape("spans", spans, (views.n_pixels, 2))
+    for name, values in (("grey", grey), ("spans", spans)):
+        check_like(name, values, "c2w", views.c2w)
+    check_partners("neighbours", neighbours, views)
+    if neighbours.shape[1] > _MOST_NEIGHBOURS:
+        raise ValueError(f"neighbours: expected at most {_MOST_NEIGHBOURS} for each view, got {neighbours.shape[1]}")
+    near, far = spans.unbind(1)
+    if not ((near > 0) & (near <= far) & torch.isfinite(far)).all():
+        raise ValueError("spans: expected 0 < near <= far, finite, for each pixel")
