@@ -18,6 +18,7 @@ from omniseg.data.images import ImageSet
 from omniseg.data.neighbours import NeighbourConfig, choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
 from omniseg_kernels import PinholeViews, SweepRule, agreeing_views, arch, plane_sweep, ray_aabb
+from omniseg_kernels.plane_sweep import Spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,17 +160,17 @@ class _Sweep:
         self.neighbours = neighbours.to(arch())
         self.partners = with_those_that_chose(neighbours).to(arch())
 
-    def known(self, near: float, spacing: str, planes: int, min_score: float, tolerance: float) -> _Known:
+    def known(self, near: float, spacing: Spacing, planes: int, min_score: float, tolerance: float) -> _Known:
         """Sweep from `near` on and keep what scores well and others agree with."""
         config = self.config
         rule = SweepRule(planes, spacing, config.radius, config.contrast**2, config.best)
         # A ray that leaves the box before the first plane is searched a little beyond.
         spans = torch.stack([torch.full_like(self.far, near), self.far.clamp(min=1.5 * near)], 1)
         sweep = plane_sweep(self.views, self.grey, spans, self.neighbours, rule)
-        distances = torch.where(sweep.scores > min_score, sweep.distances, 0)
+        distances = torch.where((sweep.scores > min_score) & self.shown, sweep.distances, 0)
         agreeing = agreeing_views(self.views, distances, self.partners, tolerance)
         distances = torch.where(agreeing >= config.min_agreeing, distances, 0)
-        return _Known(distances, float(((distances > 0) & self.shown).sum() / self.shown.sum().clamp(min=1)))
+        return _Known(distances, float((distances > 0).sum() / self.shown.sum().clamp(min=1)))
 
 
 def _affordable(images: ImageSet, config: PhotoDepthConfig) -> tuple[list[int], int]:
