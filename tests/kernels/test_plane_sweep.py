@@ -30,13 +30,13 @@ def make_views(sizes, device):
 
 
 def make_sweep(sizes, n_neighbours, device):
-    """Return the arguments of `plane_sweep` with random values; view v has up to v neighbours."""
+    """Return the arguments of `plane_sweep` with random values; view v has up to v % 3 neighbours."""
     views = make_views(sizes, device)
     near = 0.5 + torch.rand(views.n_pixels)
     neighbours = torch.full((len(sizes), n_neighbours), -1)
     for v in range(len(sizes)):
-        others = torch.tensor([u for u in range(len(sizes)) if u != v][:v][:n_neighbours], dtype=torch.int64)
-        neighbours[v, : len(others)] = others
+        others = [u for u in reversed(range(len(sizes))) if u != v][: min(v % 3, n_neighbours)]
+        neighbours[v, : len(others)] = torch.tensor(others, dtype=torch.int64)
     spans = torch.stack([near, near * (1 + 3 * torch.rand(views.n_pixels))], 1)
     return views, torch.rand(views.n_pixels).to(device), spans.to(device), neighbours.to(device)
 

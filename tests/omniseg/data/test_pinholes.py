@@ -3,6 +3,7 @@ import torch
 
 from analytic_scene import poses_around
 from omniseg.cameras import Camera, CameraModel, Cameras
+from omniseg.data import neighbours
 from omniseg.data.images import ImageSet
 from omniseg.data.neighbours import NeighbourConfig, choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
@@ -96,3 +97,14 @@ def test_those_that_chose_a_view_are_added():
     chosen = torch.tensor([[1, -1], [2, 0], [1, 3], [-1, -1]])
     assert with_those_that_chose(chosen).tolist() == [[1, -1], [0, 2], [1, 3], [2, -1]]
     assert with_those_that_chose(torch.full((2, 3), -1)).shape == (2, 0)
+
+
+def test_a_neighbour_that_sees_something_else_comes_first(monkeypatch):
+    gains = torch.tensor([[0.0, 0, 0, 0], [0.9, 0.9, 0.9, 0.0], [0.8, 0.8, 0.8, 0.0], [0.0, 0, 0.3, 0.8]])
+    monkeypatch.setattr(neighbours, "_gains", lambda *_: gains.clone())
+    pinholes = Pinholes.from_images(image_set(LENSES["pinhole"], n=4), [0, 1, 2, 3], 40, progress=False)
+    far = torch.full((pinholes.views.n_pixels,), 3.0)
+    # View 1 first; then 2 counts exp(-.9) * .8 on three points, .98 in all, and 3 counts .8 + exp(-.9) * .3, .92.
+    assert choose_neighbours(pinholes, far, 3, NeighbourConfig())[0].tolist() == [1, 2, 3]
+    gains[3, 3] = 0.9
+    assert choose_neighbours(pinholes, far, 3, NeighbourConfig())[0].tolist() == [1, 3, 2]
