@@ -32,14 +32,14 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
     """
     side = 2 * radius + 1
     # Rows of a task's memory: for each neighbour, a ring of values and a ring of what it sees; a ring of the view's own
-    # values; 1 / columns of the windows.
+    # values; 1 / columns of the windows; inverse depths of the row that is warped.
     rows = _work_rows(neighbours, radius)
 
     @ti.func
     def warp_row(
-        grey: ti.template(), warps: ti.template(), places: ti.template(), ready: ti.template(), work: ti.template(),
-        base: ti.i32, pair: ti.i32, first: ti.i32, width: ti.i32, y: ti.i32, plane: ti.f32, slot: ti.i32,
-        corners: ti.template(), across: ti.template(), down: ti.template(), seen: ti.template(),
+        grey: ti.template(), warps: ti.template(), places: ti.template(), work: ti.template(), base: ti.i32,
+        depths: ti.i32, pair: ti.i32, width: ti.i32, y: ti.i32, slot: ti.i32, corners: ti.template(),
+        across: ti.template(), down: ti.template(), seen: ti.template(),
     ):  # fmt: skip
         start, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
         edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
@@ -54,7 +54,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         for tile in range((width + _TILE - 1) // _TILE):
             x_begin = ti.min(tile * _TILE, width - n)  # the last tile repeats pixels rather than being shorter
             for i in range(n):
-                s = inverse_depth(ready, first + x_begin + i, plane, log)
+                s = work[depths, x_begin + i]
                 x = ti.cast(x_begin + i, ti.f32)
                 z = hz * x + bz + ez * s
                 inverse = 1.0 / ti.max(z, FRONT)
@@ -164,12 +164,13 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
                             if inside:
                                 for x in range(width):
                                     work[own + slot, x + radius] = grey[first + x]
+                                    work[own + side + 1, x] = inverse_depth(ready, first + x, p, log)
                             for k in range(neighbours):
                                 pair, base = view * neighbours + k, top + 2 * side * k
                                 if inside:
                                     if places[pair, 3] > 0:
                                         warp_row(
-                                            grey, warps, places, ready, work, base, pair, first, width, y_new, p, slot,
+                                            grey, warps, places, work, base, own + side + 1, pair, width, y_new, slot,
                                             corners, across, down, seen,
                                         )  # fmt: skip
                                 else:
@@ -204,7 +205,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
 
 def _work_rows(neighbours: int, radius: int) -> int:
     """Return the rows of a task's memory; `_strips_kernel` says which."""
-    return 2 * (2 * radius + 1) * neighbours + 2 * radius + 2
+    return 2 * (2 * radius + 1) * neighbours + 2 * radius + 3
 
 
 def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
