@@ -10,14 +10,27 @@ from torch import Tensor
 
 import _torch_forms as forms
 from _ceilings import Work
-from omniseg_kernels import compositing, distortion, gather, hash_encoding, marching, occupancy
+from omniseg_kernels import (
+    PinholeViews,
+    SweepRule,
+    agreeing_views,
+    compositing,
+    distortion,
+    gather,
+    hash_encoding,
+    marching,
+    occupancy,
+    plane_sweep,
+)
 from omniseg_kernels.ray_aabb import ray_aabb
 from omniseg_kernels.reference import compositing as compositing_reference
+from omniseg_kernels.reference import depth_consistency as depth_consistency_reference
 from omniseg_kernels.reference import distortion as distortion_reference
 from omniseg_kernels.reference import gather as gather_reference
 from omniseg_kernels.reference import hash_encoding as hash_encoding_reference
 from omniseg_kernels.reference import marching as marching_reference
 from omniseg_kernels.reference import occupancy as occupancy_reference
+from omniseg_kernels.reference import plane_sweep as plane_sweep_reference
 from omniseg_kernels.reference import spherical_harmonics as spherical_harmonics_reference
 from omniseg_kernels.spherical_harmonics import spherical_harmonics
 
@@ -295,6 +308,67 @@ def gather_case(step: StepInputs, channels: int = 16) -> Case:
     )
 
 
+def _row_of_views(step: StepInputs) -> tuple[PinholeViews, Tensor]:
+    """Return views in a row that look the same way, half as many pixels as samples, and the three nearest of each."""
+    n, device = max(4, len(step.positions) // 9600), step.positions.device
+    c2w = torch.eye(3, 4, device=device).repeat(n, 1, 1)
+    c2w[:, 0, 3] = 0.1 * torch.arange(n, device=device)
+    views = PinholeViews(
+        torch.tensor([[80, 60]], device=device).expand(n, 2),
+        c2w,
+        torch.tensor([[70.0, 70, 40, 30]], device=device).expand(n, 4),
+    )
+    places = torch.arange(n, device=device)
+    return views, (places[:, None] - places).abs().topk(4, largest=False).indices[:, 1:].contiguous()
+
+
+def plane_sweep_case(step: StepInputs) -> Case:
+    """Return the case of sweeping views with three neighbours, checked by the scores of the distances found."""
+    (views, neighbours), rule = _row_of_views(step), SweepRule()
+    grey = torch.rand(views.n_pixels, device=neighbours.device)
+    spans = torch.tensor([0.5, 8.0], device=grey.device).expand(len(grey), 2).contiguous()
+
+    def ours(twin=plane_sweep) -> tuple[Tensor, ...]:
+        return (twin(views, grey, spans, neighbours, rule).scores,)
+
+    n_neighbours, side = neighbours.shape[1], 2 * rule.radius + 1
+    samples = rule.planes * n_neighbours
+    return Case(
+        name="plane_sweep",
+        size=f"{len(views)} views of 80 x 60, {rule.planes} planes, {n_neighbours} neighbours, window {side} x {side}",
+        unit="sample",
+        count=views.n_pixels * samples,
+        reference=partial(ours, plane_sweep_reference.plane_sweep),
+        forms={OURS: ours, "torch": partial(ours, plane_sweep_reference.plane_sweep)},
+        # Warp 20, bilinear value 9, correlation 12, and sums of three products, first down and then along the window.
+        work=(Work(20 / samples, 41 + 3 * 2 * side, ((4 * views.n_pixels, 2.0),)),),
+        tolerance=1e-3,  # windows of little contrast, as in the tests
+    )
+
+
+def depth_consistency_case(step: StepInputs) -> Case:
+    """Return the case of counting the views that agree, checked by the mean of each view."""
+    views, others = _row_of_views(step)
+    distances = 1 + torch.rand(views.n_pixels, device=others.device)
+
+    def ours(twin=agreeing_views) -> tuple[Tensor, ...]:
+        # A point on the border of two pixels may fall on either side.
+        return (twin(views, distances, others, 0.1).float().view(len(views), -1).mean(1),)
+
+    in_torch = partial(ours, depth_consistency_reference.agreeing_views)
+    return Case(
+        name="depth_consistency",
+        size=f"{len(views)} views of 80 x 60, {others.shape[1]} others",
+        unit="pixel",
+        count=views.n_pixels,
+        reference=in_torch,
+        forms={OURS: ours, "torch": in_torch},
+        work=(Work(8, 40 * others.shape[1], ((4 * views.n_pixels, float(others.shape[1])),)),),
+        tolerance=2e-2,
+        rivals_tolerance=2e-2,
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """Operator at one size; `make` makes its case from the input of a step and whether to measure torch.compile."""
@@ -318,4 +392,6 @@ def rows(size: Size) -> list[Row]:
         Row("spherical_harmonics", lambda step, _: spherical_harmonics_case(step)),
         Row("occupancy", lambda step, _: occupancy_case(step)),
         Row("gather", lambda step, _: gather_case(step)),
+        Row("plane_sweep", lambda step, _: plane_sweep_case(step)),
+        Row("depth_consistency", lambda step, _: depth_consistency_case(step)),
     ]

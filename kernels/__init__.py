@@ -11,7 +11,9 @@ import os
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
 os.environ.setdefault("TI_ENABLE_PYBUF", "0")
 
+from ._pinhole import PinholeViews
 from .compositing import VolumeRendering, composite, volume_render
+from .depth_consistency import agreeing_views
 from .distortion import distortion_loss
 from .gather import append_ray_channels, sample_positions
 from .hash_encoding import HashLayout, hash_encode
@@ -29,6 +31,7 @@ from .occupancy import (
     sample_cells,
     update_densities,
 )
+from .plane_sweep import PlaneSweep, SweepRule, plane_sweep
 from .ray_aabb import ray_aabb
 from .spherical_harmonics import MAX_DEGREE, spherical_harmonics
 from .visibility import visible_cells
@@ -40,9 +43,13 @@ __all__ = [
     "Arch",
     "HashLayout",
     "OccupancyBits",
+    "PinholeViews",
+    "PlaneSweep",
     "RaySamples",
     "StepRule",
+    "SweepRule",
     "VolumeRendering",
+    "agreeing_views",
     "append_ray_channels",
     "arch",
     "cell_centres",
@@ -56,6 +63,7 @@ __all__ = [
     "morton_encode",
     "occupied",
     "pack_bits",
+    "plane_sweep",
     "ray_aabb",
     "sample_cells",
     "sample_positions",

@@ -31,10 +31,12 @@ def test_every_operator_is_right_and_timed(result):
     assert {row["operator"] for row in result["rows"]} == {
         "gather",
         "compositing",
+        "depth_consistency",
         "distortion",
         "hash_encoding",
         "marching",
         "occupancy",
+        "plane_sweep",
         "spherical_harmonics",
     }
     for row in result["rows"]:

@@ -1,15 +1,18 @@
 """The GPU variants of kernels, compiled for the CPU, so that they are tested without a GPU."""
 
+import sys
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from helpers import RAGGED, TOLERANCE, grad, make_rays
-from omniseg_kernels import compositing, hash_encoding
+from omniseg_kernels import PinholeViews, SweepRule, compositing, hash_encoding, plane_sweep
 from omniseg_kernels.compositing import volume_render
 from omniseg_kernels.hash_encoding import HashLayout, hash_encode
 from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import hash_encoding as reference
+from omniseg_kernels.reference import plane_sweep as plane_sweep_reference
 
 
 @pytest.mark.slow
@@ -71,3 +74,24 @@ def test_compositing(dtype, counts, n_channels, device, monkeypatch):
         gradients.append(torch.autograd.grad(loss, (sigmas, values), materialize_grads=True))
     for found, right in zip(*gradients):
         assert_close(found, right, **TOLERANCE[dtype])
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("rule", [SweepRule(planes=5), SweepRule(planes=4, spacing="log", radius=1, best=1)])
+@pytest.mark.parametrize("sizes", [[(1, 1), (1, 1)], [(19, 7), (2, 1), (3, 5)]], ids=len)
+def test_plane_sweep(sizes, rule, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("test_plane_sweep.py tests this form where it is used")
+    n, sizes = len(sizes), torch.tensor(sizes)
+    c2w = torch.eye(3, 4).repeat(n, 1, 1)
+    c2w[:, :, 3] = 0.2 * torch.randn(n, 3)
+    views = PinholeViews(sizes, c2w, torch.cat([sizes * 0.9, sizes * 0.5], 1))
+    spans = (0.5 + torch.rand(views.n_pixels, 1)) * torch.tensor([1.0, 4.0])
+    neighbours = torch.tensor([[-1, -1], [0, -1], [0, 1]])[:n]
+    args = views, torch.rand(views.n_pixels), spans, neighbours, rule
+    on_cpu = plane_sweep(*args)
+    monkeypatch.setattr(sys.modules["omniseg_kernels.plane_sweep"], "arch", lambda: "cuda")
+    got, want = plane_sweep(*args), plane_sweep_reference.plane_sweep(*args)
+    # As in test_plane_sweep.py, for scores; both forms find the same plane.
+    assert_close(got.scores, want.scores, rtol=0, atol=5e-4)
+    assert_close(got.distances, on_cpu.distances, rtol=1e-2, atol=0)

@@ -197,6 +197,14 @@ def operator_results(device):
         {"loss": loss, "summed": summed} | gradients("loss", loss, leaf) | gradients("summed", summed, leaf, values)
     )
     found |= gradients("rendered", torch.cat([out.values, out.depth[:, None]], 1), sigmas, values)
+
+    lens = torch.tensor([[40.0, 40, 24, 18]]).to(device).expand(3, 4)
+    views = kernels.PinholeViews(size.new_tensor([[48, 36]]).expand(3, 2), c2w, lens)
+    others = size.new_tensor([[1, 2], [0, 2], [1, 0]])
+    spans = size.new_tensor([[1, 4]]).float().expand(views.n_pixels, 2)
+    sweep = kernels.plane_sweep(views, random(views.n_pixels), spans, others, kernels.SweepRule(planes=8))
+    agreeing = kernels.agreeing_views(views, sweep.distances, others, 0.2)
+    found |= {"distances": sweep.distances, "scores": sweep.scores, "agreeing": agreeing}
     return {name: value.detach() for name, value in found.items()}
 
 

@@ -1,0 +1,190 @@
+"""Depth from photos and poses alone, by a plane sweep on small grey pictures, in seconds.
+
+The sweep is done twice: a quick look with few planes, from the nearest distance to the end of the scene, tells how near
+anything is; then planes even in inverse distance begin there. A pixel has depth if its score is high and other
+photos agree.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from omniseg.data.images import ImageSet
+from omniseg.data.neighbours import NeighbourConfig, choose_neighbours, with_those_that_chose
+from omniseg.data.pinholes import Pinholes
+from omniseg_kernels import PinholeViews, SweepRule, agreeing_views, arch, plane_sweep, ray_aabb
+from omniseg_kernels.plane_sweep import Spacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoDepthConfig:
+    """Depth from the photos: size and planes of the sweep, and what counts as known."""
+
+    longest: int = 80
+    """Longest side of the small pictures, in pixels."""
+    shortest: int = 64
+    """Longest side that pictures are shrunk to where there are too many for `budget`."""
+    planes: int = 48
+    """Planes of the sweep, even in inverse distance."""
+    neighbours: int = 3
+    """Photos that each is compared with."""
+    best: int = 2
+    """Neighbours that agree best, whose mean is the score."""
+    radius: int = 2
+    """Radius of the compared window, in pixels of the small pictures."""
+    contrast: float = 2.5 / 255
+    """Standard deviation, in [0, 1], below which texture hardly counts."""
+    min_score: float = 0.5
+    """Score above which a distance may be known."""
+    tolerance: float = 0.05
+    """Relative difference of distances up to which another photo agrees."""
+    min_agreeing: int = 2
+    """Other photos that must agree."""
+    look_planes: int = 40
+    """Planes of the quick look, even in the logarithm of the distance."""
+    look_min_score: float = 0.6
+    """Same as `min_score`, of the quick look."""
+    look_tolerance: float = 0.15
+    """Same as `tolerance`, of the quick look."""
+    look_min_pixels: int = 200
+    """Known pixels below which the quick look says nothing about the nearest distance."""
+    near_quantile: float = 0.01
+    """Share of the quick look's known distances that is nearer than what counts as nearest."""
+    near_factor: float = 0.75
+    """Distance of the first plane, as a fraction of the nearest one."""
+    budget: int = 200_000_000
+    """Most comparisons of a pixel with a neighbour on a plane; with more photos, pictures shrink, then photos are
+    left out evenly. One takes about 15 ns of a CPU core."""
+    choice: NeighbourConfig = field(default_factory=NeighbourConfig)
+    """How neighbours are chosen."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("shortest", 8, self.longest),
+            ("planes", 2, 4096),
+            ("look_planes", 2, 4096),
+            ("neighbours", 1, 8),
+            ("best", 1, 8),
+            ("radius", 1, 4),
+            ("min_agreeing", 0, 10**6),
+            ("budget", 1, 10**12),
+            ("tolerance", 1e-6, 1),
+            ("look_tolerance", 1e-6, 1),
+            ("contrast", 1e-6, 1),
+            ("near_quantile", 0, 1),
+            ("near_factor", 1e-6, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}: expected {low} to {high}, got {value}")
+
+
+@dataclass(frozen=True)
+class PhotoDepth:
+    """Depth found from the photos.
+
+    distances: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0: unknown; packed as the
+        pixels of the image set, on the host.
+    coverage: share of pixels whose depth is known, among the photos that were swept, without transparent pixels.
+    look_coverage: the same of the quick look; little where poses are wrong.
+    near: distance of the first plane, scene units.
+    seconds: wall time.
+    """
+
+    distances: Tensor
+    coverage: float
+    look_coverage: float
+    near: float
+    seconds: float
+
+
+class _Known(NamedTuple):
+    """Distances (n_pixels,) of pictures, 0 where unknown, and the share of opaque pixels that are known."""
+
+    distances: Tensor
+    share: float
+
+
+def photo_depth(
+    images: ImageSet,
+    near: float,
+    box: tuple[float, float, float],
+    config: PhotoDepthConfig | None = None,
+    *,
+    progress: bool = True,
+) -> PhotoDepth:
+    """Find the distances of pixels by comparing photos whose poses are known; without texture nothing is found.
+
+    Args:
+        images: photos of any sizes and lenses, with or without alpha; fewer than three have no depth.
+        near: nearest distance of anything from a camera, scene units, above 0.
+        box: half edges of the box around the origin, scene units; nothing is looked for beyond.
+        progress: show a progress bar after two seconds.
+    Raises:
+        ValueError: `near` is not above 0.
+    """
+    if not near > 0:
+        raise ValueError(f"near: expected above 0, got {near}")
+    config = PhotoDepthConfig() if config is None else config
+    begin = time.perf_counter()
+    photos, longest = _affordable(images, config)
+    pinholes = Pinholes.from_images(images, photos, longest, progress=progress)
+    corners = torch.tensor([-edge for edge in box] + list(box))
+    far = ray_aabb(*(x.to(arch()) for x in (pinholes.origins, pinholes.directions, corners)), near=near)[1].cpu()
+    neighbours = choose_neighbours(pinholes, far, config.neighbours, config.choice)
+    sweep = _Sweep(pinholes, far.to(arch()), neighbours, config)
+    look = sweep.known(near, "log", config.look_planes, config.look_min_score, config.look_tolerance)
+    there = look.distances[look.distances > 0]
+    first = near
+    if len(there) > config.look_min_pixels:
+        nearest = there.kthvalue(1 + int(config.near_quantile * (len(there) - 1))).values
+        first = max(near, config.near_factor * float(nearest))
+    found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
+    distances = pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
+    return PhotoDepth(distances, found.share, look.share, first, time.perf_counter() - begin)
+
+
+class _Sweep:
+    """Pictures, neighbours and ends of rays on the device of the kernels."""
+
+    def __init__(self, pinholes: Pinholes, far: Tensor, neighbours: Tensor, config: PhotoDepthConfig) -> None:
+        views = pinholes.views
+        self.config, self.far, self.grey = config, far, pinholes.grey.to(arch())
+        self.shown = pinholes.shown.to(arch())
+        self.views = PinholeViews(*(x.to(arch()) for x in (views.sizes, views.c2w, views.intrinsics)))
+        self.neighbours = neighbours.to(arch())
+        self.partners = with_those_that_chose(neighbours).to(arch())
+
+    def known(self, near: float, spacing: Spacing, planes: int, min_score: float, tolerance: float) -> _Known:
+        """Sweep from `near` on and keep what scores well and others agree with."""
+        config = self.config
+        rule = SweepRule(planes, spacing, config.radius, config.contrast**2, config.best)
+        # A ray that leaves the box before the first plane is searched a little beyond.
+        spans = torch.stack([torch.full_like(self.far, near), self.far.clamp(min=1.5 * near)], 1)
+        sweep = plane_sweep(self.views, self.grey, spans, self.neighbours, rule)
+        distances = torch.where((sweep.scores > min_score) & self.shown, sweep.distances, 0)
+        agreeing = agreeing_views(self.views, distances, self.partners, tolerance)
+        distances = torch.where(agreeing >= config.min_agreeing, distances, 0)
+        return _Known(distances, float((distances > 0).sum() / self.shown.sum().clamp(min=1)))
+
+
+def _affordable(images: ImageSet, config: PhotoDepthConfig) -> tuple[list[int], int]:
+    """Return the photos to sweep and the longest side of their pictures."""
+    sizes = images.sizes.cpu().double()
+
+    def cost(longest: int) -> Tensor:
+        factor = (longest / sizes.amax(1)).clamp(max=1)
+        return sizes.prod(1) * factor**2 * config.planes * config.neighbours
+
+    longest, n = config.longest, len(images)
+    if cost(longest).sum() > config.budget:
+        whole = config.longest * float((config.budget / cost(longest).sum()) ** 0.5)
+        longest = max(config.shortest, int(whole))
+    if cost(longest).sum() > config.budget:
+        n = max(2, int(n * config.budget / cost(longest).sum()))
+    return images.cameras.spread(n), longest
