@@ -18,6 +18,7 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import Placement, place
+from omniseg.data.photo_depth import PhotoDepth, photo_depth
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError, NoSurfaces
@@ -43,6 +44,8 @@ from omniseg.training.trainer import Trainer
 
 Stage = Literal["all", "radiance", "features"]
 
+_LITTLE_DEPTH = 0.1
+"""Coverage of the quick look below which poses are probably wrong."""
 _EARLY = 0.2
 """Fraction of stage 1 after which fog shows."""
 _CAUSES = (
@@ -158,10 +161,10 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     images = training.images(training.splits.train)
     assert images is not None
     images = images.to(device)  # no second copy stays on the host
-    depth = photo_depth(training, images)
+    depth = estimate_depth(training, images)
     if depth is not None:
-        images = replace(images, depths=depth.distances.half())
-    trainer = RadianceTrainer(training.config, images, nearest=None if depth is None else depth.nearest)
+        images = replace(images, depths=depth.distances.to(images.pixels.device))
+    trainer = RadianceTrainer(training.config, images, nearest=None if depth is None else depth.near)
     viewpoints = _viewpoints(training)
     if training.resume:
         trainer.resume(training.run)
@@ -196,6 +199,23 @@ def train_radiance(training: Training, device: torch.device) -> Model:
         update_metrics(training.run, {"surface_agreement": agreement})
     distributed.barrier()
     return model()
+
+
+def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
+    """Estimate the depth of a capture that has none from its photos, and log how much was found.
+
+    Returns:
+        None if the capture has depth images, or `training.photo_depth` is off.
+    """
+    config = training.config
+    if images.depths is not None or not config.training.photo_depth:
+        return None
+    near, box = config.marching.near, config.marching.box
+    depth = photo_depth(images, near, box, progress=training.progress)
+    _log.info("depth from the photos: %.0f %% of pixels in %.0f s", 100 * depth.coverage, depth.seconds)
+    if depth.look_coverage < _LITTLE_DEPTH:
+        _log.warning("depth from the photos: almost none was found, so the geometry may end in fog: %s", _CAUSES)
+    return depth
 
 
 def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:
