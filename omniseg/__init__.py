@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omniseg.api.run import Run, load
     from omniseg.api.scene_segments import PointCloud, SceneSegments
-    from omniseg.api.training import preset, train
+    from omniseg.api.training import check, preset, train
     from omniseg.config import Config
     from omniseg.data.formats import read_scene
     from omniseg.errors import BadArgument, InputError, NothingThere, Refused
@@ -38,6 +38,7 @@ _HOMES = {
     "SceneSegments": "omniseg.api.scene_segments",
     "SegmentationSession": "omniseg.selection.session",
     "Selection": "omniseg.selection.selections",
+    "check": "omniseg.api.training",
     "load": "omniseg.api.run",
     "preset": "omniseg.api.training",
     "read_scene": "omniseg.data.formats",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load",
     "train",
+    "check",
     "preset",
     "read_scene",
     "Run",

@@ -17,6 +17,7 @@ from omniseg.distributed import Process
 from omniseg.evaluation.evaluate import check_evaluation, evaluate
 from omniseg.run_folder import CONFIG
 from omniseg.training import presets
+from omniseg.training.photo_check import PhotoCheck, check_photos
 from omniseg.training.pipeline import Stage, Training, check_run_folder, check_surfaces
 from omniseg.training.pipeline import train as train_stages
 
@@ -46,6 +47,27 @@ def preset(
     chosen = devices.choose(device, Process())
     config = presets.preset(captured, place(captured), chosen, kind=kind, downsample=downsample, test_every=test_every)
     return replace(config, scene=str(Path(scene).resolve()))
+
+
+def check(
+    scene: str | Path, *, config: Config | None = None, device: Device = "auto", progress: bool = True
+) -> PhotoCheck:
+    """Estimate depth from the photos of a capture, which takes seconds, and judge its poses before a training.
+
+    Args:
+        scene: folder or transforms.json of the capture; depth images in it are not used.
+        config: every setting; None: the preset for this capture and device.
+        device: "auto" is a GPU if there is one.
+        progress: show progress bars.
+    Raises:
+        InputError: the capture cannot be read, or there is no such device.
+    """
+    chosen = devices.start(device)
+    config = preset(scene, device=device) if config is None else config
+    training = Training(run=Path(), config=config, scene=read_scene(scene), progress=progress)
+    images = training.images(training.splits.train)
+    assert images is not None
+    return check_photos(replace(images.to(chosen), depths=None), config, progress=progress)
 
 
 def train(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from omniseg import devices, distributed
-from omniseg.api.training import preset, train
+from omniseg.api.training import check, preset, train
 from omniseg.commands import common
 from omniseg.config import Config
 from omniseg.data.scene import SceneKind
@@ -60,6 +60,9 @@ class Options:
     force: common.Switch = False
     """Train features also where stage 1 found no surfaces."""
 
+    check: common.Switch = False
+    """Only judge the poses, by the depth that the photos show, and stop before the training."""
+
     @property
     def kind(self) -> SceneKind | None:
         """Kind of scene that was chosen; None leaves it to the reader."""
@@ -88,7 +91,9 @@ def main() -> None:
     makes_sample = not continues and options.scene is None and not SAMPLE_SCENE.is_dir()
     if makes_sample:
         common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
-    if (continues or makes_sample) and process.rank == 0:  # rank 0 may already write when another rank looks
+    if (
+        (continues or makes_sample) and not options.check and process.rank == 0
+    ):  # rank 0 may already write when another rank looks
         check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     device = devices.start(options.device, process)
     if continues:
@@ -102,6 +107,12 @@ def main() -> None:
         scene = options.scene or _make_sample_scene()
         base = _preset(options, scene)
     config = common.parse(Config, args=rest, default=base)
+    if options.check:
+        result = check(scene, config=config, device=options.device)
+        common.say(result)
+        if result.warning:
+            raise InputError(result.warning)
+        return
     train(
         scene,
         run,

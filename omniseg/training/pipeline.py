@@ -18,7 +18,7 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import Placement, place
-from omniseg.data.photo_depth import PhotoDepth, photo_depth
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError, NoSurfaces
@@ -37,6 +37,7 @@ from omniseg.run_folder import (
     update_metrics,
 )
 from omniseg.training.features import FeatureTrainer
+from omniseg.training.photo_check import CAUSES, check_photos, save_depth_picture
 from omniseg.training.radiance import RadianceTrainer
 from omniseg.training.surface_agreement import NO_SURFACES, UNCERTAIN, surface_agreement
 from omniseg.training.tensorboard import tensorboard_report
@@ -44,14 +45,8 @@ from omniseg.training.trainer import Trainer
 
 Stage = Literal["all", "radiance", "features"]
 
-_LITTLE_DEPTH = 0.1
-"""Coverage of the quick look below which poses are probably wrong."""
 _EARLY = 0.2
 """Fraction of stage 1 after which fog shows."""
-_CAUSES = (
-    "check the camera axes (OpenGL or OpenCV), the order of photos and poses, their scale, "
-    "and whether neighbouring photos overlap and show texture"
-)
 
 _log = logging.getLogger("omniseg")
 
@@ -197,6 +192,8 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     agreement = surface_agreement(trainer.renderer, images)
     if distributed.process().rank == 0:
         update_metrics(training.run, {"surface_agreement": agreement})
+        if depth is not None:
+            save_depth_picture(training.run / "renders" / "photo-depth.png", images, depth)
     distributed.barrier()
     return model()
 
@@ -207,15 +204,13 @@ def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
     Returns:
         None if the capture has depth images, or `training.photo_depth` is off.
     """
-    config = training.config
-    if images.depths is not None or not config.training.photo_depth:
+    if images.depths is not None or not training.config.training.photo_depth:
         return None
-    near, box = config.marching.near, config.marching.box
-    depth = photo_depth(images, near, box, progress=training.progress)
-    _log.info("depth from the photos: %.0f %% of pixels in %.0f s", 100 * depth.coverage, depth.seconds)
-    if depth.look_coverage < _LITTLE_DEPTH:
-        _log.warning("depth from the photos: almost none was found, so the geometry may end in fog: %s", _CAUSES)
-    return depth
+    found = check_photos(images, training.config, progress=training.progress)
+    _log.info("%s", found)
+    if found.warning:
+        _log.warning("%s", found.warning)
+    return found.depth
 
 
 def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:
@@ -224,7 +219,7 @@ def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:
     if agreement < NO_SURFACES:
         _log.warning(
             "after a fifth of the training only %.0f %% of what a photo sees is confirmed by another one: %s",
-            100 * agreement, _CAUSES,
+            100 * agreement, CAUSES,
         )  # fmt: skip
 
 
@@ -245,7 +240,7 @@ def check_surfaces(run: Path, *, force: bool) -> None:
         return
     confirmed = f"{100 * agreement:.0f} % of what a photo sees is confirmed by another photo"
     if agreement < NO_SURFACES:
-        message = f"no surfaces found: only {confirmed}. {_CAUSES}"
+        message = f"no surfaces found: only {confirmed}. {CAUSES}"
         if not force:
             raise NoSurfaces(f"{message}. --force trains the features all the same")
         _log.warning("%s", message)
