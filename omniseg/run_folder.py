@@ -127,7 +127,7 @@ def load_model(run: Path, device: torch.device) -> Model:
         InputError: no run folder, a damaged or foreign file, or a field of another configuration.
     """
     if not run.is_dir():
-        raise InputError(f"{run}: no such run folder; train one with: python apps/train.py --run {run}")
+        raise InputError(f"{run}: no such run folder; train one with: omniseg train --run {run}")
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
     field = RadianceField(config.radiance, config.marching.bound)
@@ -170,7 +170,9 @@ def fingerprint(run: Path) -> str:
     try:
         return hashlib.sha256((run / FEATURES).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise InputError(f"{run}: has no features yet; add them with: train.py --run {run} --stage features") from error
+        raise InputError(
+            f"{run}: has no features yet; add them with: omniseg train --run {run} --stage features"
+        ) from error
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:

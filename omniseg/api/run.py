@@ -232,7 +232,7 @@ class Run:
     def _require_features(self) -> None:
         if self.model.features is None:
             raise InputError(
-                f"{self.path}: has no features yet; add them with: train.py --run {self.path} --stage features"
+                f"{self.path}: has no features yet; add them with: omniseg train --run {self.path} --stage features"
             )
 
     @cached_property

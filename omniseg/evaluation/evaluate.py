@@ -101,7 +101,9 @@ def evaluate_run(
     views = [captured.views[v] for v in split_views(captured, model.config.test_every).require_test(captured)]
     if labels is not None:
         if model.features is None:
-            raise InputError(f"{run}: has no features to measure; add them with: train.py --stage features")
+            raise InputError(
+                f"{run}: has no features to measure; add them with: omniseg train --run {run} --stage features"
+            )
         views = [replace(view, label_paths=label_paths(Path(labels), view.name)) for view in views]
         if not any(view.label_paths for view in views):
             raise InputError(f"{labels}: holds no LEVEL/{views[0].name}.png, nor one of another test view")

@@ -160,7 +160,7 @@ def extract_mesh(
     if not len(faces):
         raise InputError(
             "no surface found: nothing solid was learned where the cameras look; "
-            "look at it with apps/render.py, and train longer"
+            "look at it with omniseg render, and train longer"
         )
     used, faces = used_vertices(faces)
     vertices = vertices[used]

@@ -228,7 +228,7 @@ def training_patches(training: Training, required: bool) -> PatchSet | None:
     if patches is not None:
         return patches
     what = f"{training.scene.root}: has no masks (sam/NAME.npz)"
-    how = f"make them with: python data_tools/run_sam.py {training.scene.root}"
+    how = f"make them with: omniseg run_sam {training.scene.root}"
     if required:
         raise InputError(f"{what}; {how}")
     _log.warning("%s, so the radiance field alone is trained; %s", what, how)
