@@ -286,7 +286,7 @@ def test_save_and_load(controller: Controller):
     kept = controller.session.selections
     controller.act(KEYS["ctrl+s"])
     assert controller.message == Message("saved run/selections.json")
-    assert controller.files.written == [controller.files.folder / "selections.json"]
+    assert controller.files.take_written() == [controller.files.folder / "selections.json"]
     controller.act(KEYS["c"])
     controller.act(KEYS["ctrl+l"])
     assert controller.session.selections == kept
@@ -327,7 +327,7 @@ def test_a_file_that_cannot_be_written_is_a_refusal(controller: Controller):
         controller.update()
         assert "cannot be written" in controller.message.text
         assert controller.message.is_refusal
-    assert not controller.files.written
+    assert not controller.files.take_written()
 
 
 def test_unsaved_selections_are_lost_only_on_purpose(controller: Controller):
