@@ -11,10 +11,7 @@ from helpers import ROOT, run_python
 SPEAKERS = ROOT / "omniseg" / "commands"
 """Folder of what talks to a person."""
 MODULES = sorted(
-    path
-    for top in ("omniseg", "kernels")
-    for path in (ROOT / top).rglob("*.py")
-    if not path.is_relative_to(SPEAKERS)
+    path for top in ("omniseg", "kernels") for path in (ROOT / top).rglob("*.py") if not path.is_relative_to(SPEAKERS)
 )
 BARS = {"tqdm", "trange"}
 TAKEN_OVER = {"excepthook", "stdout", "stderr", "displayhook", "unraisablehook"}

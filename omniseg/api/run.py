@@ -35,10 +35,10 @@ from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.files import require_writable
 from omniseg.rendering.view import RenderedView, render_view
-from omniseg.run_folder import METRICS, Model, fingerprint, load_model
+from omniseg.run_folder import METRICS, SELECTIONS, Model, fingerprint, load_model
 from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
-from omniseg.selection.selections import SELECTIONS, Selection, Selections, load_selections, save_selections
+from omniseg.selection.selections import Selection, Selections, load_selections, save_selections
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.tree_building import segment_everything
 

@@ -11,7 +11,8 @@ from omniseg.commands import common
 from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.files import require_writable
-from omniseg.selection.selections import SELECTIONS, Selection
+from omniseg.run_folder import SELECTIONS
+from omniseg.selection.selections import Selection
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 

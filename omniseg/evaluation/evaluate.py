@@ -15,7 +15,7 @@ from omniseg.errors import BadArgument, InputError
 from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
 from omniseg.evaluation.views import Quality, evaluate_views
-from omniseg.run_folder import METRICS, Model
+from omniseg.run_folder import METRICS, RENDERS, Model
 from omniseg.selection.segment_tree import SegmentTree
 
 DEFAULT_PROMPTS = PROMPTS
@@ -39,7 +39,7 @@ class Evaluation:
     def __str__(self) -> str:
         lines = [f"test views: PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"]
         lines += [table(self.levels)] if self.levels else []
-        return "\n".join([*lines, f"figures in {self.run / METRICS}, pictures in {self.run / 'renders'}"])
+        return "\n".join([*lines, f"figures in {self.run / METRICS}, pictures in {self.run / RENDERS}"])
 
 
 def evaluate(

@@ -20,7 +20,7 @@ from omniseg.evaluation.segmentation import FeatureView, LabelQuality, LevelQual
 from omniseg.evaluation.views import photo_and_background
 from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import to_uint8
-from omniseg.run_folder import Model, update_metrics
+from omniseg.run_folder import RENDERS, Model, update_metrics
 from omniseg.selection.query import similarity
 from omniseg.selection.segment_tree import SegmentTree
 
@@ -107,7 +107,7 @@ def evaluate_labels(
         matches = _measure_tree(tree, rendered, qualities, min_pixels, progress)
         qualities = {level: replace(quality, everything_miou=matches[level]) for level, quality in qualities.items()}
     for level, quality in qualities.items():
-        save_image(run / "renders" / f"{level}.png", _picture(level, quality, rendered, images))
+        save_image(run / RENDERS / f"{level}.png", _picture(level, quality, rendered, images))
     update_metrics(run, {"levels": {level: asdict(quality) for level, quality in qualities.items()}})
     return qualities
 

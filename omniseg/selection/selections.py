@@ -24,9 +24,6 @@ from omniseg.files import write_atomic
 from omniseg.rendering.view import RenderedView
 from omniseg.selection.query import Click, score
 
-SELECTIONS = "selections.json"
-"""Usual name of a selection file."""
-
 _FORMAT = 1
 _COLOURS = (
     (255, 99, 71),

@@ -18,12 +18,9 @@ from torch.nn import functional as F
 
 from omniseg.config import SegmentTreeConfig
 from omniseg.errors import InputError
-from omniseg.run_folder import Model, fingerprint, read_tensors, write_tensors
+from omniseg.run_folder import SEGMENTS, Model, fingerprint, read_tensors, write_tensors
 from omniseg.selection.segment_tree import SegmentTree
 from omniseg.selection.survey import survey
-
-SEGMENTS = "segments.safetensors"
-"""Name of the tree's file in a run folder."""
 
 _TENSORS = ("features", "positions", "children", "heights")
 

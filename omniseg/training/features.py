@@ -10,6 +10,7 @@ from omniseg.fields import KERNELS, FeatureField, Operators
 from omniseg.masks.patches import PatchSampler, PatchSet
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, VisibleSamples
+from omniseg.run_folder import FEATURES_RESUME
 from omniseg.training.contrastive import Clusters, hierarchical_contrastive, norm_penalty
 from omniseg.training.trainer import StepReport, Trainer
 
@@ -29,7 +30,7 @@ class FeatureTrainer(Trainer):
     """
 
     stage = "features"
-    resume_file = "resume/features.safetensors"
+    resume_file = FEATURES_RESUME
 
     def __init__(self, config: Config, patches: PatchSet, renderer: Renderer, operators: Operators = KERNELS) -> None:
         device, training = patches.device, config.feature_training

@@ -15,6 +15,7 @@ from omniseg.errors import InputError
 from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
+from omniseg.run_folder import RADIANCE_RESUME
 from omniseg.training.camera_optimizer import CameraOptimizer
 from omniseg.training.losses import depth_error, distortion, opacity_entropy
 from omniseg.training.trainer import StepReport, Trainer
@@ -33,7 +34,7 @@ class RadianceTrainer(Trainer):
     """
 
     stage = "radiance"
-    resume_file = "resume/radiance.safetensors"
+    resume_file = RADIANCE_RESUME
 
     def __init__(self, config: Config, images: ImageSet, operators: Operators = KERNELS) -> None:
         device, training = images.device, config.training

@@ -11,10 +11,10 @@ import numpy as np
 
 from omniseg.api.run import Run
 from omniseg.errors import InputError, Refused
+from omniseg.run_folder import SEGMENTS
 from omniseg.selection.selections import Selections
 from omniseg.selection.session import Edit, SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.selection.tree_building import SEGMENTS
 from omniseg.viewer.gestures import Box, Button, Click, Drag, Gesture, Gestures, Stroke, Tool
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.run_files import RunFiles

@@ -9,7 +9,7 @@ import numpy as np
 from omniseg.data.image_io import save_image
 from omniseg.export.masks import write_selections
 from omniseg.rendering.visualize import to_uint8
-from omniseg.selection.selections import SELECTIONS
+from omniseg.run_folder import EXPORTS, SCREENSHOTS, SELECTIONS
 from omniseg.selection.session import SegmentationSession
 
 
@@ -47,7 +47,7 @@ class RunFiles:
 
     def screenshot(self, picture: np.ndarray) -> str:
         """Write a picture (height, width, 3) uint8 to RUN/screenshots/NUMBER.png."""
-        path = _next_number(self.folder / "screenshots", ".png")
+        path = _next_number(self.folder / SCREENSHOTS, ".png")
         save_image(path, picture)
         self._written.append(path)
         return f"saved {self._short(path)}"
@@ -57,7 +57,7 @@ class RunFiles:
         view = session.view
         if view is None:
             raise RuntimeError("the session has no view yet: call look() first")
-        folder = _next_number(self.folder / "exports")
+        folder = _next_number(self.folder / EXPORTS)
         picture = to_uint8(view.rendering.straight_rgb.view(view.height, view.width, 3))
         write_selections(folder, "view", picture, view, session.selections)
         session.save(folder / SELECTIONS)

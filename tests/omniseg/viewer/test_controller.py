@@ -13,9 +13,10 @@ from learned_ball import learned_ball, write_run
 from omniseg.api.run import Run
 from omniseg.config import SegmentTreeConfig
 from omniseg.rendering.visualize import FeatureColours
+from omniseg.run_folder import SEGMENTS
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.selection.tree_building import SEGMENTS, build_tree, surface_points
+from omniseg.selection.tree_building import build_tree, surface_points
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
 from omniseg.viewer.gestures import Box
