@@ -12,7 +12,7 @@ from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, VisibleSamples
 from omniseg.run_folder import FEATURES_RESUME
 from omniseg.training.contrastive import Clusters, hierarchical_contrastive, norm_penalty
-from omniseg.training.trainer import StepReport, Trainer
+from omniseg.training.trainer import StepReport, Trainer, seeded
 
 _CACHED_PIXELS = 1 << 23
 """Number of pixels, those of the first views, whose visible samples are found once and cached, about 100 bytes each.
@@ -34,8 +34,8 @@ class FeatureTrainer(Trainer):
 
     def __init__(self, config: Config, patches: PatchSet, renderer: Renderer, operators: Operators = KERNELS) -> None:
         device, training = patches.device, config.feature_training
-        torch.manual_seed(config.seed)
-        self.features = FeatureField(config.features, config.marching.bound, operators).to(device)
+        with seeded(config.seed):
+            self.features = FeatureField(config.features, config.marching.bound, operators).to(device)
         self.renderer = Renderer(renderer.field, renderer.grid, renderer.config, self.features, operators)
         super().__init__(
             config,

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from omniseg.config import Config
 from omniseg.errors import InputError
+from omniseg.fields import FeatureField
 from omniseg.masks.hierarchy import MaskHierarchy
 from omniseg.masks.patches import ViewPatches
 from omniseg.rendering.renderer import Renderer
@@ -60,6 +61,16 @@ def tensors(trainer: FeatureTrainer) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(make, device):
+    torch.manual_seed(99)
+    state, config = torch.get_rng_state(), ball_config()
+    started = tensors(make())
+    assert torch.get_rng_state().equal(state)
+    torch.manual_seed(config.seed)
+    expected = FeatureField(config.features, config.marching.bound).to(device).state_dict()
+    assert same(started, dict(expected))
 
 
 @pytest.mark.parametrize(("loss", "divisor"), [("ranking", 2.0), ("paper", 20.0)])
