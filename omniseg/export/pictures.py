@@ -59,15 +59,15 @@ def export_pictures(
         raise BadArgument("show", "this run has no features; add them with: omniseg train --stage features", show)
     if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
         raise BadArgument("out", "these cameras have several sizes, a video only one; give a folder for PNG files")
-    frames = _pictures(model, cameras, show, segments, background)
+    frames = _pictures(model, cameras, show, segments, background, progress)
     bar = tqdm(frames, total=len(cameras), desc="rendering", unit="frame", disable=not progress)
     save_frames(out, bar, list(names), rate)
 
 
 def _pictures(
-    model: Model, cameras: Cameras, show: Show, segments: Segments | None, background: float
+    model: Model, cameras: Cameras, show: Show, segments: Segments | None, background: float, progress: bool
 ) -> Iterator[np.ndarray]:
-    colours = feature_colours(model) if show == "features" else None
+    colours = feature_colours(model, progress=progress) if show == "features" else None
     palette = distinct_colours(len(segments) if segments else 0)
     for k, (width, height) in enumerate(cameras.size.tolist()):
         if segments is not None:

@@ -227,7 +227,7 @@ def training_patches(training: Training, required: bool) -> PatchSet | None:
     """
     views = training.views(training.splits.train)
     cameras = view_cameras(views, training.placement.normalisation, training.config.downsample)
-    patches = load_patches(views, cameras)
+    patches = load_patches(views, cameras, progress=training.progress)
     if patches is not None:
         return patches
     what = f"{training.scene.root}: has no masks (sam/NAME.npz)"

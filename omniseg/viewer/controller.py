@@ -76,11 +76,13 @@ class Controller:
         show_help: whether the help is open.
         should_close: whether the window is to be closed.
         export_is_pending: whether to export as soon as the picture is sharp.
+        progress: whether actions that take seconds show progress bars.
         message: answer to the last gesture, key or button.
     """
 
-    def __init__(self, session: SegmentationSession, live: LiveView, folder: Path) -> None:
+    def __init__(self, session: SegmentationSession, live: LiveView, folder: Path, *, progress: bool = True) -> None:
         self.session, self.live, self.files = session, live, RunFiles(folder)
+        self.progress = progress
         self.gestures = Gestures()
         self.exit_guard = ExitGuard(saved=session.selections)
         self.tool: Tool = "click"
@@ -104,7 +106,7 @@ class Controller:
         live = LiveView(session, colours, run.model.viewpoints, render_width=render_width)
         if (run.path / SEGMENTS).exists():
             live.set_tree(run.segment_tree(progress=progress))
-        return cls(session, live, run.path)
+        return cls(session, live, run.path, progress=progress)
 
     def update(self) -> bool:
         """Render a little; do a pending export once the picture is sharp. Returns whether there is more to render."""

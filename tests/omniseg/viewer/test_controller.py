@@ -388,6 +388,16 @@ def test_segments_of_everything_are_shown_and_kept(controller: Controller):
     assert other.session.view.width == 20
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_segmenting_everything_shows_bars_unless_told_not_to(controller, capsys, bars_at_once, progress):
+    model, run = controller.session.model, controller.files.folder
+    write_run(run, model)
+    controller = Controller.from_run(Run(run, model), progress=progress)
+    capsys.readouterr()
+    controller.act(KEYS["g"])
+    assert ("surface" in capsys.readouterr().err) == progress
+
+
 def test_segments_of_a_view_are_computed_once(controller: Controller):
     live, model = controller.live, controller.session.model
     controller.act(lambda controller: actions.set_segment_level(controller, 0))
