@@ -50,7 +50,7 @@ SCREENSHOTS, EXPORTS = "screenshots", "exports"
 _CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Viewpoints:
     """Names and cameras of the photos of a run, in scene coordinates, and which were held out."""
 
@@ -58,8 +58,11 @@ class Viewpoints:
     cameras: Cameras
     held_out: tuple[bool, ...]
 
+    def __repr__(self) -> str:
+        return f"Viewpoints({len(self.names)} views, {sum(self.held_out)} held out)"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained run, ready to render without the capture it was learned from.
 
@@ -81,6 +84,10 @@ class Model:
     seconds: float
     features: FeatureField | None = None
     feature_seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        what = "no features" if self.features is None else f"features of {self.config.features.dim} channels"
+        return f"Model({len(self.viewpoints.names)} views, {what}, {self.grid.bits.device})"
 
     @cached_property
     def renderer(self) -> Renderer:

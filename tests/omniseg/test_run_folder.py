@@ -39,6 +39,8 @@ def test_a_model_survives(run: Path, device):
         (False, True, False),
     )
     assert loaded.seconds == 12.5
+    assert repr(loaded) == f"Model(3 views, no features, {device.type})"
+    assert repr(loaded.viewpoints) == "Viewpoints(3 views, 1 held out)"
     for name in ("c2w", "intrinsics", "distortion", "model", "size"):
         assert torch.equal(getattr(loaded.viewpoints.cameras, name), getattr(saved.viewpoints.cameras, name))
     looks = [model.renderer.render_image(model.viewpoints.cameras, 0) for model in (saved, loaded)]
