@@ -28,7 +28,8 @@ from omniseg.cameras import Cameras
 from omniseg.data.drawing import distinct_colours
 from omniseg.devices import Device
 from omniseg.errors import BadArgument, InputError, Refused
-from omniseg.evaluation.evaluate import DEFAULT_PROMPTS, Evaluation, evaluate_run
+from omniseg.evaluation.evaluate import Evaluation, evaluate_run
+from omniseg.evaluation.segmentation import PROMPTS
 from omniseg.export import camera_paths, pictures, surface
 from omniseg.export.masks import SourcePhotos, find_capture, write_segments, write_selections
 from omniseg.export.pictures import Cut, Show
@@ -271,7 +272,7 @@ class Run:
         *,
         scene: str | Path | None = None,
         labels: str | Path | None = None,
-        prompts: int = DEFAULT_PROMPTS,
+        prompts: int = PROMPTS,
         everything: bool = False,
         progress: bool = True,
     ) -> Evaluation:

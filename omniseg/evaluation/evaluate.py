@@ -14,15 +14,12 @@ from omniseg.data.splits import split_views
 from omniseg.errors import BadArgument, InputError
 from omniseg.evaluation.labels import evaluate_labels, table
 from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
-from omniseg.evaluation.views import Quality, evaluate_views
+from omniseg.evaluation.views import ImageQuality, evaluate_views
 from omniseg.run_folder import METRICS, RENDERS, Model
 from omniseg.selection.segment_tree import SegmentTree
 
-DEFAULT_PROMPTS = PROMPTS
-"""Most positive, and most negative, pixels of a prompt."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Figures of a run.
 
@@ -33,8 +30,13 @@ class Evaluation:
     """
 
     run: Path
-    images: Quality
+    images: ImageQuality
     levels: Mapping[str, LevelQuality]
+
+    def __repr__(self) -> str:
+        figures = f"PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"
+        levels = f"levels {', '.join(self.levels)}" if self.levels else "no levels"
+        return f"Evaluation({str(self.run)!r}, {len(self.images.views)} views, {figures}, {levels})"
 
     def __str__(self) -> str:
         lines = [f"test views: PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"]
@@ -48,7 +50,7 @@ def evaluate(
     images: ImageSet,
     run: Path,
     *,
-    prompts: int = DEFAULT_PROMPTS,
+    prompts: int = PROMPTS,
     tree: SegmentTree | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -78,7 +80,7 @@ def evaluate_run(
     scene: str | Path | None = None,
     labels: str | Path | None = None,
     *,
-    prompts: int = DEFAULT_PROMPTS,
+    prompts: int = PROMPTS,
     tree: SegmentTree | None = None,
     progress: bool = True,
 ) -> Evaluation:

@@ -30,7 +30,7 @@ class ViewQuality:
 
 
 @dataclass(frozen=True)
-class Quality:
+class ImageQuality:
     """PSNR (dB) and SSIM of each held-out view, and their means over the views."""
 
     psnr: float
@@ -50,7 +50,7 @@ def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
     return rgb * alpha + (1 - alpha), 1.0
 
 
-def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> Quality:
+def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> ImageQuality:
     """Render every view of `images`, compare it with its photo, and write figures and pictures.
 
     Write `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
@@ -84,7 +84,7 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
             if colours is not None and rendering.features is not None:
                 rows[-1].append(colours.picture(rendering.features, rendering.solid, photo.shape[1]))
     save_image(run / RENDERS / "test.png", contact_sheet(rows))
-    quality = Quality(
+    quality = ImageQuality(
         psnr=float(np.mean([v.psnr for v in views])),
         ssim=float(np.mean([v.ssim for v in views])),
         views=tuple(views),

@@ -20,7 +20,7 @@ from omniseg.errors import InputError
 from omniseg.export.triangles import connected_parts, face_areas, part_areas, used_vertices, vertex_normals
 from omniseg.run_folder import Model
 from omniseg.selection.selections import Selection
-from omniseg.selection.survey import depth_maps, survey
+from omniseg.selection.survey import depth_maps, surface_colours, survey
 from omniseg_kernels.occupancy import occupied
 
 _CHUNK, _VERTICES_AT_ONCE = 1 << 17, 1 << 20
@@ -244,11 +244,10 @@ def _seen_along(
 @torch.no_grad()
 def _colours_and_features(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return colours (n, 3), seen along unit directions (n, 3), and features (n, dim) of vertices."""
-    device, field = model.grid.bits.device, model.field
-    colours, features = [], []
-    for position, direction in zip(vertices.to(device).split(_CHUNK), directions.to(device).split(_CHUNK)):
-        each = torch.arange(len(position), dtype=torch.int32, device=device)
-        colours.append(field.colour(field.density(position).geometry, direction, each).cpu())
-        if model.features is not None:
-            features.append(F.normalize(model.features(position), dim=1).cpu())
-    return torch.cat(colours), torch.cat(features) if features else None
+    device = model.grid.bits.device
+    vertices = vertices.to(device)
+    colours = surface_colours(model, vertices, directions.to(device)).cpu()
+    if model.features is None:
+        return colours, None
+    features = [F.normalize(model.features(some), dim=1).cpu() for some in vertices.split(_CHUNK)]
+    return colours, torch.cat(features)

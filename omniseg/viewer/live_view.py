@@ -18,10 +18,6 @@ from omniseg.viewer.panes import Pane, four_panes
 
 DRAG_ZOOM = 20.0
 """Zoom steps in a drag of one focal length."""
-STEP_SECONDS = 0.03
-"""Time for one step of rendering; mouse and keys are read between steps."""
-COARSEST = 16
-"""The first picture after a move of the camera has this many times fewer pixels along each side than the last one."""
 
 
 class SegmentLayer:
@@ -86,14 +82,14 @@ class LiveView:
         self.show_mask = True
         self.segments: SegmentLayer | None = None
         self._panels = Panels(session, colours)
-        self._frames = ProgressiveViews(session.renderer, budget=STEP_SECONDS, coarsest=COARSEST)
+        self._frames = ProgressiveViews(session.renderer)
         self._rendering: _Target | None = None
         self._is_visible = True  # a picture of it, however coarse, has been shown
         self._picture = np.zeros((1, 1, 3), np.uint8)
         self._drawn_from: tuple[object, ...] = ()
 
     def render(self) -> bool:
-        """Render for about `STEP_SECONDS`. Returns whether the picture is not yet as sharp as it will be."""
+        """Render one step. Returns whether the picture is not yet as sharp as it will be."""
         target = self._target()
         # Each target is shown, however coarse, before the next one begins: otherwise a moving camera shows nothing.
         if target != self._rendering and self._is_visible:
