@@ -50,11 +50,6 @@ class FeatureTrainer(Trainer):
         self._cache: dict[int, VisibleSamples] = {}
         self.progress.n_rays = training.rays_per_step
 
-    @property
-    def n_cached_views(self) -> int:
-        """Number of views whose visible samples are cached."""
-        return len(self._cache)
-
     def step(self) -> StepReport:
         """Do one optimisation step."""
         training = self.config.feature_training
