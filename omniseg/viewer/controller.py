@@ -15,7 +15,16 @@ from omniseg.run_folder import SEGMENTS
 from omniseg.selection.selections import Selections
 from omniseg.selection.session import Edit, SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.viewer.gestures import Box, Button, Click, Drag, Gesture, Gestures, Stroke, Tool
+from omniseg.viewer.gestures import (
+    BoxGesture,
+    Button,
+    ClickGesture,
+    DragGesture,
+    Gesture,
+    Gestures,
+    StrokeGesture,
+    Tool,
+)
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.run_files import RunFiles
 
@@ -149,12 +158,12 @@ class Controller:
 
     def perform(self, gesture: Gesture | None) -> None:
         """Move the camera by a drag; select by a click, a box or a stroke."""
-        if isinstance(gesture, Drag):
+        if isinstance(gesture, DragGesture):
             self.live.drag(gesture)
         elif gesture is not None:
             self.act(lambda controller: controller._select(gesture))
 
-    def _select(self, gesture: Click | Box | Stroke) -> Edit:
+    def _select(self, gesture: ClickGesture | BoxGesture | StrokeGesture) -> Edit:
         view, session = self.session.view, self.session
         if view is None:
             raise Refused("the first picture is not there yet: wait a moment")
@@ -164,9 +173,9 @@ class Controller:
         def pixel(point: tuple[float, float]) -> tuple[float, float]:
             return point[0] * view.width, point[1] * view.height
 
-        if isinstance(gesture, Click):
+        if isinstance(gesture, ClickGesture):
             return session.click(*pixel(gesture.point), accept=gesture.accept)
-        if isinstance(gesture, Box):
+        if isinstance(gesture, BoxGesture):
             return session.box(*pixel(gesture.start), *pixel(gesture.end))
         return session.scribble([pixel(point) for point in gesture.points], accept=gesture.accept)
 

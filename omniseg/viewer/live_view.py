@@ -11,7 +11,7 @@ from omniseg.rendering.visualize import FeatureColours
 from omniseg.run_folder import Viewpoints
 from omniseg.selection.segment_tree import Segments, SegmentTree
 from omniseg.selection.session import SegmentationSession
-from omniseg.viewer.gestures import Box, Drag, Stroke
+from omniseg.viewer.gestures import BoxGesture, DragGesture, StrokeGesture
 from omniseg.viewer.orbit_camera import OrbitCamera
 from omniseg.viewer.panels import Overlay, Panels, Shown
 from omniseg.viewer.panes import Pane, four_panes
@@ -102,7 +102,7 @@ class LiveView:
         view = self.session.view
         return view is None or not self._shows(target) or view.width != target.width
 
-    def picture(self, sketch: Box | Stroke | None = None) -> np.ndarray:
+    def picture(self, sketch: BoxGesture | StrokeGesture | None = None) -> np.ndarray:
         """Return the picture, (height, width, 3) uint8; the same array for as long as nothing changes.
 
         Args:
@@ -129,7 +129,7 @@ class LiveView:
         panes = four_panes(width, height)
         return next((pane for pane in panes if pane.contains(x, y)), panes[0])
 
-    def drag(self, drag: Drag) -> None:
+    def drag(self, drag: DragGesture) -> None:
         """Move the camera by a drag of the mouse."""
         focal = self.camera.focal_length(drag.pane.width, drag.pane.height)
         dx, dy = drag.dx / focal, drag.dy / focal

@@ -19,7 +19,7 @@ from omniseg.selection.survey import feature_colours
 from omniseg.selection.tree_building import build_tree, surface_points
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
-from omniseg.viewer.gestures import Box
+from omniseg.viewer.gestures import BoxGesture
 from omniseg.viewer.keymap import HELP, KEYS, hold
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.panels import SHOWN
@@ -158,7 +158,7 @@ def test_box(controller: Controller):
     controller.press("left", 22.0, 12.0)
     controller.move(50.0, 30.0)
     controller.move(60.0, 50.0)
-    assert isinstance(controller.gestures.sketch, Box)
+    assert isinstance(controller.gestures.sketch, BoxGesture)
     assert controller.gestures.sketch.end == pytest.approx((60 / WIDTH, 50 / HEIGHT))
     before = controller.live.camera
     controller.release(60.0, 50.0)
