@@ -91,6 +91,7 @@ def evaluate_run(
         model: its trained model.
         scene: the capture, where it has moved since the training.
         labels: folder LEVEL/NAME.png of integer ids, 0 = ignore; None: those of the capture.
+        prompts, tree, progress: as in `evaluate`.
     Raises:
         InputError: the capture is gone or holds out no view, there are no labels, or as `evaluate`.
     """

@@ -36,13 +36,13 @@ class MeshConfig:
     faint_quantile: float = 0.25
     """In under-trained fields, the iso level is lowered to this quantile of the density at the visible surface."""
     faint_views: int = 16
-    """That density is sampled in at most this many photos' views ..."""
+    """Largest number of photos' views, spread evenly, in which that density is sampled."""
     faint_rays: int = 1024
-    """... with about this many rays in each."""
+    """Number of rays, approximately, in each of these views."""
     views: int = 200
-    """Only what at most this many photos' views see is kept; they are spread evenly ..."""
+    """Largest number of photos' views, spread evenly; the surface that none of them sees is dropped."""
     rays: int = 1_000_000
-    """... with at most about this many rays in all of them."""
+    """Largest number of rays, approximately, in all of these views."""
     tolerance: float = 2.0
     """A vertex is visible up to this far behind the surface that a view sees, voxels."""
     min_part: float = 5.0
@@ -50,7 +50,7 @@ class MeshConfig:
     min_island: float = 12.0
     """Islands of a selection, and holes in it, of a smaller area are noise, squared voxels."""
     min_island_share: float = 0.02
-    """So are islands with less than this share of the largest island's area."""
+    """Islands of a selection with less than this share of the largest island's area are noise, too."""
 
     def __post_init__(self) -> None:
         for name in ("iso_depth", "faint_views", "faint_rays", "views", "rays"):

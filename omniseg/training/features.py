@@ -84,8 +84,8 @@ class FeatureTrainer(Trainer):
         if end > _CACHED_PIXELS:
             return self.renderer.visible(*self.sampler.rays(view, pixels))
         if view not in self._cache:
-            every = torch.arange(end - begin, device=patches.device)
-            self._cache[view] = self.renderer.visible(*self.sampler.rays(view, every))
+            all_pixels = torch.arange(end - begin, device=patches.device)
+            self._cache[view] = self.renderer.visible(*self.sampler.rays(view, all_pixels))
         return self._cache[view].select(pixels)
 
     def figure(self, error: float) -> tuple[str, float, str]:

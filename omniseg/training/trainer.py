@@ -189,7 +189,8 @@ class Trainer(ABC):
         """Train until the budget is used.
 
         Args:
-            save: called about every `save_every` seconds, at the end, and on an exception.
+            save: called about every `save_every`, at the end, and on an exception.
+            save_every: time between two calls of `save`, seconds.
             report: called about twice a second with the step and named figures.
             progress: show a progress bar.
         """
