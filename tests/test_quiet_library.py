@@ -102,9 +102,9 @@ def raises(name):
 import omniseg_kernels, omniseg_sample_room
 before = state()
 import omniseg
-speakers, found = ("omniseg.commands", "omniseg.viewer"), 0
+found = 0
 for module in pkgutil.walk_packages(omniseg.__path__, "omniseg.", onerror=raises):
-    if module.name.startswith(speakers) == (sys.argv[1] == "commands and windows"):
+    if module.name.startswith("omniseg.commands") == (sys.argv[1] == "commands"):
         importlib.import_module(module.name)
         found += 1
 assert state() == before, [(a, b) for a, b in zip(before, state()) if a != b]
@@ -113,7 +113,7 @@ print("imported", found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("which", "where"), [("library", "notebook"), ("commands and windows", "terminal")])
+@pytest.mark.parametrize(("which", "where"), [("library", "notebook"), ("commands", "terminal")])
 def test_importing_says_nothing_and_changes_no_hook_stream_or_signal_handler(which: str, where: str):
     """A notebook has a standard output of its own, which Taichi comments on unless told not to."""
     done = run_python("-c", IMPORT_ALL, which, where)
@@ -121,4 +121,4 @@ def test_importing_says_nothing_and_changes_no_hook_stream_or_signal_handler(whi
     assert done.stderr == ""
     word, _, n = done.stdout.partition(" ")
     assert word == "imported", "an import prints"
-    assert int(n) > 10
+    assert int(n) >= 10

@@ -56,7 +56,9 @@ def export_pictures(
         InputError: the cameras of a video differ in size, there are no features to show, or nothing can be written.
     """
     if show == "features" and model.features is None:
-        raise BadArgument("show", "this run has no features; add them with: omniseg train --stage features", show)
+        raise BadArgument(
+            "show", "this run has no features; add them with: omniseg train --run RUN --stage features", show
+        )
     if out.suffix and len({tuple(size) for size in cameras.size.tolist()}) > 1:
         raise BadArgument("out", "these cameras have several sizes, a video only one; give a folder for PNG files")
     frames = _pictures(model, cameras, show, segments, background, progress)

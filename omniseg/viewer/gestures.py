@@ -93,7 +93,7 @@ class Gestures:
 
     @property
     def is_active(self) -> bool:
-        """Whether a button is down."""
+        """True while a button is down."""
         return self._press is not None
 
     @property
