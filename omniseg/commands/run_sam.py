@@ -26,7 +26,7 @@ class Arguments:
     Masks come from segment-anything (--checkpoint), from your own folder (--masks), or else from colour alone, which
     needs no weights. Writes sam/NAME.npz beside the folder of photos, and pictures of them into masks/ and patches/.
     Finished photos are skipped, so after an interruption simply start again. On several GPUs:
-    torchrun --nproc-per-node N -m omniseg run_sam ...
+    torchrun --nproc-per-node N --no-python -- omniseg run_sam ...
     """
 
     images: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]

@@ -29,7 +29,7 @@ class Options:
     Masks are those that omniseg run_sam wrote beside the photos; without them only the radiance field is
     trained. The settings below are those that will be used for the given --scene on this device; any of them can be
     changed by name. config.yaml in the run folder records them. On several GPUs:
-    torchrun --nproc-per-node N -m omniseg train ...
+    torchrun --nproc-per-node N --no-python -- omniseg train ...
     """
 
     scene: Annotated[Path | None, common.optional("PATH", "the sample room")] = None
