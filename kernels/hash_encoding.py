@@ -50,11 +50,11 @@ class HashLayout:
     """Sizes of a multiresolution hash table, and the slice of each level.
 
     Attributes:
-        levels: L, number of grids.
-        features: F, channels of a row: 1, 2, 4 or 8.
-        log2_table: T, at most 2^T rows a level.
-        base_resolution: N_min, cells a side of the coarsest grid.
-        finest_resolution: N_max, cells a side of the finest grid, less than 2^19.
+        levels: Number of grids, coarse to fine (L).
+        features: Channels of a table row (F): 1, 2, 4 or 8.
+        log2_table: Base-2 logarithm of the largest number of rows of a level (T).
+        base_resolution: Cells along each side of the coarsest grid (N_min).
+        finest_resolution: Cells along each side of the finest grid (N_max), less than 2^19.
     """
 
     levels: int = 16

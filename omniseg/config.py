@@ -41,11 +41,11 @@ class MarchingConfig:
     max_samples: int = 1024
     """Largest number of samples on a ray."""
     opacity_threshold: float = 0.01
-    """Opacity of one shortest step through a cell below which the cell counts as empty."""
+    """A cell is empty if one shortest step through it has less opacity than this."""
     occupancy_decay: float = 0.95
     """Factor on the remembered opacity of every cell in each update of the occupancy grid."""
     occupancy_stride: int = 4
-    """Number of updates of the occupancy grid in which the density of every cell is evaluated once."""
+    """Each update of the occupancy grid evaluates one cell in this many."""
     frustum_margin: float = 0.1
     """Margin around an image in which cells still count as seen, as a fraction of the longest image side."""
     min_transmittance: float = 1e-3
@@ -240,7 +240,7 @@ class FeatureTrainingConfig(OptimizationConfig):
     norm_weight: float = 100.0
     """Weight of the penalty on features whose length is not 1."""
     level_divisor: float = 2.0
-    """Factor by which each level farther up the mask hierarchy counts less than the one before."""
+    """Each level farther up the mask hierarchy weighs this many times less than the one before."""
     temperature_range: tuple[float, float] = (0.1, 1.0)
     """Smallest and largest temperature of a cluster."""
     min_pixels: int = 3
@@ -278,7 +278,7 @@ class LevelConfig:
     max_levels: int = 7
     """Most levels of a click; the widest plateaus are kept."""
     first_width: float = 0.5
-    """A first click selects the smallest level at least this many times as wide as the widest one."""
+    """A first click selects the smallest level whose width is at least this fraction of the widest level's."""
     min_step: float = 1.1
     """One level up or down changes the number of selected pixels by at least this factor."""
 
@@ -318,7 +318,7 @@ class PromptConfig:
     box_cover: float = 0.25
     """Exponent of the share of the box that is covered; higher prefers larger selections, which fit it less well."""
     hidden_margin: float = 0.03
-    """A click is shown unless something is closer than it by more than this share of its distance."""
+    """A click is hidden if the surface before it is nearer by more than this fraction of the surface's distance."""
 
     def __post_init__(self) -> None:
         for name in ("scribble_clicks", "box_grid", "box_pixels", "box_thresholds"):
@@ -341,7 +341,7 @@ class SegmentTreeConfig:
     max_points: int = 40_000
     """Most points of the tree, approximately."""
     rays_per_point: int = 6
-    """There is one point for at least this many rays that hit the surface, approximately."""
+    """Smallest number of surface rays for each point, approximately."""
     voxel: float = 0.025
     """First guess of the edge of the voxels that rays are averaged in, scene units; then fitted to `max_points`."""
     min_rays: int = 3
@@ -379,7 +379,7 @@ _RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides the result of a run."""
+    """Settings of a run: training, fields, clicks and the segments of everything."""
 
     scene: Annotated[str, tyro.conf.Suppress] = ""
     """Folder or file of the capture."""
@@ -390,7 +390,7 @@ class Config:
     test_every: Annotated[int | None, tyro.conf.Suppress] = None
     """Hold out every Nth view, by name, for testing; 0: none. Unset: the split of the capture, else every 8th."""
     seconds: float = 0.0
-    """Training time of each stage in seconds, which schedules follow instead of steps; 0: steps count."""
+    """Seconds to train each stage; 0: train the given number of steps."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)
     radiance: RadianceFieldConfig = field(default_factory=RadianceFieldConfig)
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)

@@ -1,9 +1,16 @@
 """Run folders: what a training leaves behind, and how it is opened again.
 
-    config.yaml             the resolved configuration
-    radiance.safetensors    field, occupancy grid and cameras; its metadata hold the normalisation of the scene
-    features.safetensors    feature field, of the geometry beside it
+    config.yaml                 the resolved configuration
+    radiance.safetensors        field, occupancy grid and cameras; its metadata hold the normalisation of the scene
+    features.safetensors        feature field, of the geometry beside it
     resume/STAGE.safetensors    what a stage learns, with optimiser, progress and random state, to go on training
+    log/, log/features/         TensorBoard logs of the two stages
+    metrics.json                figures of the held-out views
+    renders/                    pictures of the held-out views: test/NAME.png, test.png, and LEVEL.png of the labels
+    segments.safetensors        tree of the segments of everything
+    selections.json             selections that a window saved
+    screenshots/NUMBER.png      pictures that a window saved
+    exports/NUMBER/             masks, cut-outs and selections that a window exported
 
 Only safetensors, YAML and JSON: nothing is unpickled, so a run folder from a stranger is safe to open.
 """
@@ -33,11 +40,17 @@ CONFIG = "config.yaml"
 RADIANCE = "radiance.safetensors"
 FEATURES = "features.safetensors"
 METRICS = "metrics.json"
+RENDERS = "renders"
+SEGMENTS = "segments.safetensors"
+SELECTIONS = "selections.json"
+RADIANCE_LOG, FEATURES_LOG = "log", "log/features"
+RADIANCE_RESUME, FEATURES_RESUME = "resume/radiance.safetensors", "resume/features.safetensors"
+SCREENSHOTS, EXPORTS = "screenshots", "exports"
 
 _CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Viewpoints:
     """Names and cameras of the photos of a run, in scene coordinates, and which were held out."""
 
@@ -45,8 +58,11 @@ class Viewpoints:
     cameras: Cameras
     held_out: tuple[bool, ...]
 
+    def __repr__(self) -> str:
+        return f"Viewpoints({len(self.names)} views, {sum(self.held_out)} held out)"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained run, ready to render without the capture it was learned from.
 
@@ -68,6 +84,10 @@ class Model:
     seconds: float
     features: FeatureField | None = None
     feature_seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        what = "no features" if self.features is None else f"features of {self.config.features.dim} channels"
+        return f"Model({len(self.viewpoints.names)} views, {what}, {self.grid.bits.device})"
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -127,7 +147,7 @@ def load_model(run: Path, device: torch.device) -> Model:
         InputError: no run folder, a damaged or foreign file, or a field of another configuration.
     """
     if not run.is_dir():
-        raise InputError(f"{run}: no such run folder; train one with: python apps/train.py --run {run}")
+        raise InputError(f"{run}: no such run folder; train one with: omniseg train --run {run}")
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
     field = RadianceField(config.radiance, config.marching.bound)
@@ -162,7 +182,7 @@ def load_model(run: Path, device: torch.device) -> Model:
 
 
 def fingerprint(run: Path) -> str:
-    """What tells the feature field of a run from every other one.
+    """Return a hash that identifies the feature field of a run.
 
     Raises:
         InputError: the run has none.
@@ -170,11 +190,13 @@ def fingerprint(run: Path) -> str:
     try:
         return hashlib.sha256((run / FEATURES).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise InputError(f"{run}: has no features yet; add them with: train.py --run {run} --stage features") from error
+        raise InputError(
+            f"{run}: has no features yet; add them with: omniseg train --run {run} --stage features"
+        ) from error
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names become files below a folder: one that leads elsewhere could overwrite what a stranger likes."""
+    """Check that view names are paths below a folder: a stranger's file must not overwrite others."""
     for name in names:
         path = PurePath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -183,7 +205,7 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with `prefix`, without it."""
+    """Return the tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

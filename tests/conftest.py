@@ -1,10 +1,12 @@
 """Options and fixtures of all tests: one device per run, kernels started once in each process."""
 
 import os
+import sys
 
 import hypothesis
 import pytest
 import torch
+from tqdm import tqdm
 
 from omniseg_kernels import launch
 
@@ -70,6 +72,14 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def bars_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show progress bars without a delay in the modules that are imported, as work of seconds would."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("omniseg") and getattr(module, "tqdm", None) is tqdm:
+            monkeypatch.setattr(module, "tqdm", lambda *args, delay=0, **options: tqdm(*args, **options))
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from omniseg.data.normalisation import Normalisation
+
 WIDTH, HEIGHT = 24, 16
 PINHOLE = (1, 1, WIDTH, HEIGHT, (30.0, 31.0, 12.5, 7.5))
 """A COLMAP camera: id, model id, width, height, parameters (here fx fy cx cy)."""
@@ -47,6 +49,16 @@ def look_at(eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Seque
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)
     return np.stack([right, np.cross(forward, right), forward, np.asarray(eye, float)], axis=1)
+
+
+IDENTITY = Normalisation(1.0, np.eye(3), np.zeros(3))
+"""Similarity that changes nothing."""
+
+
+def inverse_c2w(normalisation: Normalisation, c2w: np.ndarray) -> np.ndarray:
+    """Map poses (..., 3, 4) from scene to input coordinates."""
+    position = normalisation.inverse_points(c2w[..., 3])
+    return np.concatenate([normalisation.rotation.T @ c2w[..., :3], position[..., None]], axis=-1)
 
 
 def orbit(n: int = 5, radius: float = 4.0, height: float = 1.0, target: Sequence[float] = (0, 0, 0)) -> np.ndarray:

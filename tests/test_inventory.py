@@ -114,3 +114,11 @@ def test_every_command_has_a_door_and_a_summary():
     doors = {path.stem for folder in ("apps", "data_tools") for path in (ROOT / folder).glob("*.py")}
     modules = {path.stem for path in (ROOT / "omniseg" / "commands").glob("*.py")} - {"__init__", "common"}
     assert doors == modules == set(COMMANDS)
+
+
+@pytest.mark.parametrize("top", PACKAGES)
+def test_no_module_names_a_script_or_an_install_that_a_wheel_does_not_have(top):
+    script = rf"\b({'|'.join(COMMANDS)})\.py|pip install (-e|'?\.\[)"
+    for path in (ROOT / top).rglob("*.py"):
+        found = re.search(script, path.read_text())
+        assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}; say `omniseg NAME`, 'omniseg3d[EXTRA]'"

@@ -1,4 +1,4 @@
-"""The furnished and lit sample room, and exact labels of points in it."""
+"""The furnished and lit sample room."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,20 +12,7 @@ from omniseg_sample_room.builder import LEVELS, Label
 from omniseg_sample_room.layout import describe_room
 from omniseg_sample_room.light import gather_light
 from omniseg_sample_room.lightmap import Lightmap, lay_out_lightmap
-from omniseg_sample_room.tracer import Solids, build_solids, nearest_solid
-
-
-@dataclass(frozen=True)
-class SurfaceLabels:
-    """Labels of the surface nearest to each of n points.
-
-    Attributes:
-        distance: (n,) float32 signed distance to the nearest solid, metres, negative inside.
-        labels: level name -> (n,) int64 id of that solid.
-    """
-
-    distance: Tensor
-    labels: Mapping[str, Tensor]
+from omniseg_sample_room.tracer import Solids, build_solids
 
 
 @dataclass(frozen=True)
@@ -48,20 +35,6 @@ class SampleRoom:
     lightmap: Lightmap
     lights: Tensor
     light: Tensor
-
-    def label_points(self, points: Tensor) -> SurfaceLabels:
-        """Return the labels of the surface nearest to each point, and the exact distance to it.
-
-        Args:
-            points: (n, 3) float32, metres, anywhere.
-        Raises:
-            ValueError: `points` has another shape.
-        """
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"points: expected shape (any, 3), got {tuple(points.shape)}")
-        solid, gap = nearest_solid(self.solids, points.to(self.solids.shapes))
-        index = solid.long()
-        return SurfaceLabels(gap, {level: ids.to(index.device)[index] for level, ids in self.ids.items()})
 
 
 def build_room(seed: int = 0, *, texel: float = 0.035) -> SampleRoom:

@@ -73,22 +73,6 @@ def build_solids(shapes: Tensor, surfaces: Tensor, box: Tensor) -> Solids:
     return Solids(shapes, surfaces, box, torch.stack([first.float(), counts.float(), leap], -1), items)
 
 
-def nearest_solid(solids: Solids, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the solid whose surface is nearest to each point.
-
-    Args:
-        solids: the room.
-        points: (n, 3) float32, metres.
-    Returns:
-        (n,) int32 index of the solid; (n,) float32 signed distance to it in metres, negative inside.
-    """
-    index = torch.empty(len(points), dtype=torch.int32, device=points.device)
-    gap = points.new_empty(len(points))
-    if len(points):
-        launch(_nearest, (solids.shapes, points), (index, gap))
-    return index, gap
-
-
 @ti.func
 def row3(table: ti.template(), i):
     """Return the first three columns of row `i`."""
@@ -112,20 +96,6 @@ def _sort(shapes: real_rows, box: real_rows, near: integer_rows, leap: real_grid
                     near[cell, i] = 1
             free = ti.min(free, gap)
         leap[x, y, z] = ti.max(free - reach, 0.0)
-
-
-@ti.kernel
-def _nearest(shapes: real_rows, points: real_rows, index: integers, gap: reals):
-    for n in range(points.shape[0]):
-        best, best_gap = 0, FAR
-        for i in range(shapes.shape[0]):
-            p = to_local(shapes, i, row3(points, n))
-            if bounding_gap(shapes, i, p) <= ti.max(best_gap, 0.0):
-                d = distance(shapes, i, p)
-                if d < best_gap:
-                    best, best_gap = i, d
-        index[n] = best
-        gap[n] = best_gap
 
 
 @ti.func

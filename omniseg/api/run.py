@@ -27,18 +27,18 @@ from omniseg.cameras import Cameras
 from omniseg.data.drawing import distinct_colours
 from omniseg.devices import Device
 from omniseg.errors import BadArgument, InputError, Refused
-from omniseg.evaluation.evaluate import DEFAULT_PROMPTS, Evaluation, evaluate_run
+from omniseg.evaluation.evaluate import Evaluation, evaluate_run
+from omniseg.evaluation.segmentation import PROMPTS
 from omniseg.export import camera_paths, pictures, surface
 from omniseg.export.masks import SourcePhotos, find_capture, write_segments, write_selections
 from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.files import require_writable
 from omniseg.rendering.view import RenderedView, render_view
-from omniseg.run_folder import Model, fingerprint, load_model, read_metrics
+from omniseg.run_folder import SELECTIONS, Model, fingerprint, load_model, read_metrics
 from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
 from omniseg.selection.selections import (
-    SELECTIONS,
     Selection,
     Selections,
     load_selections,
@@ -234,7 +234,7 @@ class Run:
     def _require_features(self) -> None:
         if self.model.features is None:
             raise InputError(
-                f"{self.path}: has no features yet; add them with: train.py --run {self.path} --stage features"
+                f"{self.path}: has no features yet; add them with: omniseg train --run {self.path} --stage features"
             )
 
     @cached_property
@@ -273,7 +273,7 @@ class Run:
         *,
         scene: str | Path | None = None,
         labels: str | Path | None = None,
-        prompts: int = DEFAULT_PROMPTS,
+        prompts: int = PROMPTS,
         everything: bool = False,
         progress: bool = True,
     ) -> Evaluation:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from omniseg.rendering.view import RenderedView
 from omniseg.run_folder import Model
 from omniseg.selection.segment_tree import Segments
+from omniseg.selection.survey import surface_colours
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,15 @@ class SceneSegments:
         """Return surface points with colours and segment ids."""
         tree, model = self.segments.tree, self.model
         xyz = model.normalisation.inverse_points(tree.positions.double().cpu().numpy())
-        rgb = (_surface_colours(model, tree.positions).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        rgb = (_seen_colours(model, tree.positions).clamp(0, 1) * 255).round().byte().cpu().numpy()
         return PointCloud(xyz, rgb, self.segments.ids.cpu().numpy())
 
 
 @torch.no_grad()
-def _surface_colours(model: Model, positions: torch.Tensor) -> torch.Tensor:
+def _seen_colours(model: Model, positions: torch.Tensor) -> torch.Tensor:
     """Return the colours (n, 3) of surface points (n, 3) as the nearest camera that has each in its picture sees it."""
     _, _, inside = model.viewpoints.cameras.project(positions)
     eyes = model.viewpoints.cameras.c2w[:, :, 3]
     distance = torch.cdist(positions, eyes).masked_fill(~inside.t(), torch.inf)
     directions = F.normalize(positions - eyes[distance.argmin(1)], dim=1)
-    density = model.field.density(positions)
-    own_ray = torch.arange(len(positions), dtype=torch.int32, device=positions.device)
-    return model.field.colour(density.geometry, directions, own_ray)
+    return surface_colours(model, positions, directions)

@@ -90,7 +90,7 @@ def train(
     Args:
         scene: folder or transforms.json of the capture; masks lie in it as sam/NAME.npz.
         out: run folder of the result.
-        config: every setting; None: the preset for this capture and device or, with `resume` or stage "features", the
+        config: settings; None: the preset for this capture and device or, with `resume` or stage "features", the
             configuration in `out`.
         seconds: time for each stage instead of the number of steps in `config`.
         stage: "radiance" for density and colour only; "features" adds features to the radiance field in `out`.

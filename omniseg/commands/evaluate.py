@@ -9,7 +9,7 @@ import tyro
 from omniseg.api.run import load
 from omniseg.commands import common
 from omniseg.devices import Device
-from omniseg.evaluation.evaluate import DEFAULT_PROMPTS
+from omniseg.evaluation.segmentation import PROMPTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Arguments:
     """The capture, if it has moved."""
     labels: Annotated[Path | None, common.optional("DIR", "those of the capture")] = None
     """Labels of the held-out views, DIR/LEVEL/NAME.png, integer ids, 0 = ignore."""
-    prompts: int = DEFAULT_PROMPTS
+    prompts: int = PROMPTS
     """Maximum number of positive, and of negative, pixels of a prompt; OmniSeg3D uses 1024. 0 skips the prompt mIoU."""
     everything: common.Switch = False
     """Also segment everything, and measure how well the best segment fits each label."""

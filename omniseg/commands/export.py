@@ -33,7 +33,7 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="FILE|DIR")]
     """A file .ply or .glb for a mesh, .ply for points; a folder for rgba and masks."""
     selection: Annotated[Path | None, common.optional("FILE", "the whole scene")] = None
-    """Selection file of this run, from gui.py or segment.py."""
+    """Selection file of this run, from omniseg gui or omniseg segment."""
     everything: common.Switch = False
     """Label a mesh or points of the whole scene with the segments of everything."""
     level: Annotated[float | None, common.optional("LEVEL", "the run's default, usually 3")] = None

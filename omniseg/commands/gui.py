@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -47,4 +51,22 @@ def main() -> None:
     check_display()
     run = load(arguments.run.resolve(), arguments.device)
     render_width = arguments.render_width or (_CPU_RENDER_WIDTH if run.device.type == "cpu" else None)
-    show_window(Controller.from_run(run, render_width=render_width), arguments.width, arguments.height)
+    controller = Controller.from_run(run, render_width=render_width)
+    with _temporary_working_folder():
+        show_window(controller, arguments.width, arguments.height, _say_written)
+
+
+def _say_written(path: Path) -> None:
+    print(f"wrote {path}", flush=True)
+
+
+@contextmanager
+def _temporary_working_folder() -> Iterator[None]:
+    """Change to a temporary folder: ImGui leaves its imgui.ini in the working folder."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)

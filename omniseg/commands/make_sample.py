@@ -15,7 +15,7 @@ from omniseg_sample_room.masks import DEFAULT_SEVERITY
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Render a furnished room into a folder that train.py reads: photos with exact depth and labels, and masks."""
+    """Render a furnished room into a folder that omniseg train reads: photos with exact depth and labels, and masks."""
 
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to make."""

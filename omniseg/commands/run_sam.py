@@ -26,20 +26,20 @@ class Arguments:
     Masks come from segment-anything (--checkpoint), from your own folder (--masks), or else from colour alone, which
     needs no weights. Writes sam/NAME.npz beside the folder of photos, and pictures of them into masks/ and patches/.
     Finished photos are skipped, so after an interruption simply start again. On several GPUs:
-    torchrun --nproc-per-node N -m omniseg run_sam ...
+    torchrun --nproc-per-node N --no-python -- omniseg run_sam ...
     """
 
     images: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Folder of photos, or of a capture (docs/data.md)."""
     checkpoint: Annotated[Path | None, common.optional("FILE", "none")] = None
-    """Weights of segment-anything, downloaded from its page; needs pip install -e '.[sam]'."""
+    """Weights of segment-anything, downloaded from its page; needs pip install 'omniseg3d[sam]'."""
     model: SamModel = "auto"
     """Model of the checkpoint; auto recognises it."""
     segmenter: Literal["felzenszwalb"] | None = None
     """Make masks from colour alone; the default without --checkpoint and --masks."""
     masks: Annotated[Path | None, common.optional("DIR", "none")] = None
     """Folder of your own masks: DIR/NAME.json of segment-anything, or pictures DIR/NAME/*.png, for each photo."""
-    out: Annotated[Path | None, common.optional("DIR", "beside the photos, where train.py looks")] = None
+    out: Annotated[Path | None, common.optional("DIR", "beside the photos, where omniseg train looks")] = None
     """Folder for sam/, masks/ and patches/."""
     downsample: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 1.0
     """Segment photos shrunk by this factor: faster, with coarser borders."""

@@ -12,7 +12,8 @@ from omniseg.devices import Device
 from omniseg.errors import InputError
 from omniseg.export.masks import find_capture
 from omniseg.files import require_writable
-from omniseg.selection.selections import SELECTIONS, Selection
+from omniseg.run_folder import SELECTIONS
+from omniseg.selection.selections import Selection
 
 Points = Annotated[tuple[tuple[float, float], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X Y")]
 
@@ -22,8 +23,8 @@ class Arguments:
     """Select in one view and write the selection in all views; or segment everything.
 
     OUT gets masks/SELECTION/VIEW.png, cutouts/SELECTION/VIEW.png (RGBA), overlays/VIEW.png and selections.json, which
-    --selection, gui.py and export.py read; with --everything, ids/VIEW.png (16 bit, one id per segment in all views)
-    and overlays/VIEW.png. Pixels count from 0, column then row, in pictures of --width.
+    --selection, omniseg gui and omniseg export read; with --everything, ids/VIEW.png (16 bit, one id per segment in all
+    views) and overlays/VIEW.png. Pixels count from 0, column then row, in pictures of --width.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -89,7 +90,7 @@ def _check(arguments: Arguments) -> None:
     if prompted + (arguments.selection is not None) + arguments.everything != 1:
         raise InputError("expected either --view with --click, --scribble or --box, or --selection, or --everything")
     if prompted and arguments.view is None:
-        raise InputError("--view: say in which view to click; apps/render.py RUN --path views shows all of them")
+        raise InputError("--view: say in which view to click; omniseg render RUN --path views shows all of them")
     if len(arguments.scribble) % 2:
         raise InputError("--scribble: expected pairs of numbers, X Y X Y ...")
     if prompted and arguments.level is not None and not arguments.level.is_integer():

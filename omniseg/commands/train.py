@@ -26,10 +26,10 @@ SAMPLE_SCENE = Path("scenes/sample")
 class Options:
     """Train a scene from posed photos and their masks. Without --scene: the sample room that comes with the project.
 
-    Masks are those that data_tools/run_sam.py wrote beside the photos; without them only the radiance field is
+    Masks are those that omniseg run_sam wrote beside the photos; without them only the radiance field is
     trained. The settings below are those that will be used for the given --scene on this device; any of them can be
     changed by name. config.yaml in the run folder records them. On several GPUs:
-    torchrun --nproc-per-node N -m omniseg train ...
+    torchrun --nproc-per-node N --no-python -- omniseg train ...
     """
 
     scene: Annotated[Path | None, common.optional("PATH", "the sample room")] = None

@@ -101,8 +101,8 @@ def default_downsample(scene: Scene, device: torch.device | str) -> float:
     It is never so small that the images on disk are smaller.
     """
     longest = max(max(view.camera.width, view.camera.height) for view in scene.views)
-    wanted = round(longest / _LONGEST_SIDE["cpu" if torch.device(device).type == "cpu" else "cuda"])
-    return float(max(1, wanted, *(min(view.images) for view in scene.views)))
+    factor = round(longest / _LONGEST_SIDE["cpu" if torch.device(device).type == "cpu" else "cuda"])
+    return float(max(1, factor, *(min(view.images) for view in scene.views)))
 
 
 def view_cameras(views: Sequence[View], normalisation: Normalisation, downsample: float | None = None) -> Cameras:

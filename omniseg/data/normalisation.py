@@ -93,11 +93,6 @@ class Normalisation:
     rotation: np.ndarray
     translation: np.ndarray
 
-    @classmethod
-    def identity(cls) -> Normalisation:
-        """Return the similarity that changes nothing."""
-        return cls(1.0, np.eye(3), np.zeros(3))
-
     def points(self, x: np.ndarray) -> np.ndarray:
         """Map points (..., 3) from input to scene coordinates."""
         return self.scale * x @ self.rotation.T + self.translation
@@ -110,11 +105,6 @@ class Normalisation:
         """Map poses (..., 3, 4) from input to scene coordinates; their rotations stay rotations."""
         position = self.points(c2w[..., 3])
         return np.concatenate([self.rotation @ c2w[..., :3], position[..., None]], axis=-1)
-
-    def inverse_c2w(self, c2w: np.ndarray) -> np.ndarray:
-        """Map poses (..., 3, 4) from scene to input coordinates."""
-        position = self.inverse_points(c2w[..., 3])
-        return np.concatenate([self.rotation.T @ c2w[..., :3], position[..., None]], axis=-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists, for JSON or YAML."""
@@ -149,21 +139,14 @@ class Placement:
 
     normalisation: from input to scene coordinates.
     near: nearest distance of anything from a camera, scene units.
-    cascades: number of occupancy grids; the outermost covers [-bound, bound]^3.
+    cascades: number of occupancy grids; the outermost covers [-2^(cascades - 1), 2^(cascades - 1)]^3.
     box: half edges of the box around the origin that holds everything, scene units.
-    cone: True for a scene with a far background, where steps should grow with distance.
     """
 
     normalisation: Normalisation
     near: float
     cascades: int
     box: tuple[float, float, float]
-    cone: bool
-
-    @property
-    def bound(self) -> float:
-        """Half edge of the outermost cube, 2^(cascades - 1) scene units."""
-        return 2.0 ** (self.cascades - 1)
 
 
 @dataclass(frozen=True)
@@ -230,7 +213,6 @@ def _placement(scene: Scene, rotation: np.ndarray, focus: _Focus, cascades: int)
         near=max(_MIN_NEAR, scale * focus.near),
         cascades=cascades,
         box=(bound, bound, bound),
-        cone=scene.kind in ("forward", "unbounded"),
     )
 
 

@@ -56,7 +56,7 @@ class View:
         return self.images[min(self.images)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """A capture in input coordinates, as its files describe it.
 
@@ -76,6 +76,10 @@ class Scene:
     points: np.ndarray | None = None
     aabb: np.ndarray | None = None
     extent: float | None = None
+
+    def __repr__(self) -> str:
+        points = "" if self.points is None else f", {len(self.points)} points"
+        return f"Scene({str(self.root)!r}, {self.format}, {self.kind}, {len(self.views)} views{points})"
 
 
 _FORWARD_DEGREES = 30.0

@@ -14,16 +14,13 @@ from omniseg.data.splits import split_views
 from omniseg.errors import BadArgument, InputError
 from omniseg.evaluation.labels import evaluate_labels, load_labels, table
 from omniseg.evaluation.segmentation import PROMPTS, LevelQuality
-from omniseg.evaluation.views import Quality, check_sizes, evaluate_views
-from omniseg.run_folder import METRICS, Model
+from omniseg.evaluation.views import ImageQuality, check_sizes, evaluate_views
+from omniseg.run_folder import METRICS, RENDERS, Model
 from omniseg.selection.segment_tree import SegmentTree
 from omniseg.selection.tree_building import segment_everything
 
-DEFAULT_PROMPTS = PROMPTS
-"""Most positive, and most negative, pixels of a prompt."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Figures of a run.
 
@@ -34,13 +31,18 @@ class Evaluation:
     """
 
     run: Path
-    images: Quality
+    images: ImageQuality
     levels: Mapping[str, LevelQuality]
+
+    def __repr__(self) -> str:
+        figures = f"PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"
+        levels = f"levels {', '.join(self.levels)}" if self.levels else "no levels"
+        return f"Evaluation({str(self.run)!r}, {len(self.images.views)} views, {figures}, {levels})"
 
     def __str__(self) -> str:
         lines = [f"test views: PSNR {self.images.psnr:.2f} dB, SSIM {self.images.ssim:.3f}"]
         lines += [table(self.levels)] if self.levels else []
-        return "\n".join([*lines, f"figures in {self.run / METRICS}, pictures in {self.run / 'renders'}"])
+        return "\n".join([*lines, f"figures in {self.run / METRICS}, pictures in {self.run / RENDERS}"])
 
 
 def evaluate(
@@ -49,7 +51,7 @@ def evaluate(
     images: ImageSet,
     run: Path,
     *,
-    prompts: int = DEFAULT_PROMPTS,
+    prompts: int = PROMPTS,
     tree: SegmentTree | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -90,7 +92,7 @@ def evaluate_run(
     scene: str | Path | None = None,
     labels: str | Path | None = None,
     *,
-    prompts: int = DEFAULT_PROMPTS,
+    prompts: int = PROMPTS,
     everything: bool = False,
     progress: bool = True,
 ) -> Evaluation:
@@ -116,7 +118,9 @@ def evaluate_run(
     views = [captured.views[v] for v in split_views(captured, model.config.test_every).require_test(captured)]
     if labels is not None:
         if model.features is None:
-            raise InputError(f"{run}: has no features to measure; add them with: train.py --stage features")
+            raise InputError(
+                f"{run}: has no features to measure; add them with: omniseg train --run {run} --stage features"
+            )
         views = [replace(view, label_paths=label_paths(Path(labels), view.name)) for view in views]
         if not any(view.label_paths for view in views):
             raise InputError(f"{labels}: holds no LEVEL/{views[0].name}.png, nor one of another test view")

@@ -20,7 +20,7 @@ from omniseg.evaluation.segmentation import FeatureView, LabelQuality, LevelQual
 from omniseg.evaluation.views import photo_and_background
 from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import to_uint8
-from omniseg.run_folder import Model, update_metrics
+from omniseg.run_folder import RENDERS, Model, update_metrics
 from omniseg.selection.query import similarity
 from omniseg.selection.segment_tree import SegmentTree
 
@@ -72,7 +72,6 @@ def evaluate_labels(
     prompts: int,
     tree: SegmentTree | None = None,
     *,
-    min_share: float = MIN_SHARE,
     progress: bool = True,
 ) -> dict[str, LevelQuality]:
     """Measure every level of labels, write the label part of `metrics.json` and a picture of each level.
@@ -84,7 +83,6 @@ def evaluate_labels(
         run: run folder, for `metrics.json` and `renders/LEVEL.png`.
         prompts: most positive, and most negative, pixels of a prompt; 0 leaves that measure out.
         tree: segments of everything, to be measured too.
-        min_share: a label counts in a view where it covers at least this share of the pixels.
         progress: show bars.
     Raises:
         InputError: no label is large enough in any view, a label image is damaged, or the run cannot be written.
@@ -95,7 +93,7 @@ def evaluate_labels(
         if labels:
             rendered.append(feature_view(model, source.name, images.cameras, view, labels))
     levels = {level for view in rendered for level in view.labels}
-    min_pixels = max(round(min_share * int(images.sizes.prod(1).min())), 1)
+    min_pixels = max(round(MIN_SHARE * int(images.sizes.prod(1).min())), 1)
     found = {
         level: measure_level(rendered, level, min_pixels=min_pixels, prompts=prompts, progress=progress)
         for level in sorted(levels, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
@@ -107,7 +105,7 @@ def evaluate_labels(
         matches = _measure_tree(tree, rendered, qualities, min_pixels, progress)
         qualities = {level: replace(quality, everything_miou=matches[level]) for level, quality in qualities.items()}
     for level, quality in qualities.items():
-        save_image(run / "renders" / f"{level}.png", _picture(level, quality, rendered, images))
+        save_image(run / RENDERS / f"{level}.png", _picture(level, quality, rendered, images))
     update_metrics(run, {"levels": {level: asdict(quality) for level, quality in qualities.items()}})
     return qualities
 

@@ -13,7 +13,7 @@ from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
 from omniseg.evaluation.image_metrics import SSIM_WINDOW, psnr, ssim
 from omniseg.rendering.visualize import depth_picture, to_uint8
-from omniseg.run_folder import Model, update_metrics
+from omniseg.run_folder import RENDERS, Model, update_metrics
 from omniseg.selection.survey import feature_colours
 
 _SHOWN = 4
@@ -30,7 +30,7 @@ class ViewQuality:
 
 
 @dataclass(frozen=True)
-class Quality:
+class ImageQuality:
     """PSNR (dB) and SSIM of each held-out view, and their means over the views."""
 
     psnr: float
@@ -64,7 +64,7 @@ def check_sizes(images: ImageSet) -> None:
         )
 
 
-def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> Quality:
+def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> ImageQuality:
     """Render every view of `images`, compare it with its photo, and write figures and pictures.
 
     Write `renders/test/NAME.png`, `renders/test.png` (photo, rendering, depth and, where there are any, features of
@@ -87,13 +87,13 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
         rendering = model.renderer.render_image(images.cameras, view, features=colours is not None and view in shown)
         picture = rendering.over(background).clamp(0, 1).view_as(photo)
         views.append(ViewQuality(name, psnr(picture, photo), ssim(picture, photo)))
-        save_image(run / "renders" / "test" / f"{name}.png", to_uint8(picture))
+        save_image(run / RENDERS / "test" / f"{name}.png", to_uint8(picture))
         if view in shown:
             rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])
             if colours is not None and rendering.features is not None:
                 rows[-1].append(colours.picture(rendering.features, rendering.solid, photo.shape[1]))
-    save_image(run / "renders" / "test.png", contact_sheet(rows))
-    quality = Quality(
+    save_image(run / RENDERS / "test.png", contact_sheet(rows))
+    quality = ImageQuality(
         psnr=float(np.mean([v.psnr for v in views])),
         ssim=float(np.mean([v.ssim for v in views])),
         views=tuple(views),

@@ -14,7 +14,7 @@ from omniseg.data.image_io import read_image, same_aspect, save_image, shrink
 from omniseg.errors import BadArgument
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import to_uint8
-from omniseg.selection.selections import Selections, label_masks
+from omniseg.selection.selections import Selections, labels_from_masks
 
 
 class SourcePhotos:
@@ -68,7 +68,7 @@ def write_selections(
         if alpha.any():
             save_image(out / "cutouts" / folder / f"{name}.png", np.dstack([picture, alpha]))
     colours = np.array([selection.colour for selection in selections.all], np.uint8)
-    save_image(out / "overlays" / f"{name}.png", paint_ids(picture, label_masks(masks), colours))
+    save_image(out / "overlays" / f"{name}.png", paint_ids(picture, labels_from_masks(masks), colours))
     return [int(mask.sum()) for mask in masks]
 
 

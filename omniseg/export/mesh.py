@@ -20,7 +20,7 @@ from omniseg.errors import InputError
 from omniseg.export.triangles import connected_parts, face_areas, part_areas, used_vertices, vertex_normals
 from omniseg.run_folder import Model
 from omniseg.selection.selections import Selection
-from omniseg.selection.survey import depth_maps, survey
+from omniseg.selection.survey import depth_maps, surface_colours, survey
 from omniseg_kernels.occupancy import occupied
 
 _CHUNK, _VERTICES_AT_ONCE = 1 << 17, 1 << 20
@@ -36,13 +36,13 @@ class MeshConfig:
     faint_quantile: float = 0.25
     """In under-trained fields, the iso level is lowered to this quantile of the density at the visible surface."""
     faint_views: int = 16
-    """That density is sampled in at most this many photos' views ..."""
+    """Largest number of photos' views, spread evenly, in which that density is sampled."""
     faint_rays: int = 1024
-    """... with about this many rays in each."""
+    """Number of rays, approximately, in each of these views."""
     views: int = 200
-    """Only what at most this many photos' views see is kept; they are spread evenly ..."""
+    """Largest number of photos' views, spread evenly; the surface that none of them sees is dropped."""
     rays: int = 1_000_000
-    """... with at most about this many rays in all of them."""
+    """Largest number of rays, approximately, in all of these views."""
     tolerance: float = 2.0
     """A vertex is visible up to this far behind the surface that a view sees, voxels."""
     min_part: float = 5.0
@@ -50,7 +50,7 @@ class MeshConfig:
     min_island: float = 12.0
     """Islands of a selection, and holes in it, of a smaller area are noise, squared voxels."""
     min_island_share: float = 0.02
-    """So are islands with less than this share of the largest island's area."""
+    """Islands of a selection with less than this share of the largest island's area are noise, too."""
 
     def __post_init__(self) -> None:
         for name in ("iso_depth", "faint_views", "faint_rays", "views", "rays"):
@@ -160,7 +160,7 @@ def extract_mesh(
     if not len(faces):
         raise InputError(
             "no surface found: nothing solid was learned where the cameras look; "
-            "look at it with apps/render.py, and train longer"
+            "look at it with omniseg render, and train longer"
         )
     used, faces = used_vertices(faces)
     vertices = vertices[used]
@@ -244,11 +244,10 @@ def _seen_along(
 @torch.no_grad()
 def _colours_and_features(model: Model, vertices: Tensor, directions: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return colours (n, 3), seen along unit directions (n, 3), and features (n, dim) of vertices."""
-    device, field = model.grid.bits.device, model.field
-    colours, features = [], []
-    for position, direction in zip(vertices.to(device).split(_CHUNK), directions.to(device).split(_CHUNK)):
-        each = torch.arange(len(position), dtype=torch.int32, device=device)
-        colours.append(field.colour(field.density(position).geometry, direction, each).cpu())
-        if model.features is not None:
-            features.append(F.normalize(model.features(position), dim=1).cpu())
-    return torch.cat(colours), torch.cat(features) if features else None
+    device = model.grid.bits.device
+    vertices = vertices.to(device)
+    colours = surface_colours(model, vertices, directions.to(device)).cpu()
+    if model.features is None:
+        return colours, None
+    features = [F.normalize(model.features(some), dim=1).cpu() for some in vertices.split(_CHUNK)]
+    return colours, torch.cat(features)

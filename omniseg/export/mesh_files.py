@@ -88,7 +88,7 @@ def require_trimesh() -> Any:
     try:
         return importlib.import_module("trimesh")  # takes a second to import
     except ImportError as error:
-        raise InputError("GLB files need trimesh: pip install -e '.[export]', or write a .ply file") from error
+        raise InputError("GLB files need trimesh: pip install 'omniseg3d[export]', or write a .ply file") from error
 
 
 def _parts(mesh: Mesh, normalisation: Normalisation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

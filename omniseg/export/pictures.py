@@ -38,7 +38,9 @@ def check_pictures(out: Path, model: Model, cameras: Cameras, show: Show, rate: 
     if show not in get_args(Show):
         raise BadArgument("show", f"expected {', '.join(get_args(Show))}", show)
     if show in ("features", "segments") and model.features is None:
-        raise BadArgument("show", "this run has no features; add them with: omniseg train --stage features", show)
+        raise BadArgument(
+            "show", "this run has no features; add them with: omniseg train --run RUN --stage features", show
+        )
     if rate < 1:
         raise BadArgument("rate", f"expected at least 1, got {rate}")
     if out.suffix not in ("", ".mp4"):
@@ -75,15 +77,15 @@ def export_pictures(
     Raises:
         InputError: the cameras of a video differ in size, there are no features to show, or nothing can be written.
     """
-    frames = _pictures(model, cameras, show, segments, background)
+    frames = _pictures(model, cameras, show, segments, background, progress)
     bar = tqdm(frames, total=len(cameras), desc="rendering", unit="frame", disable=not progress)
     save_frames(out, bar, list(names), rate)
 
 
 def _pictures(
-    model: Model, cameras: Cameras, show: Show, segments: Segments | None, background: float
+    model: Model, cameras: Cameras, show: Show, segments: Segments | None, background: float, progress: bool
 ) -> Iterator[np.ndarray]:
-    colours = feature_colours(model) if show == "features" else None
+    colours = feature_colours(model, progress=progress) if show == "features" else None
     palette = distinct_colours(len(segments) if segments else 0)
     for k, (width, height) in enumerate(cameras.size.tolist()):
         if segments is not None:

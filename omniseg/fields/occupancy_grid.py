@@ -51,12 +51,12 @@ class OccupancyGrid(nn.Module):
                 near=config.near,
                 margin=config.frustum_margin * float(cameras.size.max()),  # for lens distortion
             )
-        every = torch.arange(seen.numel(), dtype=torch.int32, device=device)
+        all_cells = torch.arange(seen.numel(), dtype=torch.int32, device=device)
         reach = 2.0 ** torch.arange(config.cascades, device=device)
         half_edges = (
             torch.tensor(config.box, device=device) + (reach / config.resolution).repeat_interleave(cells)[:, None]
         )
-        seen &= (cell_centres(every, config.resolution).abs() <= half_edges).all(1).view_as(seen)
+        seen &= (cell_centres(all_cells, config.resolution).abs() <= half_edges).all(1).view_as(seen)
         densities = torch.where(seen, 0.0, -1.0)
         self.register_buffer("densities", densities)
         self.register_buffer("bits", pack_bits(densities, -0.5))

@@ -192,14 +192,16 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "allow_pickle" in str(error)
         reason = "holds pickled objects, which are never opened" if pickled else "is damaged or not an npz file"
-        raise InputError(f"{path}: {reason}; delete it and make it again with run_sam.py") from error
+        raise InputError(f"{path}: {reason}; delete it and make it again with: omniseg run_sam") from error
     missing = [name for name in ("correlation", "indices") if name not in arrays]
     if missing:
-        raise InputError(f"{path}: has no {' and no '.join(missing)}; delete it and make it again with run_sam.py")
+        raise InputError(
+            f"{path}: has no {' and no '.join(missing)}; delete it and make it again with: omniseg run_sam"
+        )
     indices, correlation = arrays["indices"], arrays["correlation"]
     problem = _problem(indices, correlation)
     if problem:
-        raise InputError(f"{path}: {problem}; delete it and make it again with run_sam.py")
+        raise InputError(f"{path}: {problem}; delete it and make it again with: omniseg run_sam")
     return MaskHierarchy(indices.astype(np.int16), correlation.clip(0, _MOST_SHARED).astype(np.uint8))
 
 

@@ -172,7 +172,8 @@ def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True)
         h, w = hierarchy.indices.shape
         if not same_aspect((h, w), (height, width)):
             raise InputError(
-                f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; make it again (run_sam.py)"
+                f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; "
+                "make it again with: omniseg run_sam"
             )
         hierarchy = hierarchy.resized(width, height).without_slivers()
         if not hierarchy.labelled.any():

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from omniseg.cameras import Cameras
 from omniseg.rendering.renderer import Renderer, Rendering
 
-_COARSEST = 8
 _FEWEST_RAYS = 256
 """Rays of the shortest step of a progressive rendering."""
 
@@ -115,11 +114,11 @@ class ProgressiveViews:
 
     Args:
         renderer: with a feature field.
-        budget: seconds that one step should take.
-        coarsest: the first picture has this many times fewer pixels a side.
+        budget: seconds that one step should take; a window reads mouse and keys between steps.
+        coarsest: the first picture has this many times fewer pixels along each side than the last one.
     """
 
-    def __init__(self, renderer: Renderer, budget: float = 0.06, coarsest: int = _COARSEST) -> None:
+    def __init__(self, renderer: Renderer, budget: float = 0.03, coarsest: int = 16) -> None:
         self.renderer, self.budget, self.coarsest = renderer, budget, coarsest
         self._rays_a_second = 2e4
         self._steps: Iterator[RenderedView | None] = iter(())

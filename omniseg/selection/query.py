@@ -60,8 +60,8 @@ def score(features: Tensor, positions: Tensor, clicks: Sequence[Click], spatial_
         found = alike * torch.exp(-spatial_weight * away)
     found = found.amax(1)
     if rejected:
-        unwanted = similarity(features, features.new_tensor([click.feature for click in rejected])).amax(1)
-        found = torch.where(unwanted > alike.amax(1), 0.0, found)
+        to_rejected = similarity(features, features.new_tensor([click.feature for click in rejected])).amax(1)
+        found = torch.where(to_rejected > alike.amax(1), 0.0, found)
     return found
 
 

@@ -25,9 +25,6 @@ from omniseg.files import write_atomic
 from omniseg.rendering.view import RenderedView
 from omniseg.selection.query import Click, score
 
-SELECTIONS = "selections.json"
-"""Usual name of a selection file."""
-
 _FORMAT = 1
 _COLOURS = (
     (255, 99, 71),
@@ -110,7 +107,7 @@ class Selections:
         return replace(self, all=(*self.all[: self.active], selection, *self.all[self.active + 1 :]))
 
 
-def label_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
+def labels_from_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
     """Return the number uint8, from 1, of the last mask (bool, all of one shape) that holds each pixel; 0: none."""
     labels = np.zeros(masks[0].shape, np.uint8)
     for number, mask in enumerate(masks, 1):

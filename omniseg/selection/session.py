@@ -21,7 +21,7 @@ from omniseg.selection.selections import (
     Selection,
     Selections,
     empty_selection,
-    label_masks,
+    labels_from_masks,
     load_selections,
     save_selections,
 )
@@ -147,7 +147,7 @@ class SegmentationSession:
             self.mask() if number == self._selections.active else selection.mask(view)
             for number, selection in enumerate(self._selections.all)
         ]
-        return label_masks(masks)
+        return labels_from_masks(masks)
 
     def marks(self) -> list[Mark]:
         """Return the clicks of the active selection that the current view shows."""

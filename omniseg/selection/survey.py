@@ -1,4 +1,4 @@
-"""The scene seen through some of its photos: surface points along every n-th ray, small depth maps, feature colours."""
+"""The scene seen through some of its photos: surface points along every n-th ray, small depth maps, colours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from omniseg.run_folder import Model
 
 _COLOUR_VIEWS, _COLOUR_RAYS = 8, 1024
 """Feature colours come from at most this many views, and about this many rays in each."""
+_POINTS_AT_ONCE = 1 << 17
+"""Number of points whose colours are computed together."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,16 @@ def depth_maps(model: Model, views: int, rays: int, *, progress: bool = True) ->
     for view in tqdm(range(len(cameras)), desc="visibility", unit="view", delay=2, disable=not progress):
         rendering = model.renderer.render_image(cameras, view, colour=False)
         yield cameras[[view]], torch.where(rendering.solid, rendering.distance, torch.inf)
+
+
+@torch.no_grad()
+def surface_colours(model: Model, positions: Tensor, directions: Tensor) -> Tensor:
+    """Return the colours (n, 3) of points (n, 3), scene coordinates, seen along unit directions (n, 3)."""
+    field, colours = model.field, []
+    for some, along in zip(positions.split(_POINTS_AT_ONCE), directions.split(_POINTS_AT_ONCE)):
+        own_ray = torch.arange(len(some), dtype=torch.int32, device=some.device)
+        colours.append(field.colour(field.density(some).geometry, along, own_ray))
+    return torch.cat(colours)
 
 
 def feature_colours(model: Model, *, progress: bool = True) -> FeatureColours:

@@ -18,12 +18,9 @@ from torch.nn import functional as F
 
 from omniseg.config import SegmentTreeConfig
 from omniseg.errors import InputError
-from omniseg.run_folder import Model, fingerprint, read_tensors, write_tensors
+from omniseg.run_folder import SEGMENTS, Model, fingerprint, read_tensors, write_tensors
 from omniseg.selection.segment_tree import SegmentTree
 from omniseg.selection.survey import survey
-
-SEGMENTS = "segments.safetensors"
-"""Name of the tree's file in a run folder."""
 
 _TENSORS = ("features", "positions", "children", "heights")
 
@@ -37,7 +34,7 @@ def require_sklearn() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise InputError("segmenting everything needs scikit-learn: pip install -e '.[export]'") from error
+        raise InputError("segmenting everything needs scikit-learn: pip install 'omniseg3d[export]'") from error
 
 
 def segment_everything(run: Path, model: Model, *, progress: bool = True) -> SegmentTree:
@@ -112,7 +109,7 @@ def build_tree(features: Tensor, positions: Tensor, config: SegmentTreeConfig) -
     from sklearn.neighbors import kneighbors_graph
 
     if len(features) < 2:
-        raise InputError("the field shows no surface to segment; look at it with apps/render.py, and train longer")
+        raise InputError("the field shows no surface to segment; look at it with omniseg render, and train longer")
     count = min(config.neighbours, len(features) - 1)
     graph = kneighbors_graph(positions.cpu().numpy(), count, include_self=False)
     neighbours = torch.from_numpy(graph.indices.reshape(-1, count)).long().to(features.device)

@@ -10,8 +10,9 @@ from omniseg.fields import KERNELS, FeatureField, Operators
 from omniseg.masks.patches import PatchSampler, PatchSet
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, VisibleSamples
+from omniseg.run_folder import FEATURES_RESUME
 from omniseg.training.contrastive import Clusters, hierarchical_contrastive, norm_penalty
-from omniseg.training.trainer import StepReport, Trainer
+from omniseg.training.trainer import StepReport, Trainer, seeded
 
 _CACHED_PIXELS = 1 << 23
 """Number of pixels, those of the first views, whose visible samples are found once and cached, about 100 bytes each.
@@ -29,12 +30,12 @@ class FeatureTrainer(Trainer):
     """
 
     stage = "features"
-    resume_file = "resume/features.safetensors"
+    resume_file = FEATURES_RESUME
 
     def __init__(self, config: Config, patches: PatchSet, renderer: Renderer, operators: Operators = KERNELS) -> None:
         device, training = patches.device, config.feature_training
-        torch.manual_seed(config.seed)
-        self.features = FeatureField(config.features, config.marching.bound, operators).to(device)
+        with seeded(config.seed):
+            self.features = FeatureField(config.features, config.marching.bound, operators).to(device)
         self.renderer = Renderer(renderer.field, renderer.grid, renderer.config, self.features, operators)
         super().__init__(
             config,
@@ -48,11 +49,6 @@ class FeatureTrainer(Trainer):
         self._ends: list[int] = patches.offsets.tolist()
         self._cache: dict[int, VisibleSamples] = {}
         self.progress.n_rays = training.rays_per_step
-
-    @property
-    def n_cached_views(self) -> int:
-        """Number of views whose visible samples are cached."""
-        return len(self._cache)
 
     def step(self) -> StepReport:
         """Do one optimisation step."""
@@ -88,8 +84,8 @@ class FeatureTrainer(Trainer):
         if end > _CACHED_PIXELS:
             return self.renderer.visible(*self.sampler.rays(view, pixels))
         if view not in self._cache:
-            every = torch.arange(end - begin, device=patches.device)
-            self._cache[view] = self.renderer.visible(*self.sampler.rays(view, every))
+            all_pixels = torch.arange(end - begin, device=patches.device)
+            self._cache[view] = self.renderer.visible(*self.sampler.rays(view, all_pixels))
         return self._cache[view].select(pixels)
 
     def figure(self, error: float) -> tuple[str, float, str]:

@@ -26,8 +26,11 @@ from omniseg.masks.patches import PatchSet, load_patches
 from omniseg.run_folder import (
     CONFIG,
     FEATURES,
+    FEATURES_LOG,
     METRICS,
     RADIANCE,
+    RADIANCE_LOG,
+    RENDERS,
     Model,
     Viewpoints,
     load_model,
@@ -181,7 +184,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
 
     replaces, first_step = training.replaces, trainer.progress.step
     _run(
-        training, trainer, save, "log",
+        training, trainer, save, RADIANCE_LOG,
         before=lambda: _remove_results(training.run) if replaces else None,
         milestones={_EARLY: lambda: _look_early(trainer, images)},
     )  # fmt: skip
@@ -193,7 +196,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     if distributed.process().rank == 0:
         update_metrics(training.run, {"surface_agreement": agreement})
         if depth is not None:
-            save_depth_picture(training.run / "renders" / "photo-depth.png", images, depth)
+            save_depth_picture(training.run / RENDERS / "photo-depth.png", images, depth)
     distributed.barrier()
     return model()
 
@@ -267,7 +270,7 @@ def train_features(training: Training, radiance: Model, patches: PatchSet) -> Mo
         save_features(training.run, model())
         trainer.save_resume(training.run)
 
-    _run(training, trainer, save, "log/features")
+    _run(training, trainer, save, FEATURES_LOG)
     _report(trainer, training.run / FEATURES)
     return model()
 
@@ -305,11 +308,11 @@ def training_patches(training: Training, required: bool) -> PatchSet | None:
     """
     views = training.views(training.splits.train)
     cameras = view_cameras(views, training.placement.normalisation, training.config.downsample)
-    patches = load_patches(views, cameras)
+    patches = load_patches(views, cameras, progress=training.progress)
     if patches is not None:
         return patches
     what = f"{training.scene.root}: has no masks (sam/NAME.npz)"
-    how = f"make them with: python data_tools/run_sam.py {training.scene.root}"
+    how = f"make them with: omniseg run_sam {training.scene.root}"
     if required:
         raise InputError(f"{what}; {how}")
     _log.warning("%s, so the radiance field alone is trained; %s", what, how)
@@ -361,7 +364,7 @@ def _refuse_other_views(training: Training, then: Viewpoints, now: Viewpoints) -
 def _remove_results(run: Path) -> None:
     """Remove figures and pictures of the run that was here before."""
     (run / METRICS).unlink(missing_ok=True)
-    for folder in ("renders", "log"):
+    for folder in (RENDERS, RADIANCE_LOG):
         shutil.rmtree(run / folder, ignore_errors=True)
     _remove_features(run)
 

@@ -15,9 +15,10 @@ from omniseg.errors import InputError
 from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
+from omniseg.run_folder import RADIANCE_RESUME
 from omniseg.training.camera_optimizer import CameraOptimizer
 from omniseg.training.losses import depth_error, distortion, opacity_entropy, robust_depth_error, weight_before
-from omniseg.training.trainer import StepReport, Trainer
+from omniseg.training.trainer import StepReport, Trainer, seeded
 
 
 class RadianceTrainer(Trainer):
@@ -35,7 +36,7 @@ class RadianceTrainer(Trainer):
     """
 
     stage = "radiance"
-    resume_file = "resume/radiance.safetensors"
+    resume_file = RADIANCE_RESUME
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class RadianceTrainer(Trainer):
         ranks, rays = distributed.process().world_size, training.min_rays
         if rays < ranks:
             raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
-        torch.manual_seed(config.seed)
         self.cameras: Cameras = images.cameras
         self.nearest = nearest
-        self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
+        with seeded(config.seed):
+            self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
         self.camera_optimizer = CameraOptimizer(

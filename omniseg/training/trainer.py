@@ -3,7 +3,8 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ class StepReport:
     error: Tensor
     n_rays: int
     n_samples: int
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random numbers on the CPU, and restore their state at the end: it is the host program's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class Trainer(ABC):
@@ -181,7 +190,8 @@ class Trainer(ABC):
         """Train until the budget is used.
 
         Args:
-            save: called about every `save_every` seconds, at the end, and on an exception.
+            save: called about every `save_every`, at the end, and on an exception.
+            save_every: time between two calls of `save`, seconds.
             report: called about twice a second with the step and named figures.
             milestones: fraction of the training -> function, called once when the training has come that far.
             progress: show a progress bar.

@@ -72,7 +72,8 @@ def step_photo(controller: Controller, by: int) -> str:
 def segment_all(controller: Controller) -> str:
     """Show automatic segments of everything; the first time in a run they are computed, which takes a while."""
     if controller.live.segments is None:
-        controller.live.set_tree(segment_everything(controller.files.folder, controller.session.model))
+        model, progress = controller.session.model, controller.progress
+        controller.live.set_tree(segment_everything(controller.files.folder, model, progress=progress))
     return show(controller, "segments")
 
 

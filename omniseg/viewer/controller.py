@@ -11,11 +11,20 @@ import numpy as np
 
 from omniseg.api.run import Run
 from omniseg.errors import InputError, Refused
+from omniseg.run_folder import SEGMENTS
 from omniseg.selection.selections import Selections
 from omniseg.selection.session import Edit, SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.selection.tree_building import SEGMENTS
-from omniseg.viewer.gestures import Box, Button, Click, Drag, Gesture, Gestures, Stroke, Tool
+from omniseg.viewer.gestures import (
+    BoxGesture,
+    Button,
+    ClickGesture,
+    DragGesture,
+    Gesture,
+    Gestures,
+    StrokeGesture,
+    Tool,
+)
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.run_files import RunFiles
 
@@ -76,11 +85,13 @@ class Controller:
         show_help: whether the help is open.
         should_close: whether the window is to be closed.
         export_is_pending: whether to export as soon as the picture is sharp.
+        progress: whether actions that take seconds show progress bars.
         message: answer to the last gesture, key or button.
     """
 
-    def __init__(self, session: SegmentationSession, live: LiveView, folder: Path) -> None:
+    def __init__(self, session: SegmentationSession, live: LiveView, folder: Path, *, progress: bool = True) -> None:
         self.session, self.live, self.files = session, live, RunFiles(folder)
+        self.progress = progress
         self.gestures = Gestures()
         self.exit_guard = ExitGuard(saved=session.selections)
         self.tool: Tool = "click"
@@ -104,7 +115,7 @@ class Controller:
         live = LiveView(session, colours, run.model.viewpoints, render_width=render_width)
         if (run.path / SEGMENTS).exists():
             live.set_tree(run.segment_tree(progress=progress))
-        return cls(session, live, run.path)
+        return cls(session, live, run.path, progress=progress)
 
     def update(self) -> bool:
         """Render a little; do a pending export once the picture is sharp. Returns whether there is more to render."""
@@ -147,12 +158,12 @@ class Controller:
 
     def perform(self, gesture: Gesture | None) -> None:
         """Move the camera by a drag; select by a click, a box or a stroke."""
-        if isinstance(gesture, Drag):
+        if isinstance(gesture, DragGesture):
             self.live.drag(gesture)
         elif gesture is not None:
             self.act(lambda controller: controller._select(gesture))
 
-    def _select(self, gesture: Click | Box | Stroke) -> Edit:
+    def _select(self, gesture: ClickGesture | BoxGesture | StrokeGesture) -> Edit:
         view, session = self.session.view, self.session
         if view is None:
             raise Refused("the first picture is not there yet: wait a moment")
@@ -162,9 +173,9 @@ class Controller:
         def pixel(point: tuple[float, float]) -> tuple[float, float]:
             return point[0] * view.width, point[1] * view.height
 
-        if isinstance(gesture, Click):
+        if isinstance(gesture, ClickGesture):
             return session.click(*pixel(gesture.point), accept=gesture.accept)
-        if isinstance(gesture, Box):
+        if isinstance(gesture, BoxGesture):
             return session.box(*pixel(gesture.start), *pixel(gesture.end))
         return session.scribble([pixel(point) for point in gesture.points], accept=gesture.accept)
 

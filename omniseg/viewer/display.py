@@ -8,7 +8,7 @@ import sys
 
 from omniseg.errors import InputError
 
-WITHOUT_WINDOW = "python apps/segment.py does the same without one"
+WITHOUT_WINDOW = "omniseg segment does the same without one"
 """End of each error about a window that cannot be opened."""
 
 

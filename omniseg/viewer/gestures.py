@@ -20,7 +20,7 @@ CLICK_TOLERANCE = 4.0
 
 
 @dataclass(frozen=True)
-class Click:
+class ClickGesture:
     """A click on a point of the pane; `accept` is False where it takes away."""
 
     point: Point
@@ -28,7 +28,7 @@ class Click:
 
 
 @dataclass(frozen=True)
-class Drag:
+class DragGesture:
     """A move of the mouse that moves the camera.
 
     Attributes:
@@ -44,7 +44,7 @@ class Drag:
 
 
 @dataclass(frozen=True)
-class Box:
+class BoxGesture:
     """A box from one corner to the opposite one."""
 
     start: Point
@@ -52,14 +52,14 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Stroke:
+class StrokeGesture:
     """A stroke through at least two points; `accept` is False where it takes away."""
 
     points: tuple[Point, ...]
     accept: bool
 
 
-Gesture: TypeAlias = Click | Drag | Box | Stroke
+Gesture: TypeAlias = ClickGesture | DragGesture | BoxGesture | StrokeGesture
 
 
 @dataclass
@@ -93,18 +93,18 @@ class Gestures:
 
     @property
     def is_active(self) -> bool:
-        """Whether a button is down."""
+        """True while a button is down."""
         return self._press is not None
 
     @property
-    def sketch(self) -> Box | Stroke | None:
+    def sketch(self) -> BoxGesture | StrokeGesture | None:
         """The box or stroke that is being drawn."""
         press = self._press
         if press is None or not press.points:
             return None
         if press.tool == "box":
-            return Box(press.points[0], press.points[-1])
-        return Stroke(tuple(press.points), press.accept)
+            return BoxGesture(press.points[0], press.points[-1])
+        return StrokeGesture(tuple(press.points), press.accept)
 
     def press(
         self, button: Button, x: float, y: float, pane: Pane, *, tool: Tool = "click", reject: bool = False
@@ -126,7 +126,7 @@ class Gestures:
             tool = "click"
         self._press = _Press(button, tool, accept, pane, (x, y), (x, y))
 
-    def move(self, x: float, y: float) -> Drag | None:
+    def move(self, x: float, y: float) -> DragGesture | None:
         """Move the mouse, button down or not. Returns how a drag goes on."""
         press = self._press
         if press is None or (x, y) == press.last:
@@ -136,7 +136,7 @@ class Gestures:
         (last_x, last_y), press.last = press.last, (x, y)
         is_first, press.has_moved = not press.has_moved, True
         if press.tool == "click":
-            return Drag(press.drag_kind, x - last_x, y - last_y, press.pane)
+            return DragGesture(press.drag_kind, x - last_x, y - last_y, press.pane)
         if is_first:
             press.points.append(press.pane.fractions(last_x, last_y))
         press.points.append(press.pane.fractions(x, y))
@@ -148,4 +148,4 @@ class Gestures:
         sketch, press, self._press = self.sketch, self._press, None
         if press is None or press.has_moved:
             return sketch or drag
-        return None if press.button == "middle" else Click(press.pane.fractions(*press.start), press.accept)
+        return None if press.button == "middle" else ClickGesture(press.pane.fractions(*press.start), press.accept)

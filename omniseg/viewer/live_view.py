@@ -11,17 +11,13 @@ from omniseg.rendering.visualize import FeatureColours
 from omniseg.run_folder import Viewpoints
 from omniseg.selection.segment_tree import Segments, SegmentTree
 from omniseg.selection.session import SegmentationSession
-from omniseg.viewer.gestures import Box, Drag, Stroke
+from omniseg.viewer.gestures import BoxGesture, DragGesture, StrokeGesture
 from omniseg.viewer.orbit_camera import OrbitCamera
 from omniseg.viewer.panels import Overlay, Panels, Shown
 from omniseg.viewer.panes import Pane, four_panes
 
 DRAG_ZOOM = 20.0
 """Zoom steps in a drag of one focal length."""
-STEP_SECONDS = 0.03
-"""Time for one step of rendering; mouse and keys are read between steps."""
-COARSEST = 16
-"""The first picture after a move of the camera has this many times fewer pixels along each side than the last one."""
 
 
 class SegmentLayer:
@@ -86,14 +82,14 @@ class LiveView:
         self.show_mask = True
         self.segments: SegmentLayer | None = None
         self._panels = Panels(session, colours)
-        self._frames = ProgressiveViews(session.renderer, budget=STEP_SECONDS, coarsest=COARSEST)
+        self._frames = ProgressiveViews(session.renderer)
         self._rendering: _Target | None = None
         self._is_visible = True  # a picture of it, however coarse, has been shown
         self._picture = np.zeros((1, 1, 3), np.uint8)
         self._drawn_from: tuple[object, ...] = ()
 
     def render(self) -> bool:
-        """Render for about `STEP_SECONDS`. Returns whether the picture is not yet as sharp as it will be."""
+        """Render one step. Returns whether the picture is not yet as sharp as it will be."""
         target = self._target()
         # Each target is shown, however coarse, before the next one begins: otherwise a moving camera shows nothing.
         if target != self._rendering and self._is_visible:
@@ -106,7 +102,7 @@ class LiveView:
         view = self.session.view
         return view is None or not self._shows(target) or view.width != target.width
 
-    def picture(self, sketch: Box | Stroke | None = None) -> np.ndarray:
+    def picture(self, sketch: BoxGesture | StrokeGesture | None = None) -> np.ndarray:
         """Return the picture, (height, width, 3) uint8; the same array for as long as nothing changes.
 
         Args:
@@ -133,7 +129,7 @@ class LiveView:
         panes = four_panes(width, height)
         return next((pane for pane in panes if pane.contains(x, y)), panes[0])
 
-    def drag(self, drag: Drag) -> None:
+    def drag(self, drag: DragGesture) -> None:
         """Move the camera by a drag of the mouse."""
         focal = self.camera.focal_length(drag.pane.width, drag.pane.height)
         dx, dy = drag.dx / focal, drag.dy / focal

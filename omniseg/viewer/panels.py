@@ -13,7 +13,7 @@ from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.rendering.view import RenderedView
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.session import Mark, SegmentationSession
-from omniseg.viewer.gestures import Box, Stroke
+from omniseg.viewer.gestures import BoxGesture, StrokeGesture
 from omniseg.viewer.panes import four_panes
 
 Kind = Literal["colour", "depth", "features", "score", "segments"]
@@ -42,7 +42,7 @@ class Overlay:
     """
 
     show_mask: bool = True
-    sketch: Box | Stroke | None = None
+    sketch: BoxGesture | StrokeGesture | None = None
     segments: np.ndarray | None = None
 
 
@@ -172,13 +172,13 @@ def _draw_marks(picture: np.ndarray, marks: Sequence[Mark], view: RenderedView) 
             cv2.circle(picture, at, radius, colour, thickness, cv2.LINE_AA)
 
 
-def _draw_sketch(picture: np.ndarray, sketch: Box | Stroke) -> None:
+def _draw_sketch(picture: np.ndarray, sketch: BoxGesture | StrokeGesture) -> None:
     height, width = picture.shape[:2]
-    corners = (sketch.start, sketch.end) if isinstance(sketch, Box) else sketch.points
+    corners = (sketch.start, sketch.end) if isinstance(sketch, BoxGesture) else sketch.points
     points = np.round(np.array(corners) * (width, height) - 0.5).astype(np.int32)
-    accept = isinstance(sketch, Box) or sketch.accept
+    accept = isinstance(sketch, BoxGesture) or sketch.accept
     for colour, thickness in (((0, 0, 0), 5), (_ACCEPT_COLOUR if accept else _REJECT_COLOUR, 2)):
-        if isinstance(sketch, Box):
+        if isinstance(sketch, BoxGesture):
             cv2.rectangle(picture, points[0].tolist(), points[-1].tolist(), colour, thickness, cv2.LINE_AA)
         else:
             cv2.polylines(picture, [points], False, colour, thickness, cv2.LINE_AA)

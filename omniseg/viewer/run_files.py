@@ -9,7 +9,7 @@ import numpy as np
 from omniseg.data.image_io import save_image
 from omniseg.export.masks import write_selections
 from omniseg.rendering.visualize import to_uint8
-from omniseg.selection.selections import SELECTIONS
+from omniseg.run_folder import EXPORTS, SCREENSHOTS, SELECTIONS
 from omniseg.selection.session import SegmentationSession
 
 
@@ -21,18 +21,22 @@ class RunFiles:
 
     Attributes:
         folder: of the run.
-        written: files and folders written so far, in order; the window prints and clears the list.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.written: list[Path] = []
+        self._written: list[Path] = []
+
+    def take_written(self) -> list[Path]:
+        """Return the files and folders written since the last call, in order."""
+        written, self._written = self._written, []
+        return written
 
     def save(self, session: SegmentationSession) -> str:
         """Write all selections to RUN/selections.json."""
         path = self.folder / SELECTIONS
         session.save(path)
-        self.written.append(path)
+        self._written.append(path)
         return f"saved {self._short(path)}"
 
     def load(self, session: SegmentationSession) -> str:
@@ -43,9 +47,9 @@ class RunFiles:
 
     def screenshot(self, picture: np.ndarray) -> str:
         """Write a picture (height, width, 3) uint8 to RUN/screenshots/NUMBER.png."""
-        path = _next_number(self.folder / "screenshots", ".png")
+        path = _next_number(self.folder / SCREENSHOTS, ".png")
         save_image(path, picture)
-        self.written.append(path)
+        self._written.append(path)
         return f"saved {self._short(path)}"
 
     def export(self, session: SegmentationSession) -> str:
@@ -53,11 +57,11 @@ class RunFiles:
         view = session.view
         if view is None:
             raise RuntimeError("the session has no view yet: call look() first")
-        folder = _next_number(self.folder / "exports")
+        folder = _next_number(self.folder / EXPORTS)
         picture = to_uint8(view.rendering.straight_rgb.view(view.height, view.width, 3))
         write_selections(folder, "view", picture, view, session.selections)
         session.save(folder / SELECTIONS)
-        self.written.append(folder)
+        self._written.append(folder)
         return f"exported masks, cut-outs and selections to {self._short(folder)}"
 
     def _short(self, path: Path) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,36 +40,26 @@ _WHITE, _GREEN, _ORANGE = (0.93, 0.93, 0.93), (0.55, 0.9, 0.6), (1.0, 0.65, 0.35
 _BUTTONS: dict[str, Button] = {"LMB": "left", "MMB": "middle", "RMB": "right"}
 
 
-def show_window(controller: Controller, width: int, height: int) -> None:
-    """Open a window on a controller and return when it is closed; prints the path of each file written meanwhile.
+def show_window(
+    controller: Controller, width: int, height: int, on_written: Callable[[Path], None] | None = None
+) -> None:
+    """Open a window on a controller and return when it is closed. It leaves an imgui.ini in the working folder.
 
     Args:
         controller: what the window shows.
         width, height: of the window, pixels.
+        on_written: called with the path of each file or folder that the window has written.
     Raises:
         InputError: no window can be opened.
     """
-    with _temporary_working_folder():
-        try:
-            window = ti.ui.Window("OmniSeg3D", (width, height), vsync=True)
-        except Exception as error:  # Taichi raises whatever the driver comes up with
-            raise InputError(f"no window can be opened here ({error}); {WITHOUT_WINDOW}") from error
-        try:
-            Screen(window, controller).loop()
-        finally:
-            window.destroy()
-
-
-@contextmanager
-def _temporary_working_folder() -> Iterator[None]:
-    """Change to a temporary folder: ImGui leaves its imgui.ini in the working folder."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
+    try:
+        window = ti.ui.Window("OmniSeg3D", (width, height), vsync=True)
+    except Exception as error:  # Taichi raises whatever the driver comes up with
+        raise InputError(f"no window can be opened here ({error}); {WITHOUT_WINDOW}") from error
+    try:
+        Screen(window, controller, on_written).loop()
+    finally:
+        window.destroy()
 
 
 @dataclass(frozen=True)
@@ -93,8 +81,10 @@ class _Tile:
 class Screen:
     """Passes mouse and keys of a window to a controller, and shows its picture, message and controls."""
 
-    def __init__(self, window: ti.ui.Window, controller: Controller) -> None:
-        self.window, self.controller = window, controller
+    def __init__(
+        self, window: ti.ui.Window, controller: Controller, on_written: Callable[[Path], None] | None = None
+    ) -> None:
+        self.window, self.controller, self.on_written = window, controller, on_written
         self._canvas, self._gui = window.get_canvas(), window.get_gui()
         self._down: set[str] = set()
         self._held: set[str] = set()
@@ -120,9 +110,9 @@ class Screen:
             self._draw_picture()
             self._draw_controls()
             self.window.show()
-            for path in controller.files.written:
-                print(f"wrote {path}", flush=True)
-            controller.files.written.clear()
+            for path in controller.files.take_written():
+                if self.on_written is not None:
+                    self.on_written(path)
             if now - last_busy > AWAKE_SECONDS:  # leave the CPU to others
                 time.sleep(IDLE_SECONDS)
 

@@ -1,5 +1,6 @@
 """Run folders: what goes in comes out, and nothing foreign gets in."""
 
+import ast
 import json
 import pickle
 import struct
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from omniseg import run_folder as checkpoint
+from helpers import ROOT
+from omniseg import run_folder
 from omniseg.errors import InputError
 from omniseg.run_folder import CONFIG, RADIANCE, load_model, save_radiance
 from tiny_scene import ball_config, ball_model
@@ -37,6 +39,8 @@ def test_a_model_survives(run: Path, device):
         (False, True, False),
     )
     assert loaded.seconds == 12.5
+    assert repr(loaded) == f"Model(3 views, no features, {device.type})"
+    assert repr(loaded.viewpoints) == "Viewpoints(3 views, 1 held out)"
     for name in ("c2w", "intrinsics", "distortion", "model", "size"):
         assert torch.equal(getattr(loaded.viewpoints.cameras, name), getattr(saved.viewpoints.cameras, name))
     looks = [model.renderer.render_image(model.viewpoints.cameras, 0) for model in (saved, loaded)]
@@ -164,7 +168,7 @@ def test_a_full_disk_leaves_both_files_of_the_earlier_run(run: Path, device, mon
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(run_folder, "save_file", full)
     other = ball_model(device, seed=1)
     other = replace(other, config=replace(other.config, seed=5))
     with pytest.raises(InputError, match=r"radiance\.safetensors: cannot be written \(No space left"):
@@ -174,10 +178,20 @@ def test_a_full_disk_leaves_both_files_of_the_earlier_run(run: Path, device, mon
 
 def test_a_failure_of_the_library_is_told_in_words(run: Path, device, monkeypatch):
     def broken(*args, **kwargs):
-        raise checkpoint.SafetensorError("I/O error: No space left on device (os error 28)")
+        raise run_folder.SafetensorError("I/O error: No space left on device (os error 28)")
 
     before = content(run)
-    monkeypatch.setattr(checkpoint, "save_file", broken)
+    monkeypatch.setattr(run_folder, "save_file", broken)
     with pytest.raises(InputError, match="No space left"):
         save_radiance(run, ball_model(device, seed=1))
     assert content(run) == before
+
+
+def test_no_other_module_spells_the_name_of_a_file_of_a_run_folder():
+    names = {value for name, value in vars(run_folder).items() if name.isupper() and isinstance(value, str)}
+    assert len(names) > 10
+    for path in (ROOT / "omniseg").rglob("*.py"):
+        if path.name != "run_folder.py":
+            tree = ast.parse(path.read_text())
+            spelled = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & names
+            assert not spelled, f"{path.relative_to(ROOT)}: import the names of {spelled} from omniseg.run_folder"

@@ -62,7 +62,7 @@ class FelzenszwalbSegmenter:
         small = shrink(image, max(1, round(width / by)), max(1, round(height / by)))
         borders = []
         for labels in self._levels(small):
-            borders += label_masks(nearest(labels, width, height)).borders
+            borders += masks_from_labels(nearest(labels, width, height)).borders
         return MaskStack(width, height, tuple(borders))
 
     def _levels(self, image: np.ndarray) -> list[np.ndarray]:
@@ -133,7 +133,7 @@ def _borders(labels: np.ndarray) -> list[dict[int, int]]:
     return borders
 
 
-def label_masks(labels: np.ndarray) -> MaskStack:
+def masks_from_labels(labels: np.ndarray) -> MaskStack:
     """Return one mask for each number in a label image (height, width), in rising order."""
     flat = np.ascontiguousarray(labels).ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])

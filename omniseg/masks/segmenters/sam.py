@@ -134,7 +134,7 @@ def load_sam(checkpoint: Path, model: SamModel) -> Any:
         from segment_anything import sam_model_registry
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not match torch
         raise InputError(
-            f"segment-anything cannot be imported ({error}); install it: pip install -e '.[sam]'"
+            f"segment-anything cannot be imported ({error}); install it: pip install 'omniseg3d[sam]'"
         ) from error
     state = read_checkpoint(checkpoint)
     kind = _checked_kind(checkpoint, state, model)

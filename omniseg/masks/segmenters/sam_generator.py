@@ -58,7 +58,7 @@ class SamConfig:
     box_nms: float = 0.7
     """Largest IoU of the boxes of two masks in a crop; above it only the better mask stays."""
     crop_nms: float = 0.7
-    """The same between crops; there the mask of the smaller crop stays."""
+    """Largest IoU of the boxes of two masks of different crops; above it only the smaller crop's mask stays."""
     min_region: int = 128
     """Smallest speck or hole that stays, in pixels; 0: all stay."""
 

@@ -12,6 +12,7 @@ from omniseg_sample_room.builder import LEVELS
 from omniseg_sample_room.capture import sample_camera
 from omniseg_sample_room.render import render_room
 from omniseg_sample_room.room import build_room
+from room_labels import label_points
 from unprojection import seen_from, unproject
 
 
@@ -27,20 +28,20 @@ def test_depth_is_the_first_surface_along_the_ray(room, views):
     camera, poses, images = views
     for pose, image in zip(poses, images):
         points = unproject(camera, pose, image.depth).reshape(-1, 3)
-        at_surface = room.label_points(torch.tensor(points, dtype=torch.float32))
+        at_surface = label_points(room, torch.tensor(points, dtype=torch.float32))
         # Sphere tracing stops 0.05 mm before a surface; a ray that creeps along one may stop earlier.
         assert at_surface.distance.abs().quantile(0.999) < 1e-4
         assert at_surface.distance.abs().max() < 1e-3
         share = np.linspace(0.02, 0.98, 25)[:, None, None]  # nothing stands in the way
         between = (pose[:, 3] + share * (points[::17] - pose[:, 3])).reshape(-1, 3)
-        assert room.label_points(torch.tensor(between, dtype=torch.float32)).distance.min() > 0
+        assert label_points(room, torch.tensor(between, dtype=torch.float32)).distance.min() > 0
 
 
 def test_labels_of_points_are_those_of_their_pixels(room, views):
     camera, poses, images = views
     for pose, image in zip(poses, images):
         points = unproject(camera, pose, image.depth).reshape(-1, 3)
-        found = room.label_points(torch.tensor(points, dtype=torch.float32)).labels
+        found = label_points(room, torch.tensor(points, dtype=torch.float32)).labels
         for level in LEVELS:  # where two solids touch either may be nearer
             assert (found[level].cpu().numpy() == image.labels[level].reshape(-1)).mean() > 0.99
 

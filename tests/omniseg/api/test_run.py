@@ -206,11 +206,11 @@ def test_a_run_without_features_shows_pictures_and_says_what_is_missing(folder: 
     assert "no features" in repr(run)
     assert run.view(VIEW).rgb.any()
     for ask in (run.session, run.segments, lambda: run.select(VIEW, [(COLUMN, ROW)])):
-        with pytest.raises(InputError, match=r"has no features yet; add them with: train\.py"):
+        with pytest.raises(InputError, match=r"has no features yet; add them with: omniseg train"):
             ask()
 
 
-def test_nothing_is_printed(run: Run, tmp_path: Path, capsys):
+def test_nothing_is_printed(run: Run, tmp_path: Path, capsys, bars_at_once):
     half = run.select(VIEW, [(COLUMN, ROW)], name="half")
     surface = run.export_mesh(tmp_path / "half.ply", selection={3: half}, resolution=48, progress=False)
     assert list(surface.segment_faces) == [3], "numbered as asked for"
@@ -218,6 +218,7 @@ def test_nothing_is_printed(run: Run, tmp_path: Path, capsys):
     assert run.export_masks(tmp_path / "masks", half, progress=False)[0] > 0
     n_pictures, n_seen = run.export_cut_pictures(tmp_path / "cut", "rgba", selection=half, path="test", progress=False)
     assert 1 <= n_seen <= n_pictures == 2
-    assert run.render(tmp_path / "shown", "test", progress=False) == 2
+    for show in ("rgb", "features"):
+        assert run.render(tmp_path / "shown", "test", show=show, progress=False) == 2
     run.export_segments(tmp_path / "ids", run.segments(level=2, progress=False), progress=False)
     assert capsys.readouterr() == ("", "")

@@ -218,7 +218,7 @@ def test_what_is_refused_changes_no_file(command: Run, run: Path, selections: Pa
 
 def test_without_trimesh_a_ply_is_written_and_a_glb_refused(command: Run, run: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trimesh", None)
-    command("export", run, "--what", "mesh", "--out", "a.glb").refused("trimesh", "pip install -e '.[export]'")
+    command("export", run, "--what", "mesh", "--out", "a.glb").refused("trimesh", "pip install 'omniseg3d[export]'")
     assert command("export", run, "--what", "mesh", "--out", "a.ply", *SMALL).status == 0
 
 

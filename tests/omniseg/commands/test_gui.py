@@ -192,14 +192,14 @@ def test_without_a_display(command: Run, ball_run: Path, monkeypatch):
         monkeypatch.delenv("DISPLAY", raising=False)
         if name:
             monkeypatch.setenv("DISPLAY", name)
-        command("gui", ball_run).refused(words, "xvfb-run", "python apps/segment.py")
+        command("gui", ball_run).refused(words, "xvfb-run", "omniseg segment")
 
 
 def test_without_vulkan(command: Run, ball_run: Path, monkeypatch):
     monkeypatch.setattr(display_checks, "_display_answers", lambda: True)
     monkeypatch.setenv("VK_ICD_FILENAMES", "/nowhere")
     monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere")
-    command("gui", ball_run).refused("apt-get install", "mesa-vulkan-drivers", "python apps/segment.py")
+    command("gui", ball_run).refused("apt-get install", "mesa-vulkan-drivers", "omniseg segment")
 
 
 def test_a_run_without_features_and_sizes_too_small_are_refused(command: Run, run: Path, monkeypatch):
@@ -220,5 +220,5 @@ def test_a_window_that_does_not_open(command: Run, ball_run: Path, monkeypatch):
     monkeypatch.setattr(gui, "check_display", lambda: None)
     monkeypatch.setattr(window.ti.ui, "Window", fails)
     before = Path.cwd()
-    command("gui", ball_run).refused("no window can be opened", "python apps/segment.py")
+    command("gui", ball_run).refused("no window can be opened", "omniseg segment")
     assert Path.cwd() == before

@@ -105,8 +105,8 @@ def test_without_masks_only_the_radiance_field_is_trained(command: Run, scene: P
     done = command("train", "--scene", scene, "--run", "run", *SMALL)
     assert done.status == 0, done.err
     assert "has no masks (sam/NAME.npz), so the radiance field alone is trained" in done.err
-    assert "run_sam.py" in done.err
-    command("train", *STAGE).refused("has no masks", "run_sam.py")
+    assert "omniseg run_sam" in done.err
+    command("train", *STAGE).refused("has no masks", "omniseg run_sam")
 
 
 def test_views_without_masks_are_counted(command: Run, masked: Path, caplog):
@@ -120,7 +120,7 @@ def test_views_without_masks_are_counted(command: Run, masked: Path, caplog):
 def test_a_damaged_mask_file_is_found_before_the_training(command: Run, masked: Path, bytes_kept: int):
     path = masked / "sam" / "train" / "3.npz"
     path.write_bytes(path.read_bytes()[:bytes_kept])
-    command("train", "--scene", masked, "--run", "new", *SMALL).refused(path, "damaged", "run_sam.py")
+    command("train", "--scene", masked, "--run", "new", *SMALL).refused(path, "damaged", "omniseg run_sam")
     assert not Path("new").exists()
 
 

@@ -23,6 +23,7 @@ from omniseg.data.normalisation import Normalisation, place
 from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,
+    IDENTITY,
     WIDTH,
     orbit,
     real_capture,
@@ -32,7 +33,7 @@ from scene_files import (
     write_transforms,
 )
 
-HERE = Normalisation.identity()
+HERE = IDENTITY
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from omniseg.data import images as images_module
 from omniseg.data import rays as rays_module
 from omniseg.data.formats import read_scene
 from omniseg.data.images import load_images
-from omniseg.data.normalisation import Normalisation
 from omniseg.data.rays import RaySampler
-from scene_files import HEIGHT, WIDTH, orbit, write_colmap, write_image, write_transforms
+from scene_files import HEIGHT, IDENTITY, WIDTH, orbit, write_colmap, write_image, write_transforms
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def images(tmp_path, device):
         replace(scene.views[1], camera=camera),
         replace(scene.views[2], depth_path=tmp_path / "z.png", depth_unit=1e-3),
     ]
-    return load_images(views, Normalisation.identity()).to(device)
+    return load_images(views, IDENTITY).to(device)
 
 
 def make_sampler(images, seed=0):
@@ -108,7 +107,7 @@ def test_refined_poses_get_a_gradient(images):
 
 def test_images_without_alpha_and_depth(tmp_path):
     write_colmap(tmp_path, orbit(2))
-    images = load_images(read_scene(tmp_path).views, Normalisation.identity())
+    images = load_images(read_scene(tmp_path).views, IDENTITY)
     batch = make_sampler(images).sample(10)
     assert batch.depth is None
     assert batch.alpha.tolist() == [1.0] * 10

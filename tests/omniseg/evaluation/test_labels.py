@@ -10,6 +10,7 @@ import pytest
 from learned_ball import learned_ball, quarter_labels, write_run
 from omniseg.data.scene import View
 from omniseg.errors import InputError
+from omniseg.evaluation import labels as labels_module
 from omniseg.evaluation.labels import evaluate_labels, load_labels, table
 from omniseg.run_folder import METRICS
 from omniseg.selection.tree_building import segment_everything
@@ -50,15 +51,17 @@ def test_figures_of_the_ball(device, tmp_path: Path, capsys):
     assert f"{found['object'].everything_miou:.3f}" in rows[2]
 
 
-def test_small_labels_do_not_count(device, tmp_path: Path):
+def test_small_labels_do_not_count(device, tmp_path: Path, monkeypatch):
     model, views, images = learned_ball(device), write_labels(tmp_path / "labels"), ball_images().to(device)
     quarters = quarter_labels(ball_cameras())[:-1]
     largest = max(int(np.bincount(labels["part"].reshape(-1))[1:].max()) for labels in quarters)
     share = (largest + 1) / SIDE**2
-    found = evaluate_labels(model, views, images, tmp_path / "run", 0, min_share=share, progress=False)
+    monkeypatch.setattr(labels_module, "MIN_SHARE", share)
+    found = evaluate_labels(model, views, images, tmp_path / "run", 0, progress=False)
     assert list(found) == ["object"]
+    monkeypatch.setattr(labels_module, "MIN_SHARE", 1.0)
     with pytest.raises(InputError, match=r"no held-out view shows a label of at least 576 pixels"):
-        evaluate_labels(model, views, images, tmp_path / "run", 0, min_share=1.0, progress=False)
+        evaluate_labels(model, views, images, tmp_path / "run", 0, progress=False)
 
 
 def test_labels_are_resized_and_checked(tmp_path: Path):

@@ -10,8 +10,10 @@ import torch
 
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
+from omniseg.evaluation.evaluate import Evaluation
 from omniseg.evaluation.image_metrics import psnr, ssim
-from omniseg.evaluation.views import evaluate_views, photo_and_background
+from omniseg.evaluation.segmentation import LevelQuality
+from omniseg.evaluation.views import ImageQuality, ViewQuality, evaluate_views, photo_and_background
 from omniseg.run_folder import METRICS, update_metrics
 from tiny_scene import SIDE, ball_images, ball_model
 
@@ -79,3 +81,11 @@ def test_photos_too_small_to_measure(tmp_path: Path, device):
     with pytest.raises(InputError, match=r"8 x 8 pixels.*at least 11"):
         evaluate_views(ball_model(device), small(ball_images(1)).to(device), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_is_said_in_a_line():
+    images = ImageQuality(30.5, 0.9, (ViewQuality("a", 30.0, 0.8), ViewQuality("b", 31.0, 1.0)))
+    levels = {name: LevelQuality(0.5, 0.5, 1.0, 0.5, ()) for name in ("part", "object")}
+    said = "Evaluation('run', 2 views, PSNR 30.50 dB, SSIM 0.900, "
+    assert repr(Evaluation(Path("run"), images, levels)) == said + "levels part, object)"
+    assert repr(Evaluation(Path("run"), images, {})) == said + "no levels)"

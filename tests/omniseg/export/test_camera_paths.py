@@ -12,7 +12,7 @@ from omniseg.cameras import Camera, Cameras
 from omniseg.data.normalisation import Normalisation
 from omniseg.errors import InputError
 from omniseg.export import camera_paths as paths
-from scene_files import look_at, opengl, orbit, sideways
+from scene_files import IDENTITY, inverse_c2w, look_at, opengl, orbit, sideways
 
 CAMERA = Camera(width=48, height=32, fx=50.0, fy=52.0, cx=20.0, cy=17.0, distortion=(0.1, *(0.0,) * 7))
 
@@ -108,7 +108,7 @@ def test_from_file_round_trip(tmp_path: Path):
     assert_close(cameras.c2w, torch.from_numpy(normalisation.c2w(poses)).float())
     assert_close(cameras.intrinsics, torch.tensor([[50.0, 52.0, 20.0, 17.0]]).expand(4, 4))
     assert_close(
-        torch.from_numpy(normalisation.inverse_c2w(cameras.c2w.double().numpy())),
+        torch.from_numpy(inverse_c2w(normalisation, cameras.c2w.double().numpy())),
         torch.from_numpy(poses),
         atol=1e-5,
         rtol=0,
@@ -122,9 +122,9 @@ def test_from_file_refuses(tmp_path: Path, content: str):
     file = tmp_path / "path.json"
     file.write_text(content)
     with pytest.raises(InputError, match=r"path\.json"):
-        paths.from_file(file, Normalisation.identity())
+        paths.from_file(file, IDENTITY)
     with pytest.raises(InputError, match="nothing"):
-        paths.from_file(tmp_path / "nothing.json", Normalisation.identity())
+        paths.from_file(tmp_path / "nothing.json", IDENTITY)
 
 
 @pytest.mark.parametrize("width", [1, 24, 96, 100])

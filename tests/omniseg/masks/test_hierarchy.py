@@ -164,7 +164,7 @@ def test_bad_content_is_named(tmp_path: Path, arrays, message):
     with pytest.raises(InputError, match=message) as caught:
         load_hierarchy(path)
     assert str(path) in str(caught.value)
-    assert "run_sam.py" in str(caught.value)
+    assert "omniseg run_sam" in str(caught.value)
 
 
 class Bomb:

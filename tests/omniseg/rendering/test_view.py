@@ -67,7 +67,7 @@ def test_a_view_needs_all_pixels(device):
 def test_progressive_frames_get_finer_and_end_whole(device):
     model = learned_ball(device)
     cameras = model.viewpoints.cameras[[1]].resized(96)
-    progressive = ProgressiveViews(model.renderer, budget=1e-4)
+    progressive = ProgressiveViews(model.renderer, budget=1e-4, coarsest=8)
     progressive._rays_a_second = 1e6
     assert progressive.advance() is None
     progressive.look(cameras)
@@ -94,7 +94,7 @@ def test_a_fast_device_begins_with_the_whole_picture(device):
 
 def test_looking_elsewhere_begins_anew(device):
     model = learned_ball(device)
-    progressive = ProgressiveViews(model.renderer, budget=1e-4)
+    progressive = ProgressiveViews(model.renderer, budget=1e-4, coarsest=8)
     progressive.look(model.viewpoints.cameras[[0]].resized(64))
     progressive.advance()
     progressive.look(model.viewpoints.cameras[[3]].resized(64))

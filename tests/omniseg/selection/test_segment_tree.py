@@ -17,10 +17,10 @@ from omniseg.config import SegmentTreeConfig
 from omniseg.errors import InputError
 from omniseg.evaluation.segmentation import best_matches
 from omniseg.rendering.view import render_view
-from omniseg.run_folder import read_tensors, write_tensors
+from omniseg.run_folder import SEGMENTS, read_tensors, write_tensors
 from omniseg.selection import tree_building
 from omniseg.selection.segment_tree import check_level
-from omniseg.selection.tree_building import SEGMENTS, build_tree, require_sklearn, segment_everything, surface_points
+from omniseg.selection.tree_building import build_tree, require_sklearn, segment_everything, surface_points
 from tiny_scene import RADIUS, SIDE
 
 N = 60

@@ -9,7 +9,7 @@ import torch
 from learned_ball import learned_ball
 from omniseg.rendering.view import render_view
 from omniseg.selection.query import Click
-from omniseg.selection.selections import Selection, Selections, empty_selection, label_masks
+from omniseg.selection.selections import Selection, Selections, empty_selection, labels_from_masks
 from tiny_scene import SIDE
 
 YES, NO = (Click(accept, (0.0, 0.0, 0.0), (1.0, 0.0)) for accept in (True, False))
@@ -54,7 +54,7 @@ def test_the_active_one_is_replaced():
 
 def test_of_several_masks_the_last_labels_a_pixel():
     masks = [np.array([[True, True], [False, False]]), np.array([[False, True], [False, True]])]
-    labels = label_masks(masks)
+    labels = labels_from_masks(masks)
     assert labels.dtype == np.uint8
     assert labels.tolist() == [[1, 2], [0, 2]]
 

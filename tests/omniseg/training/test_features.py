@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from omniseg.config import Config
 from omniseg.errors import InputError
+from omniseg.fields import FeatureField
 from omniseg.masks.hierarchy import MaskHierarchy
 from omniseg.masks.patches import ViewPatches
 from omniseg.rendering.renderer import Renderer
@@ -62,6 +63,16 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(make, device):
+    torch.manual_seed(99)
+    state, config = torch.get_rng_state(), ball_config()
+    started = tensors(make())
+    assert torch.get_rng_state().equal(state)
+    torch.manual_seed(config.seed)
+    expected = FeatureField(config.features, config.marching.bound).to(device).state_dict()
+    assert same(started, dict(expected))
+
+
 @pytest.mark.parametrize(("loss", "divisor"), [("ranking", 2.0), ("paper", 20.0)])
 def test_halves_are_told_apart(make, loss, divisor):
     trainer = train(make(loss=loss, level_divisor=divisor, loss_weight=1.5), 60)
@@ -106,8 +117,8 @@ def test_cached_samples_are_those_that_would_be_found_anew(make, monkeypatch):
     cached = train(make(), 6)
     monkeypatch.setattr(feature_trainer_module, "_CACHED_PIXELS", 0)
     anew = train(make(), 6)
-    assert not anew.n_cached_views
-    assert cached.n_cached_views
+    assert not anew._cache
+    assert cached._cache
     found = [trainer.step() for trainer in (cached, anew)]
     assert found[0].n_samples == pytest.approx(found[1].n_samples, abs=3)  # where weights are on the edge
     assert float(found[0].loss) == pytest.approx(float(found[1].loss), rel=0.02)

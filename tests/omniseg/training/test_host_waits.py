@@ -51,7 +51,7 @@ def test_features(device):
     for _ in range(40):
         geometry.step()
     trainer = FeatureTrainer(ball_config(), ball_patches().to(device), geometry.renderer)
-    while trainer.n_cached_views < len(trainer.sampler.patches):  # visible samples of a view are found once
+    while len(trainer._cache) < len(trainer.sampler.patches):  # visible samples of a view are found once
         trainer.step()
     for _ in range(4):
         found = waits(trainer.step)

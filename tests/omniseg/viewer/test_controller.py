@@ -13,12 +13,13 @@ from learned_ball import learned_ball, write_run
 from omniseg.api.run import Run
 from omniseg.config import SegmentTreeConfig
 from omniseg.rendering.visualize import FeatureColours
+from omniseg.run_folder import SEGMENTS
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.selection.tree_building import SEGMENTS, build_tree, surface_points
+from omniseg.selection.tree_building import build_tree, surface_points
 from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller, Message
-from omniseg.viewer.gestures import Box
+from omniseg.viewer.gestures import BoxGesture
 from omniseg.viewer.keymap import HELP, KEYS, hold
 from omniseg.viewer.live_view import LiveView
 from omniseg.viewer.panels import SHOWN
@@ -157,7 +158,7 @@ def test_box(controller: Controller):
     controller.press("left", 22.0, 12.0)
     controller.move(50.0, 30.0)
     controller.move(60.0, 50.0)
-    assert isinstance(controller.gestures.sketch, Box)
+    assert isinstance(controller.gestures.sketch, BoxGesture)
     assert controller.gestures.sketch.end == pytest.approx((60 / WIDTH, 50 / HEIGHT))
     before = controller.live.camera
     controller.release(60.0, 50.0)
@@ -286,7 +287,7 @@ def test_save_and_load(controller: Controller):
     kept = controller.session.selections
     controller.act(KEYS["ctrl+s"])
     assert controller.message == Message("saved run/selections.json")
-    assert controller.files.written == [controller.files.folder / "selections.json"]
+    assert controller.files.take_written() == [controller.files.folder / "selections.json"]
     controller.act(KEYS["c"])
     controller.act(KEYS["ctrl+l"])
     assert controller.session.selections == kept
@@ -327,7 +328,7 @@ def test_a_file_that_cannot_be_written_is_a_refusal(controller: Controller):
         controller.update()
         assert "cannot be written" in controller.message.text
         assert controller.message.is_refusal
-    assert not controller.files.written
+    assert not controller.files.take_written()
 
 
 def test_unsaved_selections_are_lost_only_on_purpose(controller: Controller):
@@ -385,6 +386,16 @@ def test_segments_of_everything_are_shown_and_kept(controller: Controller):
     other.live.size = WIDTH, HEIGHT
     settle(other)
     assert other.session.view.width == 20
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_segmenting_everything_shows_bars_unless_told_not_to(controller, capsys, bars_at_once, progress):
+    model, run = controller.session.model, controller.files.folder
+    write_run(run, model)
+    controller = Controller.from_run(Run(run, model), progress=progress)
+    capsys.readouterr()
+    controller.act(KEYS["g"])
+    assert ("surface" in capsys.readouterr().err) == progress
 
 
 def test_segments_of_a_view_are_computed_once(controller: Controller):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from omniseg.viewer.gestures import Box, Click, Drag, Gestures, Stroke
+from omniseg.viewer.gestures import BoxGesture, ClickGesture, DragGesture, Gestures, StrokeGesture
 from omniseg.viewer.panes import Pane, four_panes
 
 PANE = Pane(0, 0, 80, 40)
@@ -23,7 +23,7 @@ def gestures_of(button, *points: tuple[float, float], pane: Pane = PANE, **optio
 @pytest.mark.parametrize("tool", ["click", "box", "stroke"])
 def test_a_hand_that_is_not_quite_still_clicks_where_it_pressed(button, reject: bool, accept: bool, tool):
     found = gestures_of(button, (20.0, 10.0), (24.0, 6.0), (21.0, 10.0), tool=tool, reject=reject)
-    assert found == [Click((0.25, 0.25), accept)]
+    assert found == [ClickGesture((0.25, 0.25), accept)]
 
 
 def test_the_middle_button_does_not_click():
@@ -36,7 +36,7 @@ def test_the_middle_button_does_not_click():
 )
 def test_a_drag_is_reported_move_by_move(button, reject: bool, kind):
     found = gestures_of(button, (20.0, 10.0), (25.0, 12.0), (25.0, 12.0), (26.0, 9.0), reject=reject)
-    assert found == [Drag(kind, 5.0, 2.0, PANE), Drag(kind, 1.0, -3.0, PANE)]
+    assert found == [DragGesture(kind, 5.0, 2.0, PANE), DragGesture(kind, 1.0, -3.0, PANE)]
 
 
 def test_a_drag_that_comes_back_is_no_click():
@@ -47,13 +47,15 @@ def test_a_drag_that_comes_back_is_no_click():
 def test_a_release_elsewhere_ends_a_drag_there():
     gestures = Gestures()
     gestures.press("left", 20.0, 10.0, PANE)
-    assert gestures.release(40.0, 10.0) == Drag("orbit", 20.0, 0.0, PANE)
+    assert gestures.release(40.0, 10.0) == DragGesture("orbit", 20.0, 0.0, PANE)
     assert gestures.move(50.0, 10.0) is None
     assert gestures.release(50.0, 10.0) is None
 
 
 def test_box():
-    assert gestures_of("left", (20.0, 10.0), (30.0, 30.0), (60.0, 20.0), tool="box") == [Box((0.25, 0.25), (0.75, 0.5))]
+    assert gestures_of("left", (20.0, 10.0), (30.0, 30.0), (60.0, 20.0), tool="box") == [
+        BoxGesture((0.25, 0.25), (0.75, 0.5))
+    ]
 
 
 @pytest.mark.parametrize(("button", "reject", "kind"), [("left", True, "pan"), ("right", False, "zoom")])
@@ -65,11 +67,11 @@ def test_a_box_takes_nothing_away(button, reject: bool, kind):
 @pytest.mark.parametrize(("button", "reject"), [("left", False), ("left", True), ("right", False)])
 def test_stroke(button, reject: bool):
     (stroke,) = gestures_of(button, (20.0, 10.0), (40.0, 10.0), (40.0, 20.0), tool="stroke", reject=reject)
-    assert stroke == Stroke(((0.25, 0.25), (0.5, 0.25), (0.5, 0.5)), button == "left" and not reject)
+    assert stroke == StrokeGesture(((0.25, 0.25), (0.5, 0.25), (0.5, 0.5)), button == "left" and not reject)
 
 
 def test_the_middle_button_pans_whatever_the_tool():
-    assert gestures_of("middle", (20.0, 10.0), (30.0, 10.0), tool="stroke") == [Drag("pan", 10.0, 0.0, PANE)]
+    assert gestures_of("middle", (20.0, 10.0), (30.0, 10.0), tool="stroke") == [DragGesture("pan", 10.0, 0.0, PANE)]
 
 
 @pytest.mark.parametrize("tool", ["box", "stroke"])
@@ -89,14 +91,14 @@ def test_a_second_button_is_ignored():
     gestures = Gestures()
     gestures.press("left", 20.0, 10.0, PANE)
     gestures.press("right", 60.0, 30.0, PANE)
-    assert gestures.release(20.0, 10.0) == Click((0.25, 0.25), True)
+    assert gestures.release(20.0, 10.0) == ClickGesture((0.25, 0.25), True)
 
 
 def test_a_gesture_stays_in_the_pane_in_which_it_began():
     upper_left, _, _, lower_right = four_panes(81, 41)
-    assert gestures_of("left", (41.0, 21.0), pane=lower_right) == [Click((0.0, 0.0), True)]
+    assert gestures_of("left", (41.0, 21.0), pane=lower_right) == [ClickGesture((0.0, 0.0), True)]
     (box,) = gestures_of("left", (10.25, 10.5), (70.0, 50.0), tool="box", pane=upper_left)
-    assert box == Box((0.25, 0.5), (1.0, 1.0))
+    assert box == BoxGesture((0.25, 0.5), (1.0, 1.0))
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 40), (81, 41), (1, 1)])

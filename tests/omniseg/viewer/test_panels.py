@@ -12,7 +12,7 @@ from omniseg.data.drawing import distinct_colours
 from omniseg.rendering.visualize import FeatureColours, depth_picture, to_uint8
 from omniseg.selection.session import SegmentationSession
 from omniseg.selection.survey import feature_colours
-from omniseg.viewer.gestures import Box, Stroke
+from omniseg.viewer.gestures import BoxGesture, StrokeGesture
 from omniseg.viewer.panels import KINDS, Overlay, Panels, _draw_marks
 from tiny_scene import ball_cameras
 
@@ -151,13 +151,17 @@ POINTS = (0.25, 0.25), (0.5, 0.25), (0.75, 0.75)
 
 @pytest.mark.parametrize(
     ("sketch", "accept"),
-    [(Box(POINTS[0], POINTS[-1]), True), (Stroke(POINTS, True), True), (Stroke(POINTS, False), False)],
+    [
+        (BoxGesture(POINTS[0], POINTS[-1]), True),
+        (StrokeGesture(POINTS, True), True),
+        (StrokeGesture(POINTS, False), False),
+    ],
 )
 def test_what_is_being_drawn_is_shown(session: SegmentationSession, panels: Panels, sketch, accept: bool):
     plain, drawn = (panels.picture("depth", 200, 100, Overlay(sketch=s)).astype(int) for s in (None, sketch))
     changed = (plain != drawn).any(2)
     assert changed[25, 55:95].all(), "both begin along this line"
-    assert changed[75, 60:140].all() == isinstance(sketch, Box)
+    assert changed[75, 60:140].all() == isinstance(sketch, BoxGesture)
     red, green, _ = drawn[25, 75]
     assert (green > red) == accept
     assert not changed[:20].any()

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from omniseg.data.formats import READERS, read_scene
@@ -20,7 +23,11 @@ def test_colmap_wins_unless_the_json_is_named(tmp_path):
     write_colmap(tmp_path, orbit(5))
     for i in range(3):  # LLFF wants its images alone
         (tmp_path / "images" / f"image{i:03d}.png").unlink()
-    assert (read_scene(tmp_path).format, len(read_scene(tmp_path).views)) == ("colmap", 5)
+    found = read_scene(tmp_path)
+    assert (found.format, len(found.views)) == ("colmap", 5)
+    assert repr(found) == f"Scene({str(tmp_path)!r}, colmap, {found.kind}, 5 views)"
+    points = np.zeros((7, 3))
+    assert repr(replace(found, points=points)) == f"Scene({str(tmp_path)!r}, colmap, {found.kind}, 5 views, 7 points)"
     scene = read_scene(tmp_path / "transforms.json")
     assert (scene.format, len(scene.views), scene.root) == ("transforms", 4, tmp_path)
 

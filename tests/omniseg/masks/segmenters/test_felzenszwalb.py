@@ -10,7 +10,7 @@ from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
 from omniseg.masks.segmenters.felzenszwalb import (
     FelzenszwalbConfig,
     FelzenszwalbSegmenter,
-    label_masks,
+    masks_from_labels,
     merge_regions,
 )
 from scene_files import real_capture
@@ -61,11 +61,11 @@ def test_merging_is_nested_and_reaches_the_counts():
 
 def test_label_masks_are_the_labels():
     labels = np.random.default_rng(0).integers(0, 5, (7, 6)) * 3
-    got = label_masks(labels)
+    got = masks_from_labels(labels)
     assert len(got) == 5
     for k, value in enumerate(np.unique(labels)):
         np.testing.assert_array_equal(got.mask(k), labels == value)
-    one = label_masks(np.zeros((2, 3), int))
+    one = masks_from_labels(np.zeros((2, 3), int))
     assert [b.tolist() for b in one.borders] == [[0, 6]]
 
 

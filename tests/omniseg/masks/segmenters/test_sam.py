@@ -145,5 +145,5 @@ def test_the_model_is_seen_in_the_checkpoint(tmp_path: Path, width: int, kind: s
 
 def test_without_segment_anything_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "segment_anything", None)
-    with pytest.raises(InputError, match=r"segment-anything cannot be imported .*pip install -e '\.\[sam\]'"):
+    with pytest.raises(InputError, match=r"segment-anything cannot be imported .*pip install 'omniseg3d\[sam\]'"):
         SamSegmenter(tmp_path / "sam.pth")
