@@ -112,14 +112,14 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
             largest = ti.Vector([-1.0] * best)
             for k in ti.static(range(neighbours)):
                 insert(largest, nccs[k * _TILE + i], best)
-            score = largest.sum() * (1.0 / best)
-            highest, its_plane = state[task, 0, place + i], state[task, 1, place + i]
-            better = score > highest
-            kept[i] = ti.select(better, score, highest)
-            kept[_TILE + i] = ti.select(better, plane, its_plane)
-            kept[2 * _TILE + i] = ti.select(better, state[task, 4, place + i], state[task, 2, place + i])
-            kept[3 * _TILE + i] = ti.select(better | (its_plane == plane - 1.0), score, state[task, 3, place + i])
-            kept[4 * _TILE + i] = score
+            kept[4 * _TILE + i] = largest.sum() * (1.0 / best)
+        for i in range(n):
+            score, highest, its_plane = kept[4 * _TILE + i], state[task, 0, place + i], state[task, 1, place + i]
+            follows = ti.select(its_plane == plane - 1.0, score, state[task, 3, place + i])
+            kept[i] = ti.max(score, highest)
+            kept[_TILE + i] = ti.select(score > highest, plane, its_plane)
+            kept[2 * _TILE + i] = ti.select(score > highest, state[task, 4, place + i], state[task, 2, place + i])
+            kept[3 * _TILE + i] = ti.select(score > highest, score, follows)
         for c in ti.static(range(_STATE)):
             for i in range(n):
                 state[task, c, place + i] = kept[c * _TILE + i]
