@@ -140,7 +140,7 @@ def photo_depth(
     if len(there) > config.look_min_pixels:
         nearest = there.kthvalue(1 + int(config.near_quantile * (len(there) - 1))).values
         first = max(near, config.near_factor * float(nearest))
-    sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress)
+    sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress, look.neighbours.cpu())
     found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
     distances = sweep.pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
     return PhotoDepth(distances, found.share, seen.share, first, time.perf_counter() - begin)
@@ -172,7 +172,9 @@ class _Sweep:
         box: tuple[float, float, float],
         config: PhotoDepthConfig,
         progress: bool,
+        neighbours: Tensor | None = None,
     ) -> _Sweep:
+        """Shrink photos; choose neighbours unless they are given."""
         device = arch()
         pinholes = Pinholes.from_images(images, photos, longest, progress=progress)
         views = PinholeViews(
@@ -180,7 +182,8 @@ class _Sweep:
         )
         corners = torch.tensor([-edge for edge in box] + list(box))
         far = ray_aabb(*(x.to(device) for x in (pinholes.origins, pinholes.directions, corners)), near=near)[1]
-        neighbours = choose_neighbours(pinholes, far.cpu(), config.neighbours, config.choice)
+        if neighbours is None:
+            neighbours = choose_neighbours(pinholes, far.cpu(), config.neighbours, config.choice)
         partners = with_those_that_chose(neighbours)
         grey, shown = pinholes.grey.to(device), pinholes.shown.to(device)
         return cls(pinholes, config, views, grey, shown, far, neighbours.to(device), partners.to(device))
