@@ -41,6 +41,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         depths: ti.i32, pair: ti.i32, width: ti.i32, y: ti.i32, slot: ti.i32, corners: ti.template(),
         across: ti.template(), down: ti.template(), seen: ti.template(),
     ):  # fmt: skip
+        """Warp a row of a neighbour at one plane into a slot of its ring, and note which pixels it sees."""
         start, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
         edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
         right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
@@ -77,6 +78,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         first: ti.i32, x_begin: ti.i32, n: ti.i32, floor: ti.f32, sums: ti.template(), squares: ti.template(),
         products: ti.template(), nccs: ti.template(), k: ti.i32,
     ):  # fmt: skip
+        """Correlate the windows around `n` pixels of row y with those of neighbour k."""
         for i in range(n + 2 * radius):
             total, square, product = 0.0, 0.0, 0.0
             for dy in ti.static(range(side)):
@@ -108,6 +110,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         state: ti.template(), task: ti.i32, place: ti.i32, n: ti.i32, plane: ti.f32, nccs: ti.template(),
         kept: ti.template(),
     ):  # fmt: skip
+        """Score `n` pixels on a plane and keep what `_STATE` lists."""
         for i in range(n):
             largest = ti.Vector([-1.0] * best)
             for k in ti.static(range(neighbours)):
