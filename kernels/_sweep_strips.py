@@ -23,7 +23,7 @@ _TILE = 16
 
 
 @cache
-def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
+def _strips_kernel(neighbours: int, best: int, radius: int):
     """Compile the sweep by strips of rows, for CPUs: sums of windows are separable, and rows stay in the cache.
 
     On a plane, row after row is warped into a ring of as many rows as a window has; then windows around the middle row
@@ -130,7 +130,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
     @ti.kernel
     def sweep(
         grey: VALUES, table: INTS, intrinsics: ROWS, warps: ROWS, places: INTS, ready: ROWS, strips: INTS,
-        planes: ti.i32, floor: ti.f32, tasks: ti.i32, work: ROWS, state: ti.types.ndarray(ti.f32, ndim=3),
+        planes: ti.i32, floor: ti.f32, log: ti.i32, tasks: ti.i32, work: ROWS, state: ti.types.ndarray(ti.f32, ndim=3),
         distances: VALUES, scores: VALUES,
     ):  # fmt: skip
         for chunk in range(tasks * CPU_CHUNK):
@@ -225,7 +225,7 @@ def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
 
 def sweep_strips(
     views: PinholeViews, neighbours: Tensor, arrays: tuple[Tensor, ...], planes: int, floor: float, best: int,
-    radius: int, log: bool, outputs: tuple[Tensor, Tensor],
+    radius: int, log: int, outputs: tuple[Tensor, Tensor],
 ) -> None:  # fmt: skip
     """Write distances and scores; memory beside them depends on the size of the largest view alone.
 
@@ -238,5 +238,5 @@ def sweep_strips(
     rows, wide, area = _work_rows(n, radius), width + 2 * radius, width * min(height, _STRIP_ROWS)
     tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // (rows * wide + _STATE * area)))
     work, state = arrays[0].new_empty(tasks * rows, wide), arrays[0].new_empty(tasks, _STATE, area)
-    inputs = (*arrays, strips, planes, floor, tasks)
-    launch(_strips_kernel(n, best, radius, log), inputs, (work, state, *outputs))
+    inputs = (*arrays, strips, planes, floor, log, tasks)
+    launch(_strips_kernel(n, best, radius), inputs, (work, state, *outputs))
