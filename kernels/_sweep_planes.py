@@ -11,10 +11,14 @@ INTS = ti.types.ndarray(ti.i32, ndim=2)
 
 
 @ti.func
-def inverse_depth(ready: ti.template(), pixel: ti.i32, plane: ti.f32, log: ti.template()) -> ti.f32:
+def inverse_depth(ready: ti.template(), pixel: ti.i32, plane: ti.f32, log: ti.i32) -> ti.f32:
     """Return the inverse z-depth of a pixel's ray at a plane, which may lie between two."""
-    first, step = ready[0, pixel], ready[1, pixel]
-    return first * ti.exp(plane * step) if ti.static(log) else first + plane * step
+    s = ready[0, pixel]
+    if log:
+        s *= ti.exp(plane * ready[1, pixel])
+    else:
+        s += plane * ready[1, pixel]
+    return s
 
 
 @ti.func

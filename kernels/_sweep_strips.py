@@ -23,7 +23,7 @@ _TILE = 16
 
 
 @cache
-def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
+def _strips_kernel(neighbours: int, best: int, radius: int):
     """Compile the sweep by strips of rows, for CPUs: sums of windows are separable, and rows stay in the cache.
 
     On a plane, row after row is warped into a ring of as many rows as a window has; then windows around the middle row
@@ -41,6 +41,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         depths: ti.i32, pair: ti.i32, width: ti.i32, y: ti.i32, slot: ti.i32, corners: ti.template(),
         across: ti.template(), down: ti.template(), seen: ti.template(),
     ):  # fmt: skip
+        """Warp a row of a neighbour at one plane into a slot of its ring, and note which pixels it sees."""
         start, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
         edge_x, edge_y = ti.cast(w, ti.f32) - 0.5, ti.cast(h, ti.f32) - 0.5
         right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
@@ -77,6 +78,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         first: ti.i32, x_begin: ti.i32, n: ti.i32, floor: ti.f32, sums: ti.template(), squares: ti.template(),
         products: ti.template(), nccs: ti.template(), k: ti.i32,
     ):  # fmt: skip
+        """Correlate the windows around `n` pixels of row y with those of neighbour k."""
         for i in range(n + 2 * radius):
             total, square, product = 0.0, 0.0, 0.0
             for dy in ti.static(range(side)):
@@ -108,18 +110,19 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
         state: ti.template(), task: ti.i32, place: ti.i32, n: ti.i32, plane: ti.f32, nccs: ti.template(),
         kept: ti.template(),
     ):  # fmt: skip
+        """Score `n` pixels on a plane and keep what `_STATE` lists."""
         for i in range(n):
             largest = ti.Vector([-1.0] * best)
             for k in ti.static(range(neighbours)):
                 insert(largest, nccs[k * _TILE + i], best)
-            score = largest.sum() * (1.0 / best)
-            highest, its_plane = state[task, 0, place + i], state[task, 1, place + i]
-            better = score > highest
-            kept[i] = ti.select(better, score, highest)
-            kept[_TILE + i] = ti.select(better, plane, its_plane)
-            kept[2 * _TILE + i] = ti.select(better, state[task, 4, place + i], state[task, 2, place + i])
-            kept[3 * _TILE + i] = ti.select(better | (its_plane == plane - 1.0), score, state[task, 3, place + i])
-            kept[4 * _TILE + i] = score
+            kept[4 * _TILE + i] = largest.sum() * (1.0 / best)
+        for i in range(n):
+            score, highest, its_plane = kept[4 * _TILE + i], state[task, 0, place + i], state[task, 1, place + i]
+            follows = ti.select(its_plane == plane - 1.0, score, state[task, 3, place + i])
+            kept[i] = ti.max(score, highest)
+            kept[_TILE + i] = ti.select(score > highest, plane, its_plane)
+            kept[2 * _TILE + i] = ti.select(score > highest, state[task, 4, place + i], state[task, 2, place + i])
+            kept[3 * _TILE + i] = ti.select(score > highest, score, follows)
         for c in ti.static(range(_STATE)):
             for i in range(n):
                 state[task, c, place + i] = kept[c * _TILE + i]
@@ -127,7 +130,7 @@ def _strips_kernel(neighbours: int, best: int, radius: int, log: bool):
     @ti.kernel
     def sweep(
         grey: VALUES, table: INTS, intrinsics: ROWS, warps: ROWS, places: INTS, ready: ROWS, strips: INTS,
-        planes: ti.i32, floor: ti.f32, tasks: ti.i32, work: ROWS, state: ti.types.ndarray(ti.f32, ndim=3),
+        planes: ti.i32, floor: ti.f32, log: ti.i32, tasks: ti.i32, work: ROWS, state: ti.types.ndarray(ti.f32, ndim=3),
         distances: VALUES, scores: VALUES,
     ):  # fmt: skip
         for chunk in range(tasks * CPU_CHUNK):
@@ -222,7 +225,7 @@ def _strips(views: PinholeViews, neighbours: Tensor) -> Tensor:
 
 def sweep_strips(
     views: PinholeViews, neighbours: Tensor, arrays: tuple[Tensor, ...], planes: int, floor: float, best: int,
-    radius: int, log: bool, outputs: tuple[Tensor, Tensor],
+    radius: int, log: int, outputs: tuple[Tensor, Tensor],
 ) -> None:  # fmt: skip
     """Write distances and scores; memory beside them depends on the size of the largest view alone.
 
@@ -235,5 +238,5 @@ def sweep_strips(
     rows, wide, area = _work_rows(n, radius), width + 2 * radius, width * min(height, _STRIP_ROWS)
     tasks = max(1, min(_MOST_TASKS, len(strips), _MOST_SCRATCH // (rows * wide + _STATE * area)))
     work, state = arrays[0].new_empty(tasks * rows, wide), arrays[0].new_empty(tasks, _STATE, area)
-    inputs = (*arrays, strips, planes, floor, tasks)
-    launch(_strips_kernel(n, best, radius, log), inputs, (work, state, *outputs))
+    inputs = (*arrays, strips, planes, floor, log, tasks)
+    launch(_strips_kernel(n, best, radius), inputs, (work, state, *outputs))

@@ -76,14 +76,16 @@ class PlaneSweep:
 
 
 @cache
-def _prepare_kernel(radius: int, log: bool):
+def _prepare_kernel(radius: int):
     """Compile what each pixel needs on all planes: first inverse z-depth, step, mean and 1 / deviation of its window.
 
     The step is added to the inverse depth, or to its logarithm.
     """
 
     @ti.kernel
-    def prepare(spans: ROWS, grey: VALUES, table: INTS, intrinsics: ROWS, planes: ti.i32, floor: ti.f32, ready: ROWS):
+    def prepare(spans: ROWS, grey: VALUES, table: INTS, intrinsics: ROWS, planes: ti.i32, floor: ti.f32, log: ti.i32,
+        ready: ROWS,
+    ):  # fmt: skip
         for pixel in range(grey.shape[0]):
             v = view_of(pixel, table)
             start, width, height = table[v, 0], table[v, 1], table[v, 2]
@@ -91,7 +93,7 @@ def _prepare_kernel(radius: int, log: bool):
             length = ray_length(intrinsics, v, ti.cast(x, ti.f32), ti.cast(y, ti.f32))
             first, last, gaps = length / spans[pixel, 0], length / spans[pixel, 1], ti.cast(planes - 1, ti.f32)
             ready[0, pixel] = first
-            ready[1, pixel] = ti.log(last / first) / gaps if ti.static(log) else (last - first) / gaps
+            ready[1, pixel] = ti.select(log != 0, ti.log(last / first), last - first) / gaps
             total, squares, count = 0.0, 0.0, 0.0
             for j in range(ti.max(y - radius, 0), ti.min(y + radius + 1, height)):
                 for i in range(ti.max(x - radius, 0), ti.min(x + radius + 1, width)):
@@ -107,13 +109,13 @@ def _prepare_kernel(radius: int, log: bool):
 
 
 @cache
-def _pixels_kernel(neighbours: int, best: int, radius: int, log: bool):
+def _pixels_kernel(neighbours: int, best: int, radius: int):
     """Compile the sweep by pixels, for GPUs: a thread looks up the whole window of its pixel on each plane."""
 
     @ti.func
     def correlate(
         grey: ti.template(), warps: ti.template(), places: ti.template(), ready: ti.template(), pair: ti.i32,
-        start: ti.i32, width: ti.i32, height: ti.i32, x: ti.i32, y: ti.i32, plane: ti.f32, floor: ti.f32,
+        start: ti.i32, width: ti.i32, height: ti.i32, x: ti.i32, y: ti.i32, plane: ti.f32, floor: ti.f32, log: ti.i32,
     ):  # fmt: skip
         first, w, h = places[pair, 0], places[pair, 1], places[pair, 2]
         right, below = ti.min(w - 1, 1), ti.min(h - 1, 1) * w
@@ -144,7 +146,7 @@ def _pixels_kernel(neighbours: int, best: int, radius: int, log: bool):
     @ti.kernel
     def sweep(
         grey: VALUES, table: INTS, intrinsics: ROWS, warps: ROWS, places: INTS, ready: ROWS, planes: ti.i32,
-        floor: ti.f32, distances: VALUES, scores: VALUES,
+        floor: ti.f32, log: ti.i32, distances: VALUES, scores: VALUES,
     ):  # fmt: skip
         for pixel in range(grey.shape[0]):
             view = view_of(pixel, table)
@@ -161,7 +163,7 @@ def _pixels_kernel(neighbours: int, best: int, radius: int, log: bool):
                     for k in range(neighbours):
                         pair = view * neighbours + k
                         if places[pair, 3] > 0:
-                            ncc = correlate(grey, warps, places, ready, pair, start, width, height, x, y, p, floor)
+                            ncc = correlate(grey, warps, places, ready, pair, start, width, height, x, y, p, floor, log)
                             insert(largest, ncc, best)
                     score = largest.sum() * (1.0 / best)
                     if score > highest:
@@ -200,14 +202,15 @@ def plane_sweep(
     distances, scores = torch.zeros_like(grey), torch.full_like(grey, -1)
     if not (neighbours >= 0).any() or not views.n_pixels:
         return PlaneSweep(distances, scores)
-    k, r, floor, log = neighbours.shape[1], rule.radius, rule.variance_floor, rule.spacing == "log"
+    k, r, floor, log = neighbours.shape[1], rule.radius, rule.variance_floor, int(rule.spacing == "log")
     grey = grey.detach() - _MIDDLE
     ready = grey.new_empty(4, views.n_pixels)
-    launch(_prepare_kernel(r, log), (spans, grey, views.table, views.intrinsics, rule.planes, floor), (ready,))
+    inputs = (spans, grey, views.table, views.intrinsics, rule.planes, floor, log)
+    launch(_prepare_kernel(r), inputs, (ready,))
     arrays = (grey, views.table, views.intrinsics, *pairs(views, neighbours), ready)
     if arch() == "cuda":
-        inputs = (*arrays, rule.planes, floor)
-        launch(_pixels_kernel(k, rule.best, r, log), inputs, (distances, scores))
+        inputs = (*arrays, rule.planes, floor, log)
+        launch(_pixels_kernel(k, rule.best, r), inputs, (distances, scores))
     else:
         sweep_strips(views, neighbours, arrays, rule.planes, floor, rule.best, r, log, (distances, scores))
     return PlaneSweep(distances, scores)

@@ -28,7 +28,7 @@ class PhotoDepthConfig:
     longest: int = 80
     """Longest side of the small pictures, in pixels."""
     shortest: int = 64
-    """Longest side that pictures are shrunk to where there are too many for `budget`."""
+    """Longest side of the quick look's pictures, and of all where there are too many for `budget`."""
     planes: int = 48
     """Planes of the sweep, even in inverse distance."""
     neighbours: int = 3
@@ -133,32 +133,60 @@ def photo_depth(
     config = PhotoDepthConfig() if config is None else config
     begin = time.perf_counter()
     photos, longest = _affordable(images, config)
-    pinholes = Pinholes.from_images(images, photos, longest, progress=progress)
-    corners = torch.tensor([-edge for edge in box] + list(box))
-    far = ray_aabb(*(x.to(arch()) for x in (pinholes.origins, pinholes.directions, corners)), near=near)[1].cpu()
-    neighbours = choose_neighbours(pinholes, far, config.neighbours, config.choice)
-    sweep = _Sweep(pinholes, far.to(arch()), neighbours, config)
-    look = sweep.known(near, "log", config.look_planes, config.look_min_score, config.look_tolerance)
-    there = look.distances[look.distances > 0]
+    look = _Sweep.from_photos(images, photos, config.shortest, near, box, config, progress)
+    seen = look.known(near, "log", config.look_planes, config.look_min_score, config.look_tolerance)
+    there = seen.distances[seen.distances > 0]
     first = near
     if len(there) > config.look_min_pixels:
         nearest = there.kthvalue(1 + int(config.near_quantile * (len(there) - 1))).values
         first = max(near, config.near_factor * float(nearest))
+    sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress, look.neighbours.cpu())
     found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
-    distances = pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
-    return PhotoDepth(distances, found.share, look.share, first, time.perf_counter() - begin)
+    distances = sweep.pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
+    return PhotoDepth(distances, found.share, seen.share, first, time.perf_counter() - begin)
 
 
+@dataclass(frozen=True)
 class _Sweep:
-    """Pictures, neighbours and ends of rays on the device of the kernels."""
+    """Pictures, and on the device of the kernels: their views, neighbours and ends of rays.
 
-    def __init__(self, pinholes: Pinholes, far: Tensor, neighbours: Tensor, config: PhotoDepthConfig) -> None:
-        views = pinholes.views
-        self.config, self.far, self.grey = config, far, pinholes.grey.to(arch())
-        self.shown = pinholes.shown.to(arch())
-        self.views = PinholeViews(*(x.to(arch()) for x in (views.sizes, views.c2w, views.intrinsics)))
-        self.neighbours = neighbours.to(arch())
-        self.partners = with_those_that_chose(neighbours).to(arch())
+    partners: views whose distances are compared: the neighbours of each and those that chose it.
+    """
+
+    pinholes: Pinholes
+    config: PhotoDepthConfig
+    views: PinholeViews
+    grey: Tensor
+    shown: Tensor
+    far: Tensor
+    neighbours: Tensor
+    partners: Tensor
+
+    @classmethod
+    def from_photos(
+        cls,
+        images: ImageSet,
+        photos: list[int],
+        longest: int,
+        near: float,
+        box: tuple[float, float, float],
+        config: PhotoDepthConfig,
+        progress: bool,
+        neighbours: Tensor | None = None,
+    ) -> _Sweep:
+        """Shrink photos; choose neighbours unless they are given."""
+        device = arch()
+        pinholes = Pinholes.from_images(images, photos, longest, progress=progress)
+        views = PinholeViews(
+            *(x.to(device) for x in (pinholes.views.sizes, pinholes.views.c2w, pinholes.views.intrinsics))
+        )
+        corners = torch.tensor([-edge for edge in box] + list(box))
+        far = ray_aabb(*(x.to(device) for x in (pinholes.origins, pinholes.directions, corners)), near=near)[1]
+        if neighbours is None:
+            neighbours = choose_neighbours(pinholes, far.cpu(), config.neighbours, config.choice)
+        partners = with_those_that_chose(neighbours)
+        grey, shown = pinholes.grey.to(device), pinholes.shown.to(device)
+        return cls(pinholes, config, views, grey, shown, far, neighbours.to(device), partners.to(device))
 
     def known(self, near: float, spacing: Spacing, planes: int, min_score: float, tolerance: float) -> _Known:
         """Sweep from `near` on and keep what scores well and others agree with."""
