@@ -7,7 +7,7 @@ from torch.testing import assert_close
 import omniseg_kernels as kernels
 from analytic_scene import paint, poses_around, trace
 from helpers import noncontiguous
-from omniseg_kernels import PinholeViews, SweepRule, plane_sweep
+from omniseg_kernels import PinholeViews, SweepRule, _sweep_strips, plane_sweep
 from omniseg_kernels.reference import plane_sweep as reference
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
@@ -80,6 +80,18 @@ def test_matches_reference(rule, device):
 def test_matches_reference_on_small_sizes(sizes, n_neighbours, device):
     args = make_sweep(sizes, n_neighbours, device)
     assert_same_sweep(args, SweepRule(planes=4, radius=1))
+
+
+@pytest.mark.parametrize(("name", "value"), [("_MOST_TASKS", 1), ("_MOST_SCRATCH", 1), ("_STRIP_ROWS", 3)])
+def test_tasks_and_strips_change_nothing(name, value, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("tasks and strips are the CPU's")
+    args = make_sweep(SIZES, 2, device)
+    want = plane_sweep(*args, SweepRule(planes=6))
+    monkeypatch.setattr(_sweep_strips, name, value)
+    got = plane_sweep(*args, SweepRule(planes=6))
+    assert torch.equal(got.scores, want.scores)
+    assert torch.equal(got.distances, want.distances)
 
 
 @pytest.mark.bounds
