@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omniseg.cameras import Camera, Cameras
+from omniseg.data.images import ImageSet
+
 _BALL, _DOME, _FLOOR = 0.5, 4.0, -0.6
 """Radii of ball and dome, both around the origin, and height of the floor."""
 
@@ -42,3 +45,25 @@ def poses_around(n: int, radius: float = 1.6, height: float = 0.35, arc: float =
         right /= np.linalg.norm(right)
         poses.append(np.stack([right, np.cross(forward, right), forward, position], axis=1))
     return np.array(poses)
+
+
+PINHOLE = Camera(160, 120, 150.0, 150.0, 80.0, 60.0)
+
+
+def photo_set(camera=PINHOLE, n=14, *, plain=False, alpha=False, sizes=None):
+    """Return photos of the analytic scene on an arc, and the true distances; with `alpha`, the dome is transparent."""
+    shot = [camera if sizes is None else camera.resized(*sizes[v % len(sizes)]) for v in range(n)]
+    cameras = Cameras.stack(shot, poses_around(n, arc=0.125 * n))
+    pixels, distances = [], []
+    for v in range(n):
+        rays_o, rays_d = cameras.image_rays(v)
+        t = trace(rays_o, rays_d)
+        points = rays_o + t[:, None] * rays_d
+        colour = torch.full_like(points, 0.6) if plain else paint(points)
+        if alpha:
+            colour = torch.cat([colour, (points.norm(dim=1) < 3.9).float()[:, None]], 1)
+        pixels.append((255 * colour).round().byte())
+        distances.append(t)
+    counts = torch.tensor([0, *(len(part) for part in pixels)])
+    names = tuple(f"{v:04}" for v in range(n))
+    return ImageSet(torch.cat(pixels), counts.cumsum(0), cameras.size, cameras, names, None), torch.cat(distances)

@@ -17,7 +17,8 @@ from helpers import ROOT
 from tiny_scene import SMALL, write_ball
 
 MODEL = ["config.yaml", "radiance.safetensors", "resume/radiance.safetensors"]
-RESULTS = sorted([*MODEL, "metrics.json", "renders/test.png"])
+JUDGED = sorted([*MODEL, "metrics.json", "renders/photo-depth.png"])
+RESULTS = sorted([*JUDGED, "renders/test.png"])
 
 
 def files(run: Path) -> list[str]:
@@ -68,8 +69,8 @@ def test_overwrite_removes_what_the_old_run_left(command: Run, scene: Path, run:
     (run / "renders" / "old.png").write_text("")
     done = command("train", "--scene", scene, "--run", run, "--overwrite", "--test-every", "0", *SMALL)
     assert done.status == 0, done.err
-    assert not (run / "renders").exists()
-    assert not (run / "metrics.json").exists()
+    assert files(run) == JUDGED
+    assert json.loads((run / "metrics.json").read_text()).keys() == {"surface_agreement"}
 
 
 def test_a_folder_of_other_things_keeps_them(command: Run, scene: Path):
@@ -88,7 +89,7 @@ def test_without_test_views_it_trains_and_says_so(command: Run, scene: Path):
     assert done.status == 0, done.err
     assert "10 views to train, 0 to test" in done.out
     assert "no view is held out: no test figures" in done.err
-    assert files(Path("run")) == MODEL
+    assert files(Path("run")) == JUDGED
     command("evaluate", "run").refused("no view is held out for testing", "--test-every 8")
 
 

@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from analytic_scene import paint, poses_around, trace
-from omniseg.cameras import Camera, CameraModel, Cameras
-from omniseg.data.images import ImageSet
+from analytic_scene import PINHOLE, photo_set, poses_around
+from omniseg.cameras import Camera, CameraModel
 from omniseg.data.photo_depth import PhotoDepthConfig, photo_depth
 
 BOX = (4.0, 4.0, 4.0)
 LENSES = {
-    "pinhole": Camera(160, 120, 150.0, 150.0, 80.0, 60.0),
+    "pinhole": PINHOLE,
     "distorted": Camera(
         160, 120, 150.0, 155.0, 83.0, 58.0, CameraModel.PERSPECTIVE, (-0.2, 0.05, 1e-3, -1e-3, 0.0, 0.0, 0.0, 0.0)
     ),
@@ -23,28 +22,9 @@ LENSES = {
 }
 
 
-def take_photos(camera=LENSES["pinhole"], n=14, *, plain=False, alpha=False, sizes=None):
-    """Return photos of the analytic scene on an arc, and the true distances; with `alpha`, the dome is transparent."""
-    shot = [camera if sizes is None else camera.resized(*sizes[v % len(sizes)]) for v in range(n)]
-    cameras = Cameras.stack(shot, poses_around(n, arc=0.125 * n))
-    pixels, distances = [], []
-    for v in range(n):
-        rays_o, rays_d = cameras.image_rays(v)
-        t = trace(rays_o, rays_d)
-        points = rays_o + t[:, None] * rays_d
-        colour = torch.full_like(points, 0.6) if plain else paint(points)
-        if alpha:
-            colour = torch.cat([colour, (points.norm(dim=1) < 3.9).float()[:, None]], 1)
-        pixels.append((255 * colour).round().byte())
-        distances.append(t)
-    counts = torch.tensor([0, *(len(part) for part in pixels)])
-    names = tuple(f"{v:04}" for v in range(n))
-    return ImageSet(torch.cat(pixels), counts.cumsum(0), cameras.size, cameras, names, None), torch.cat(distances)
-
-
 @pytest.fixture(scope="module")
 def photos(device):
-    return take_photos()
+    return photo_set()
 
 
 def assert_right(found, truth, *, coverage):
@@ -57,7 +37,7 @@ def assert_right(found, truth, *, coverage):
 
 @pytest.mark.parametrize("lens", LENSES)
 def test_finds_the_distances_through_every_lens(lens, device):
-    images, truth = take_photos(LENSES[lens])
+    images, truth = photo_set(LENSES[lens])
     # A picture's pixel is as wide as those of the pinhole in the middle, where wide lenses crowd more into the photo.
     config = PhotoDepthConfig(longest=80 if LENSES[lens].model == CameraModel.PERSPECTIVE else 120)
     found = photo_depth(images, 0.3, BOX, config, progress=False)
@@ -69,12 +49,12 @@ def test_finds_the_distances_through_every_lens(lens, device):
 
 
 def test_photos_of_several_sizes(device):
-    images, truth = take_photos(sizes=[(160, 120), (60, 45), (100, 75)])
+    images, truth = photo_set(sizes=[(160, 120), (60, 45), (100, 75)])
     assert_right(photo_depth(images, 0.3, BOX, progress=False), truth, coverage=0.4)
 
 
 def test_transparent_pixels_have_no_depth_and_do_not_count(device):
-    images, truth = take_photos(alpha=True)
+    images, truth = photo_set(alpha=True)
     found = photo_depth(images, 0.3, BOX, progress=False)
     assert_right(found, truth, coverage=0.4)
     opaque = images.pixels[:, 3] == 255
@@ -85,7 +65,7 @@ def test_transparent_pixels_have_no_depth_and_do_not_count(device):
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_photos(n, device):
-    images, truth = take_photos(n=n)
+    images, truth = photo_set(n=n)
     found = photo_depth(images, 0.3, BOX, progress=False)
     assert len(found.distances) == len(truth)
     assert found.near >= 0.3
@@ -95,7 +75,7 @@ def test_few_photos(n, device):
 
 
 def test_photos_without_texture_have_no_depth(device):
-    found = photo_depth(take_photos(plain=True)[0], 0.3, BOX, progress=False)
+    found = photo_depth(photo_set(plain=True)[0], 0.3, BOX, progress=False)
     assert found.coverage == 0
     assert found.near == 0.3
 

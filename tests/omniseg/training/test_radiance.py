@@ -404,3 +404,35 @@ def test_distortion_loss_makes_weights_compact(make):
         return float(distortion(trainer.renderer.train(*rays, jitter=jitter)).detach())
 
     assert compactness(0.5) < 0.8 * compactness(0.0)
+
+
+def test_estimated_depth_pulls_at_first_and_no_longer_after_its_fade(device):
+    """A wrong depth changes the first steps, and no step from the middle of the training on."""
+    images = ball_images(depth=True).to(device)
+    wrong = replace(images, depths=images.depths * 0.7)
+
+    def loss(images, done: float) -> float:
+        trainer = RadianceTrainer(ball_config(steps=100), images, nearest=0.2)
+        trainer.progress.step = round(done * 100)
+        return float(trainer.step().loss)
+
+    assert loss(wrong, 0.0) > loss(images, 0.0) + 1e-3
+    assert loss(wrong, 0.5) == loss(images, 0.5)
+
+
+def test_matter_before_the_nearest_depth_costs_on_rays_without_depth(device):
+    images = ball_images(depth=True).to(device)
+    unknown = replace(images, depths=torch.zeros_like(images.depths))
+
+    def loss(nearest: float) -> float:
+        return float(RadianceTrainer(ball_config(steps=100), unknown, nearest=nearest).step().loss)
+
+    assert loss(2.0) > loss(0.0)
+
+
+def test_milestones_are_called_once_when_the_training_has_come_that_far(device):
+    trainer = RadianceTrainer(ball_config(steps=10), ball_images().to(device))
+    seen = []
+    milestones = {at: lambda at=at: seen.append((at, trainer.progress.step)) for at in (0.2, 0.5)}
+    trainer.run(save=lambda: None, milestones=milestones, progress=False)
+    assert seen == [(0.2, 2), (0.5, 5)]

@@ -1,0 +1,70 @@
+"""Poses of a capture, judged by the depth that its photos show."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from analytic_scene import photo_set
+from omniseg.config import Config, MarchingConfig
+from omniseg.training.photo_check import check_photos, save_depth_picture
+
+CONFIG = Config(marching=MarchingConfig(near=0.2, box=(4.0, 4.0, 4.0), cascades=3))
+
+
+@pytest.fixture(scope="module")
+def photos(device):
+    return photo_set()[0]
+
+
+def with_poses(images, c2w):
+    return replace(images, cameras=replace(images.cameras, c2w=c2w))
+
+
+def test_right_poses_get_no_warning(photos):
+    found = check_photos(photos, CONFIG, progress=False)
+    assert found.warning == ""
+    assert str(found).startswith(f"depth from the photos: {100 * found.depth.coverage:.0f} % of pixels in ")
+    assert found.depth.coverage > 0.3
+
+
+def test_other_camera_axes_are_named(photos):
+    c2w = photos.cameras.c2w.clone()
+    c2w[:, :, 1:3] = -c2w[:, :, 1:3]
+    warning = check_photos(with_poses(photos, c2w), CONFIG, progress=False).warning
+    assert "with the other camera axes it would be" in warning
+    assert 'set "camera_axes" to "opencv"' in warning
+
+
+@pytest.mark.parametrize("wrong", ["shuffled", "turned"])
+def test_wrong_poses_get_a_warning_with_their_causes(photos, wrong: str):
+    c2w = photos.cameras.c2w
+    if wrong == "shuffled":
+        c2w = c2w[torch.randperm(len(c2w), generator=torch.Generator().manual_seed(0))]
+    else:
+        turns = [cv2.Rodrigues(np.deg2rad(5.0) * np.random.default_rng(v).normal(size=3))[0] for v in range(len(c2w))]
+        c2w = torch.cat([torch.from_numpy(np.stack(turns)).float() @ c2w[:, :, :3], c2w[:, :, 3:]], dim=2)
+    found = check_photos(with_poses(photos, c2w), CONFIG, progress=False)
+    assert "may end in fog: check the camera axes" in found.warning
+    assert "order of photos and poses" in found.warning
+
+
+def test_two_photos_are_not_judged(photos):
+    few = photo_set(n=2)[0]
+    found = check_photos(few, CONFIG, progress=False)
+    assert (found.warning, found.depth.coverage) == ("", 0.0)
+
+
+def test_the_picture_shows_photos_above_their_depth(photos, tmp_path: Path):
+    depth = check_photos(photos, CONFIG, progress=False).depth
+    save_depth_picture(tmp_path / "depth.png", photos, depth)
+    width, height = photos.sizes[0].tolist()
+    picture = cv2.imread(str(tmp_path / "depth.png"))
+    assert picture.shape == (2 * height, 4 * width, 3)
+    assert np.array_equal(picture[:height, :width, ::-1], photos.image(0).numpy())
+    known = photos.offsets[0], photos.offsets[1]
+    shown = picture[height:, :width].any(2)
+    assert (shown == (depth.distances[known[0] : known[1]] > 0).view(height, width).numpy()).mean() > 0.99
