@@ -17,6 +17,17 @@ from omniseg.plain_values import from_plain
 from omniseg_kernels.hash_encoding import HashLayout
 
 
+_TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="{true,false}",
+    choices=("true", "false"),
+    instance_from_str=lambda words: words[0] == "true",
+    is_instance=lambda value: isinstance(value, bool),
+    str_from_instance=lambda value: [str(value).lower()],
+)
+"""Command line of a setting that is on by default and turned off by `--NAME false`."""
+
+
 def _require(ok: bool, name: str, expected: str, got: object) -> None:
     if not ok:
         raise ValueError(f"{name}: expected {expected}, got {got}")
@@ -171,7 +182,7 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
     depth_weight: float = 0.1
     """Weight of the squared error of depth, for scenes that have depth images."""
-    photo_depth: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    photo_depth: Annotated[bool, _TRUE_OR_FALSE] = True
     """Estimate depth from the photos before training, for scenes without depth images."""
     photo_depth_weight: float = 0.3
     """Weight of the robust error of estimated depth at the start; it fades along a cosine."""
