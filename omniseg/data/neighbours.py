@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from omniseg.config import NeighbourConfig
 from omniseg.data.pinholes import Pinholes
 from omniseg_kernels import PinholeViews
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeighbourConfig:
-    """Choice of neighbours: a photo's gain is the mean, over points on rays of another that both see, of
-
-        min(angle / ideal, 1)^1.5 exp(-max(angle - ideal, 0)^2 / (2 spread^2)) exp(-ln(ratio)^2 / (2 ratio_spread^2))
-
-    with the angle between both lines of sight and the ratio of both distances.
-    """
-
-    ideal_angle: float = 10.0
-    """Angle between both lines of sight that is best, in degrees."""
-    angle_spread: float = 15.0
-    """Standard deviation of larger angles, in degrees."""
-    ratio_spread: float = 0.5
-    """Standard deviation of the logarithm of the ratio of distances."""
-    probes: int = 6
-    """Rows and columns of rays."""
-    depths: tuple[float, ...] = (0.25, 0.5, 0.8)
-    """Places of points on a ray, as fractions of its length in the box."""
-    reach: float = 8.0
-    """Longest length that counts, scene units."""
-    candidates: int = 48
-    """Photos that are looked at closely, by their gain at the points of the middle ray."""
 
 
 def choose_neighbours(pinholes: Pinholes, far: Tensor, n: int, config: NeighbourConfig) -> Tensor:

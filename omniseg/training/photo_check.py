@@ -12,7 +12,7 @@ from omniseg.config import Config
 from omniseg.data.drawing import contact_sheet
 from omniseg.data.image_io import save_image
 from omniseg.data.images import ImageSet
-from omniseg.data.photo_depth import PhotoDepth, PhotoDepthConfig, photo_depth
+from omniseg.data.photo_depth import PhotoDepth, photo_depth
 from omniseg.rendering.visualize import distance_picture
 
 CAUSES = (
@@ -60,14 +60,13 @@ def check_photos(images: ImageSet, config: Config, *, progress: bool = True) -> 
         config: configuration of the run.
         progress: show progress bars.
     """
-    depth = photo_depth(images, max(config.marching.near, _NEAREST), config.marching.box, progress=progress)
+    near, box = max(config.marching.near, _NEAREST), config.marching.box
+    depth = photo_depth(images, near, box, config.photo_depth, progress=progress)
     if depth.look_coverage >= _LITTLE or len(images) < _FEWEST:
         return PhotoCheck(depth, "")
     found = f"depth from the photos: only {100 * depth.look_coverage:.1f} % of pixels agree between photos"
-    other = photo_depth(
-        _other_axes(images), max(config.marching.near, _NEAREST), config.marching.box,
-        PhotoDepthConfig(planes=16), progress=progress,
-    )  # fmt: skip
+    few_planes = replace(config.photo_depth, planes=2)  # the quick look alone
+    other = photo_depth(_other_axes(images), near, box, few_planes, progress=progress)
     if other.look_coverage > max(_LITTLE, _MANY_TIMES * depth.look_coverage):
         advice = (
             f"with the other camera axes it would be {100 * other.look_coverage:.0f} %, so the poses are OpenCV's and "

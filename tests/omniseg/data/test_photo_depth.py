@@ -7,7 +7,8 @@ import torch
 
 from analytic_scene import PINHOLE, photo_set, poses_around
 from omniseg.cameras import Camera, CameraModel
-from omniseg.data.photo_depth import PhotoDepthConfig, photo_depth
+from omniseg.config import PhotoDepthConfig
+from omniseg.data.photo_depth import photo_depth
 
 BOX = (4.0, 4.0, 4.0)
 LENSES = {

@@ -3,9 +3,10 @@ import torch
 
 from analytic_scene import poses_around
 from omniseg.cameras import Camera, CameraModel, Cameras
+from omniseg.config import NeighbourConfig
 from omniseg.data import neighbours
 from omniseg.data.images import ImageSet
-from omniseg.data.neighbours import NeighbourConfig, choose_neighbours, with_those_that_chose
+from omniseg.data.neighbours import choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
 
 LENSES = {
