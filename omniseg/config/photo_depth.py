@@ -20,7 +20,7 @@ class NeighbourConfig:
     """Standard deviation of the logarithm of the ratio of distances."""
     probes: int = 6
     """Rows and columns of rays."""
-    depths: tuple[float, ...] = (0.25, 0.5, 0.8)
+    depths: tuple[float, float, float] = (0.25, 0.5, 0.8)
     """Places of points on a ray, as fractions of its length in the box."""
     reach: float = 8.0
     """Longest length that counts, scene units."""
