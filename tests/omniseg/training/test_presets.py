@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import place
-from omniseg.data.scene import Scene
+from omniseg.data.scene import Scene, SceneKind
 from omniseg.training.presets import preset
 from scene_files import orbit, write_colmap, write_transforms
 from tiny_scene import write_ball
@@ -87,3 +88,8 @@ def test_transforms_json(tmp_path: Path):
     config = preset(scene, place(scene), CPU)
     assert config.downsample == 1.0
     assert config.marching.near > 0
+
+
+def test_depth_from_the_photos_is_for_all_but_captures_from_one_side(scene: Scene):
+    on = {kind: preset(scene, place(scene), CPU, kind=kind).training.photo_depth for kind in get_args(SceneKind)}
+    assert on == {"synthetic": True, "unbounded": True, "replica": True, "forward": False}
