@@ -98,7 +98,7 @@ def settings_for(
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,
-            # All photos of one side see the same depth from nearly one place: fern loses 0.6 dB by it, fog is no danger.
+            # Captures from one side lose by it (fern 0.6 dB), and fog is no danger there.
             photo_depth=kind != "forward",
         ),
         features=FeatureFieldConfig(
