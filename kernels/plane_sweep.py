@@ -25,7 +25,7 @@ from ._sweep_planes import FRONT, INTS, ROWS, VALUES, blend, corner_of, insert, 
 from ._sweep_strips import sweep_strips
 from .launch import arch, check_like, check_shape, launch
 
-Spacing = Literal["inverse", "log"]
+Spacing = Literal["inverse", "logarithmic"]
 
 _MIDDLE = 0.5
 """Taken from all values before windows are summed: fewer digits cancel."""
@@ -37,7 +37,7 @@ class SweepRule:
     """Planes of a sweep and the comparison on each.
 
     planes: number of planes of each ray, at least 2; the first is at its near and the last at its far distance.
-    spacing: even in inverse distance ("inverse") or in the logarithm of the distance ("log").
+    spacing: even in inverse distance ("inverse") or in the logarithm of the distance ("logarithmic").
     radius: of the window, (2 radius + 1)^2 pixels less those outside of the view; 1 to 4.
     variance_floor: added to both variances, above 0; texture fainter than its root does not count.
     best: neighbours whose mean is the score, those that agree best; a neighbour that is missing or does not see the
@@ -53,7 +53,7 @@ class SweepRule:
     def __post_init__(self) -> None:
         if not 2 <= self.planes <= 4096:
             raise ValueError(f"planes: expected 2 to 4096, got {self.planes}")
-        if self.spacing not in ("inverse", "log"):
+        if self.spacing not in ("inverse", "logarithmic"):
             raise ValueError(f"spacing: expected 'inverse' or 'log', got {self.spacing!r}")
         if not 1 <= self.radius <= 4:
             raise ValueError(f"radius: expected 1 to 4, got {self.radius}")
@@ -202,7 +202,7 @@ def plane_sweep(
     distances, scores = torch.zeros_like(grey), torch.full_like(grey, -1)
     if not (neighbours >= 0).any() or not views.n_pixels:
         return PlaneSweep(distances, scores)
-    k, r, floor, log = neighbours.shape[1], rule.radius, rule.variance_floor, int(rule.spacing == "log")
+    k, r, floor, log = neighbours.shape[1], rule.radius, rule.variance_floor, int(rule.spacing == "logarithmic")
     grey = grey.detach() - _MIDDLE
     ready = grey.new_empty(4, views.n_pixels)
     inputs = (spans, grey, views.table, views.intrinsics, rule.planes, floor, log)

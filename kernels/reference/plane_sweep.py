@@ -28,7 +28,7 @@ def project(views: PinholeViews, view: int, points: Tensor) -> tuple[Tensor, Ten
 def plane_distances(spans: Tensor, planes: Tensor, rule: SweepRule) -> Tensor:
     """Distances of planes, counted from 0 and fractions allowed, between near and far of each span (..., 2)."""
     u, (near, far) = planes / (rule.planes - 1), spans.unbind(-1)
-    if rule.spacing == "log":
+    if rule.spacing == "logarithmic":
         return torch.exp((1 - u) * near.log() + u * far.log())
     return 1 / ((1 - u) / near + u / far)
 

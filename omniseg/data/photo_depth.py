@@ -18,7 +18,7 @@ from omniseg.config import PhotoDepthConfig
 from omniseg.data.images import ImageSet
 from omniseg.data.neighbours import choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
-from omniseg_kernels import PinholeViews, SweepRule, agreeing_views, arch, plane_sweep, ray_aabb
+from omniseg_kernels import PinholeViews, SweepRule, agreeing_views, plane_sweep, ray_aabb
 from omniseg_kernels.plane_sweep import Spacing
 
 
@@ -72,7 +72,7 @@ def photo_depth(
     begin = time.perf_counter()
     photos, longest = _affordable(images, config)
     look = _Sweep.from_photos(images, photos, config.shortest, near, box, config, progress)
-    seen = look.known(near, "log", config.look_planes, config.look_min_score, config.look_tolerance)
+    seen = look.known(near, "logarithmic", config.look_planes, config.look_min_score, config.look_tolerance)
     there = seen.distances[seen.distances > 0]
     first = near
     if len(there) > config.look_min_pixels:
@@ -86,7 +86,7 @@ def photo_depth(
 
 @dataclass(frozen=True)
 class _Sweep:
-    """Pictures, and on the device of the kernels: their views, neighbours and ends of rays.
+    """Pictures, and on the device of the images: their views, neighbours and ends of rays.
 
     partners: views whose distances are compared: the neighbours of each and those that chose it.
     """
@@ -113,7 +113,7 @@ class _Sweep:
         neighbours: Tensor | None = None,
     ) -> _Sweep:
         """Shrink photos; choose neighbours unless they are given."""
-        device = arch()
+        device = images.device
         pinholes = Pinholes.from_images(images, photos, longest, progress=progress)
         views = PinholeViews(
             *(x.to(device) for x in (pinholes.views.sizes, pinholes.views.c2w, pinholes.views.intrinsics))

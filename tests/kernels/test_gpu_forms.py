@@ -77,7 +77,7 @@ def test_compositing(dtype, counts, n_channels, device, monkeypatch):
 
 
 @pytest.mark.bounds
-@pytest.mark.parametrize("rule", [SweepRule(planes=5), SweepRule(planes=4, spacing="log", radius=1, best=1)])
+@pytest.mark.parametrize("rule", [SweepRule(planes=5), SweepRule(planes=4, spacing="logarithmic", radius=1, best=1)])
 @pytest.mark.parametrize("sizes", [[(1, 1), (1, 1)], [(19, 7), (2, 1), (3, 5)]], ids=len)
 def test_plane_sweep(sizes, rule, device, monkeypatch):
     if device.type != "cpu":

@@ -65,10 +65,10 @@ def assert_same_sweep(args, rule):
     "rule",
     [
         SweepRule(planes=9),
-        SweepRule(planes=12, spacing="log", radius=1, best=1),
+        SweepRule(planes=12, spacing="logarithmic", radius=1, best=1),
         SweepRule(planes=2, radius=4, variance_floor=1e-2, best=3),
     ],
-    ids=["inverse", "log", "few planes"],
+    ids=["inverse", "logarithmic", "few planes"],
 )
 def test_matches_reference(rule, device):
     assert_same_sweep(make_sweep(SIZES, 3, device), rule)
