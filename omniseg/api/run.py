@@ -186,7 +186,10 @@ class Run:
         session.show(view)
         session.mode = "multi"
         if name is not None and name != session.current.name:
-            _try_argument("name", lambda: session.rename(name))
+            try:
+                session.rename(name)
+            except Refused as refused:
+                raise BadArgument("name", str(refused)) from None
         session.set_spatial_weight(spatial_weight)
         if box is not None:
             _try(f"box {_numbers(box)}", lambda: session.box(*box))
@@ -512,11 +515,3 @@ def _try(what: str, edit: Callable[[], object]) -> None:
         edit()
     except Refused as refused:
         raise type(refused)(f"{what}: {refused}") from None
-
-
-def _try_argument(argument: str, edit: Callable[[], object]) -> None:
-    """Make an edit; a refusal names the argument."""
-    try:
-        edit()
-    except Refused as refused:
-        raise BadArgument(argument, str(refused)) from None

@@ -91,9 +91,8 @@ def main() -> None:
     makes_sample = not continues and options.scene is None and not SAMPLE_SCENE.is_dir()
     if makes_sample:
         common.parse(Config, args=rest)  # a mistake in an option shows before the sample room is rendered
-    if (
-        (continues or makes_sample) and not options.check and process.rank == 0
-    ):  # rank 0 may already write when another rank looks
+    # Rank 0 alone: it may already write when another rank looks.
+    if (continues or makes_sample) and not options.check and process.rank == 0:
         check_run_folder(run, options.stage, resume=options.resume, overwrite=options.overwrite)
     device = devices.start(options.device, process)
     if continues:

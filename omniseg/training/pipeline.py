@@ -134,8 +134,8 @@ def _holds_result(run: Path, stage: Stage) -> bool:
 def train(training: Training, device: torch.device) -> Model:
     """Train the stages that are asked for and save the results in the run folder.
 
-    Without masks the radiance field alone is trained, and a warning logged. So is it, unless `force` is set, where
-    stage 1 found no surfaces: features of fog are worth nothing. `check_surfaces` tells.
+    Without masks the radiance field alone is trained, and a warning logged. Where stage 1 found no surfaces, features
+    are trained only with `force`: features of fog are worth nothing. `check_surfaces` reports it.
 
     Raises:
         InputError: a photo or mask does not open, the run folder cannot be written, or does not fit.
