@@ -8,12 +8,14 @@ import os
 import sys
 
 COMMANDS = {
+    "capture": "make a run of photos or a video: poses, masks, training, evaluation",
     "train": "learn a scene from posed photos and their masks",
     "evaluate": "measure a run on its held-out views",
     "segment": "select by clicks, strokes or boxes, or segment everything, into masks and cut-outs",
     "export": "write meshes, point clouds, cut-outs or masks",
     "render": "render a video or pictures along a camera path",
     "gui": "open a window to click in",
+    "run_colmap": "estimate the poses of photos or of a video",
     "run_sam": "make mask hierarchies of photos",
     "make_sample": "render the sample room: photos, depth, labels and masks",
 }
