@@ -22,7 +22,7 @@ from omniseg.errors import BadArgument, InputError
 from omniseg.masks.make import make_hierarchies, plan
 from omniseg.masks.photos import find_photos
 from omniseg.masks.segmenters import Segmenter
-from omniseg.masks.segmenters.felzenszwalb import FelzenszwalbSegmenter
+from omniseg.masks.segmenters.felzenszwalb import FelzenszwalbConfig, FelzenszwalbSegmenter
 from omniseg.masks.segmenters.folder import FolderSegmenter
 from omniseg.masks.segmenters.sam import SamSegmenter
 from omniseg.run_folder import CONFIG, FEATURES, RADIANCE, read_metrics
@@ -208,7 +208,7 @@ class _MaskSource:
             return SamSegmenter(Path(self.sam), device=devices.choose(device, Process()))
         if self.masks is not None:
             return FolderSegmenter(Path(self.masks))
-        return None if self.segmenter is None else FelzenszwalbSegmenter()
+        return None if self.segmenter is None else FelzenszwalbSegmenter(FelzenszwalbConfig())
 
 
 class _Training:

@@ -69,9 +69,9 @@ def test_what_is_done_is_not_done_again(made, capture, monkeypatch):
 
 def test_other_photos_or_poses_are_not_replaced_unasked(made, capture, tmp_path):
     other = write_photos(tmp_path / "other", arc(5))
-    with pytest.raises(InputError, match="holds poses of other photos or frames.*--overwrite"):
+    with pytest.raises(InputError, match=r"holds poses of other photos or frames.*--overwrite"):
         estimate_poses(other, capture, progress=False)
-    with pytest.raises(InputError, match="holds poses of other photos or frames.*--overwrite"):
+    with pytest.raises(InputError, match=r"holds poses of other photos or frames.*--overwrite"):
         estimate_poses(made / "photos", capture, frames=4, progress=False)
     (capture / "poses.json").unlink()
     with pytest.raises(InputError, match="holds poses that were not made here"):
@@ -135,7 +135,7 @@ def test_two_cameras_get_parameters_of_their_own(tmp_path):
 
 def test_a_camera_that_turns_on_the_spot_is_refused_with_advice(tmp_path):
     photos = write_photos(tmp_path / "photos", turn(6))
-    with pytest.raises(InputError, match="No parallax.*walk around the subject"):
+    with pytest.raises(InputError, match=r"No parallax.*walk around the subject"):
         estimate_poses(photos, tmp_path / "capture", config=QUICK, progress=False)
     assert not (tmp_path / "capture" / "sparse").exists()
 

@@ -15,7 +15,7 @@ from omniseg.sfm.source import find_source, prepare_images
 ORIENTATION, EXIF_IFD, MODEL, FOCAL_LENGTH, FOCAL_35MM = 0x0112, 0x8769, 0x0110, 0x920A, 0xA405
 
 
-def write_jpeg(path: Path, pixels: np.ndarray, *, orientation: int = 1, focal_35mm: int = 26, model: str = "P1") -> None:
+def write_jpeg(path: Path, pixels: np.ndarray, *, orientation: int = 1, focal_35mm: int = 26, model="P1") -> None:
     exif = Image.Exif()
     exif[ORIENTATION], exif[MODEL] = orientation, model
     details = exif.get_ifd(EXIF_IFD)

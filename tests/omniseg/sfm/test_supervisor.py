@@ -82,8 +82,8 @@ def test_a_process_that_crashes_is_reported_with_its_last_message(tmp_path):
     code = REPORT + "sys.stderr.write('no memory\\n*** Aborted\\n  @ 0x1 main\\n'); sys.stderr.flush(); os.abort()"
     with pytest.raises(InputError, match="ended with signal SIGABRT in the step matches: no memory\nStart again"):
         run_worker({}, tmp_path, stall_seconds=60, progress=False, command=program(tmp_path, code))
+    (tmp_path / "colmap.log").unlink()
     with pytest.raises(InputError, match="ended with status 3 in the step start: no message"):
-        (tmp_path / "colmap.log").unlink()
         run_worker({}, tmp_path, stall_seconds=60, progress=False, command=program(tmp_path, "sys.exit(3)"))
 
 
