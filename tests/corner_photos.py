@@ -24,7 +24,7 @@ def turn(n: int, degrees: float = 30.0) -> np.ndarray:
     """Return n poses (n, 3, 4) of a camera that turns on the spot."""
     angles = np.radians(225 + degrees * (np.arange(n) / max(n - 1, 1) - 0.5))
     eye = np.array([2.2, 2.2, 1.3])
-    return np.stack([look_at(eye, eye + (np.cos(a), np.sin(a), -0.2)) for a in angles])
+    return np.stack([look_at(eye, np.add(eye, (np.cos(a), np.sin(a), -0.2))) for a in angles])
 
 
 def photo(c2w: np.ndarray) -> np.ndarray:
