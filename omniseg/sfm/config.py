@@ -24,10 +24,12 @@ class SfmConfig:
     """COLMAP's mapper. incremental adds photo after photo; global solves for all at once: faster for many photos."""
     lens: Lens = "OPENCV"
     """COLMAP's camera model. Photos of one camera and zoom share its parameters."""
-    image_size: int = 1200
-    """Longest side in pixels at which features are sought."""
-    max_features: int = 4096
-    """Most features of a photo."""
+    image_size: int = 1600
+    """Longest side in pixels at which features are sought; larger photos are shrunk to it."""
+    enlarge_below: int = 1000
+    """Longest side in pixels below which photos are enlarged twice first: more features, at four times the cost."""
+    max_features: int = 2500
+    """Most features of a photo; the time of matching grows with its square."""
     exhaustive_limit: int = 100
     """Most photos for which auto compares all pairs."""
     overlap: int = 10

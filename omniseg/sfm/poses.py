@@ -123,7 +123,10 @@ class _Capture:
     def settings(self) -> dict[str, Any]:
         """Return what decides about images and features, which an unfinished run may go on with."""
         config = self.config
-        return {**self.origin(), "features": [config.lens, config.image_size, config.max_features]}
+        return {
+            **self.origin(),
+            "features": [config.lens, config.image_size, config.enlarge_below, config.max_features],
+        }
 
     def finished(self) -> PoseReport | None:
         """Return the report of poses that were made here of the same photos.

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 import pycolmap
 
+from omniseg.data.image_io import image_header
 from omniseg.sfm.config import SfmConfig
 from omniseg.sfm.lifeline import end_with_parent
 from omniseg.sfm.pairs import Pair, exhaustive_pairs, sequential_pairs, similar_pairs
@@ -77,6 +78,9 @@ class Worker:
         done = 0
         self._report("features", 0, len(self.names))
         for group in self.groups:
+            header = image_header(self.images / self.names[group[0]])
+            longest = min(max(header.width, header.height), self.config.image_size)
+            options.sift.first_octave = -1 if longest < self.config.enlarge_below else 0
             for names in _chunks([self.names[k] for k in group], _IMAGES_AT_ONCE):
                 reader.existing_camera_id = self._camera_of([self.names[k] for k in group])
                 pycolmap.extract_features(

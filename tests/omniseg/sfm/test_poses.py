@@ -190,7 +190,7 @@ def test_a_kill_while_results_are_moved_into_place_is_mended_by_the_next_start(m
     shutil.copytree(made / "capture" / "sparse" / "0", work / "model")
     record = json.loads((made / "capture" / "poses.json").read_text())
     names = [f"IMG_{k}.jpg" for k in range(N)]
-    features = [QUICK.lens, QUICK.image_size, QUICK.max_features]
+    features = [QUICK.lens, QUICK.image_size, QUICK.enlarge_below, QUICK.max_features]
     images = {"names": names, "sharpness": [1.0] * N, "groups": [list(range(N))], "sideways": 0}
     (work / "images.json").write_text(json.dumps({"settings": {**record["origin"], "features": features}, **images}))
     facts = {"models": [N], "points": 900, "error": 0.5, "parallax": 30.0, "flat_pairs": 0.0}
