@@ -25,7 +25,7 @@ from omniseg.masks.segmenters import Segmenter
 from omniseg.masks.segmenters.felzenszwalb import FelzenszwalbConfig, FelzenszwalbSegmenter
 from omniseg.masks.segmenters.folder import FolderSegmenter
 from omniseg.masks.segmenters.sam import SamSegmenter
-from omniseg.run_folder import CONFIG, FEATURES, RADIANCE, read_metrics
+from omniseg.run_folder import CONFIG, FEATURES, METRICS, RADIANCE, read_metrics
 from omniseg.sfm.config import SfmConfig
 from omniseg.sfm.poses import estimate_poses, find_report
 from omniseg.sfm.source import find_source
@@ -108,7 +108,7 @@ def capture(
         elif training.has_trained or "psnr" not in read_metrics(out):
             _log.info("%s", run.evaluate(progress=progress))
         else:
-            _log.info("%s holds the figures already", out / "metrics.json")
+            _log.info("%s holds the figures already", out / METRICS)
     _log.info("done in %s: %s", steps.summary(), out)
     return run
 

@@ -62,7 +62,7 @@ def estimate_poses(
     folder = found.default_folder if out is None else Path(out)
     capture = _Capture(folder, found, frames, config)
     if not overwrite and (report := capture.finished()):
-        _log.info("%s: has poses already; --overwrite makes them again", folder)
+        _log.info("%s: has poses already; omniseg run_colmap --overwrite makes them again", folder)
         return report
     supervisor.require_pycolmap()
     require_writable(folder)
@@ -139,13 +139,13 @@ class _Capture:
         report = find_report(self.folder)
         if report is None:
             raise InputError(
-                f"{self.folder}: holds poses that were not made here; use them as they are, write elsewhere with "
-                "--out, or replace them with --overwrite"
+                f"{self.folder}: holds poses that were not made here; use them as they are, choose "
+                "another folder, or replace them with: omniseg run_colmap --overwrite"
             )
         if read_json(self.folder / REPORT).get("origin") != self.origin():
             raise InputError(
-                f"{self.folder}: holds poses of other photos or frames; write elsewhere with --out, or replace them "
-                "with --overwrite"
+                f"{self.folder}: holds poses of other photos or frames; choose another folder, or replace them "
+                "with: omniseg run_colmap --overwrite"
             )
         return report
 
@@ -154,7 +154,7 @@ class _Capture:
         images = self.folder / IMAGES
         known = overwrite or self.in_place or (self.folder / REPORT).is_file() or (self.work / "images.json").is_file()
         if not known and images.is_dir() and any(images.iterdir()):
-            raise InputError(f"{images}: holds other images; write elsewhere with --out, or replace with --overwrite")
+            raise InputError(f"{images}: holds other images; choose another folder, or replace them with --overwrite")
 
     def prepare(self, *, progress: bool) -> Images:
         """Return the images, and write them unless an unfinished run has done so."""

@@ -158,7 +158,7 @@ def judge(root: Path, facts: Facts, sharpness: Mapping[str, float], *, is_video:
     if sideways:
         warnings.append(
             f"{sideways} photos are stored sideways and stay so, since they are used where they lie; "
-            "--out DIR makes upright copies"
+            "another folder for the capture gets upright copies"
         )
     return PoseReport(
         root, n, n_registered, facts.error, facts.points, facts.parallax, failed, tuple(warnings)

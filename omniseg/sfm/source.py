@@ -118,7 +118,7 @@ def prepare_images(source: Source, folder: Path, frames: int | None, *, progress
             return _take_frames(source.path, folder, frames or VIDEO_FRAMES, progress)
         return _take_photos(source, folder, frames, progress)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def _take_frames(video: Path, folder: Path, count: int, progress: bool) -> Images:
@@ -163,7 +163,7 @@ def _take_photos(source: Source, folder: Path, frames: int | None, progress: boo
         if name in names:
             raise InputError(f"{path}: another photo would be stored as {name}, too; rename one of them")
         if in_place and name != file:
-            raise InputError(f"{path}: would have to be stored as {name}; write the capture elsewhere with --out DIR")
+            raise InputError(f"{path}: would have to be stored as {name}; make the capture in another folder")
         camera, turned = _exif(path)
         if not in_place:
             _copy_upright(path, folder / name, turned)

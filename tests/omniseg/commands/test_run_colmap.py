@@ -22,7 +22,7 @@ def test_photos_become_a_capture_and_a_report(command: Run):
     assert len(read_scene("scenes/desk").views) == 6
     again = command(*arguments)
     assert again.status == 0
-    assert "has poses already; --overwrite makes them again" in again.out
+    assert "has poses already; omniseg run_colmap --overwrite makes them again" in again.out
     assert "6 of 6 images registered" in again.out
 
 
