@@ -11,6 +11,7 @@ from omniseg.commands import common
 from omniseg.config import Config
 from omniseg.data.scene import SceneKind
 from omniseg.devices import Device
+from omniseg.run_folder import RENDERS
 from omniseg.sfm.config import SfmConfig
 
 
@@ -84,6 +85,6 @@ def main() -> None:
         force=arguments.force,
     )
     if run.model.features is None:
-        common.say(f"look at the pictures in {run.path / 'renders'}, or render a video: omniseg render {run.path}")
+        common.say(f"look at the pictures in {run.path / RENDERS}, or render a video: omniseg render {run.path}")
     else:
         common.say(f"open it and click: omniseg gui {run.path}")
