@@ -32,7 +32,7 @@ from omniseg.cameras import Cameras
 from omniseg.config import Config
 from omniseg.data.normalisation import Normalisation
 from omniseg.errors import InputError
-from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
+from omniseg.fields import FeatureField, OccupancyGrid, RadianceField, Space
 from omniseg.files import write_atomic
 from omniseg.rendering.renderer import Renderer
 
@@ -150,7 +150,7 @@ def load_model(run: Path, device: torch.device) -> Model:
         raise InputError(f"{run}: no such run folder; train one with: omniseg train --run {run}")
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
-    field = RadianceField(config.radiance, config.marching.bound)
+    field = RadianceField(config.radiance, Space.from_config(config.marching))
     grid = OccupancyGrid(config.marching, device=device)
     for prefix, module in (("field.", field), ("grid.", grid)):
         _restore(run / RADIANCE, tensors, prefix, module)
@@ -169,7 +169,7 @@ def load_model(run: Path, device: torch.device) -> Model:
     features, feature_seconds = None, 0.0
     if (run / FEATURES).exists():
         tensors, metadata = read_tensors(run / FEATURES, device)
-        features = FeatureField(config.features, config.marching.bound)
+        features = FeatureField(config.features, Space.from_config(config.marching))
         _restore(run / FEATURES, tensors, "features.", features)
         features = features.to(device)
         try:

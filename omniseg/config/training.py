@@ -2,21 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from omniseg.config.require import require
-
-_TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="{true,false}",
-    choices=("true", "false"),
-    instance_from_str=lambda words: words[0] == "true",
-    is_instance=lambda value: isinstance(value, bool),
-    str_from_instance=lambda value: [str(value).lower()],
-)
-"""Command line of a setting that is on by default and turned off by `--NAME false`."""
+from omniseg.config.true_or_false import TrueOrFalse
 
 Background = Literal["random", "white", "black"]
 ContrastiveLoss = Literal["ranking", "paper"]
@@ -79,7 +68,7 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
     depth_weight: float = 0.1
     """Weight of the squared error of depth, for scenes that have depth images."""
-    photo_depth: Annotated[bool, _TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
+    photo_depth: TrueOrFalse = True
     """Estimate depth from the photos before training, for scenes without depth images."""
     photo_depth_weight: float = 0.3
     """Weight of the robust error of estimated depth at the start; it fades along a cosine."""

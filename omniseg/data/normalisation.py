@@ -22,8 +22,8 @@ from omniseg.cameras.poses import axes_crossing
 from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
-MAX_CASCADES = 5
-"""Most cascades of the occupancy grid: farther than 16 scene units, everything counts as background."""
+MAX_CASCADES = 8
+"""Most cascades of the occupancy grid; farther than 128 scene units there is only sky."""
 
 _AABB_MARGIN = 1.05
 """Size of the scene's box over the given one: the density of a wall needs some volume behind its surface."""

@@ -12,7 +12,7 @@ from omniseg.config import Config, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
 from omniseg.data.rays import RayBatch, RaySampler
 from omniseg.errors import InputError
-from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
+from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField, Space
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
 from omniseg.run_folder import RADIANCE_RESUME
@@ -53,7 +53,7 @@ class RadianceTrainer(Trainer):
         self.cameras: Cameras = images.cameras
         self.nearest = nearest
         with seeded(config.seed):
-            self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
+            self.field = RadianceField(config.radiance, Space.from_config(config.marching), operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
         self.camera_optimizer = CameraOptimizer(

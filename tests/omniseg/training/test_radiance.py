@@ -15,7 +15,7 @@ from omniseg.config import Config
 from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.evaluation.image_metrics import psnr
-from omniseg.fields import RadianceField
+from omniseg.fields import RadianceField, Space
 from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.training import trainer as trainer_module
 from omniseg.training.losses import distortion
@@ -83,7 +83,7 @@ def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(mak
     started = make(replace(ball_config(), seed=7)).field.state_dict()
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(7)
-    expected = RadianceField(ball_config().radiance, ball_config().marching.bound).to(device).state_dict()
+    expected = RadianceField(ball_config().radiance, Space.from_config(ball_config().marching)).to(device).state_dict()
     assert same(dict(started), dict(expected))
 
 
