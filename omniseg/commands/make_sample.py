@@ -9,8 +9,8 @@ import tyro
 from omniseg import devices
 from omniseg.commands import common
 from omniseg.devices import Device
-from omniseg_sample_room.capture import make_sample
-from omniseg_sample_room.masks import DEFAULT_SEVERITY
+from omniseg_sample_scenes.capture import make_sample
+from omniseg_sample_scenes.masks import DEFAULT_SEVERITY
 
 
 @dataclass(frozen=True, kw_only=True)

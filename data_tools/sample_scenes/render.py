@@ -12,11 +12,11 @@ import torch
 
 from omniseg.cameras import Camera, CameraModel
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.lightmap import light_at
-from omniseg_sample_room.patterns import colour_at
-from omniseg_sample_room.room import SampleRoom
-from omniseg_sample_room.shapes import FAR, half_extent, normal, to_local, to_world_direction, vec3, vec4
-from omniseg_sample_room.tracer import cell_rows, hit_solid, integer_rows, integers, real_rows, row3, trace
+from omniseg_sample_scenes.lightmap import light_at
+from omniseg_sample_scenes.patterns import colour_at
+from omniseg_sample_scenes.room import SampleScene
+from omniseg_sample_scenes.shapes import FAR, half_extent, normal, to_local, to_world_direction, vec3, vec4
+from omniseg_sample_scenes.tracer import cell_rows, hit_solid, integer_rows, integers, real_rows, row3, trace
 
 EXPOSURE = 2.0
 """Factor on light before the tone curve."""
@@ -43,11 +43,11 @@ class SampleImage:
     labels: Mapping[str, np.ndarray]
 
 
-def render_room(room: SampleRoom, camera: Camera, c2w: np.ndarray) -> SampleImage:
+def render_scene(room: SampleScene, camera: Camera, c2w: np.ndarray) -> SampleImage:
     """Render one view of the room.
 
     Args:
-        room: from `build_room`.
+        room: from `build_scene`.
         camera: a pinhole camera.
         c2w: (3, 4) or (4, 4) camera to world, OpenCV axes, metres.
     Raises:

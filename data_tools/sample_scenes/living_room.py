@@ -6,10 +6,10 @@ bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
 
 import numpy as np
 
-from omniseg_sample_room import furniture, small_objects
-from omniseg_sample_room.builder import Builder, Paint, RoomPlan
-from omniseg_sample_room.furniture import BRASS, CREAM, Palette, along
-from omniseg_sample_room.patterns import Pattern
+from omniseg_sample_scenes import furniture, small_objects
+from omniseg_sample_scenes.builder import Builder, Paint, ScenePlan
+from omniseg_sample_scenes.furniture import BRASS, CREAM, Palette, along
+from omniseg_sample_scenes.patterns import Pattern
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
@@ -69,7 +69,7 @@ BULB_INTENSITY = (1.5, 1.05, 0.62)
 """Radiant intensity of a bulb, linear RGB."""
 
 
-def describe_room(seed: int) -> RoomPlan:
+def describe(seed: int) -> ScenePlan:
     """Furnish the room of this seed. Palette, arrangement and small things vary, the floor plan stays."""
     b = Builder(np.random.default_rng(seed))
     palette = PALETTES[seed % len(PALETTES)]
@@ -96,7 +96,7 @@ def describe_room(seed: int) -> RoomPlan:
 
 def _shell(b: Builder, palette: Palette) -> None:
     x, y, z = SIZE
-    t = 0.1  # thickness of the slabs, which does not show; they come in the order of SHELL_SOLIDS
+    t = 0.1  # thickness of the slabs, which does not show; they come in the order of WALLS
     paper = Paint(*palette.wall, Pattern.WALLPAPER, length=0.32)
     bricks = Paint(*palette.accent, Pattern.BRICK, length=0.085)
     with b.group("room") as g:

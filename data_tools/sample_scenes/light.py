@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.lightmap import Lightmap, fill_covered, light_at, smooth
-from omniseg_sample_room.patterns import Pattern, pattern_of, random01
-from omniseg_sample_room.shapes import normal, to_local, vec2, vec3
-from omniseg_sample_room.tracer import Solids, cell_rows, integer_rows, integers, real_rows, row3, trace
+from omniseg_sample_scenes.lightmap import Lightmap, fill_covered, light_at, smooth
+from omniseg_sample_scenes.patterns import Pattern, pattern_of, random01
+from omniseg_sample_scenes.shapes import normal, to_local, vec2, vec3
+from omniseg_sample_scenes.tracer import Solids, cell_rows, integer_rows, integers, real_rows, row3, trace
 
 WINDOW_SAMPLES, LIGHT_SAMPLES, BOUNCE_SAMPLES = 20, 6, (12, 24)
 """Rays per lightmap point: shadow rays to the window and to each other light, hemisphere rays of each bounce."""

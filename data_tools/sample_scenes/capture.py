@@ -23,10 +23,10 @@ from tqdm import tqdm
 from omniseg.cameras import Camera, look_at
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
-from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.masks import DEFAULT_SEVERITY, sam_like_masks
-from omniseg_sample_room.render import SampleImage, render_room
-from omniseg_sample_room.room import SampleRoom, build_room
+from omniseg_sample_scenes.builder import LEVELS
+from omniseg_sample_scenes.masks import DEFAULT_SEVERITY, sam_like_masks
+from omniseg_sample_scenes.render import SampleImage, render_scene
+from omniseg_sample_scenes.room import SampleScene, build_scene
 
 DEPTH_SCALE = 2e-4
 """Step of the depth images in metres: 13 m fit into 16 bits."""
@@ -66,7 +66,7 @@ def make_sample(
         train_views, test_views: number of cameras on one path, together at most 9999; test views lie evenly between
             the train views.
         width, height: size of the images in pixels, at least 8.
-        severity: amount of mask errors (see `omniseg_sample_room.masks`), 0 (true masks) to 3.
+        severity: amount of mask errors (see `omniseg_sample_scenes.masks`), 0 (true masks) to 3.
         overwrite: replace an earlier sample in `out`.
         progress: show a progress bar.
     Returns:
@@ -191,12 +191,12 @@ def _write(
         (folder / name).mkdir(parents=True)
     with tqdm(total=len(poses), desc="sample room: light", unit="view", disable=not progress) as bar:
         # As fine as a pixel sees the light from across the table.
-        room = build_room(seed, texel=max(0.035, 2.5 / camera.fx))
+        room = build_scene(seed, texel=max(0.035, 2.5 / camera.fx))
         bar.set_description("sample room: views")
         with ThreadPoolExecutor(2) as pool:
             jobs = []
             for k, pose in enumerate(poses):
-                image = render_room(room, camera, pose)
+                image = render_scene(room, camera, pose)
                 random = np.random.default_rng((seed, k))
                 jobs.append(pool.submit(_write_view, folder, f"{k:04d}", image, severity, random))
                 bar.update()
@@ -243,7 +243,7 @@ def _frame(k: int, pose: np.ndarray) -> dict[str, object]:
     }
 
 
-def _transforms(camera: Camera, room: SampleRoom, frames: list[dict[str, object]]) -> dict[str, object]:
+def _transforms(camera: Camera, room: SampleScene, frames: list[dict[str, object]]) -> dict[str, object]:
     return {
         "fl_x": camera.fx,
         "fl_y": camera.fy,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.shapes import (
+from omniseg_sample_scenes.shapes import (
     FAR,
     SHELL,
     distance,
@@ -26,8 +26,8 @@ from omniseg_sample_room.shapes import (
     to_world_direction,
     vec3,
 )
-from omniseg_sample_room.tracer import (
-    SHELL_SOLIDS,
+from omniseg_sample_scenes.tracer import (
+    WALLS,
     Solids,
     cell_rows,
     integer_rows,
@@ -87,7 +87,7 @@ def _chart_sizes(solids: Solids, texel: float) -> Tensor:
     n = torch.ceil(edges / step).long().clamp(3, 512)
     sides = torch.stack([n[:, [1, 2]], n[:, [2, 0]], n[:, [0, 1]]], 1).repeat_interleave(2, 1)
     inside = torch.where((shapes[:, 19] == SHELL)[:, None, None], sides, 0)
-    for slab in range(SHELL_SOLIDS):  # only the side towards the room is ever seen
+    for slab in range(WALLS):  # only the side towards the room is ever seen
         sides[slab, [side for side in range(6) if side != slab ^ 1]] = 1
     return torch.cat([sides, inside], 1).reshape(-1, 2)
 

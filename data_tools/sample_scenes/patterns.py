@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import taichi as ti
 
-from omniseg_sample_room.shapes import vec2, vec3
+from omniseg_sample_scenes.shapes import vec2, vec3
 
 
 class Pattern(IntEnum):

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import arch, launch
-from omniseg_sample_room.shapes import FAR, bounding_gap, distance, hit, to_local, to_local_direction, vec3
+from omniseg_sample_scenes.shapes import FAR, bounding_gap, distance, hit, to_local, to_local_direction, vec3
 
 CELL = 0.12
 """Edge of a grid cell in metres: smaller than most furniture parts, larger than most gaps."""
 
-SHELL_SOLIDS = 6
+WALLS = 6
 """Number of slabs around the room, the first solids: -x, +x, -y, +y (walls), -z (floor), +z (ceiling)."""
 
 reals = ti.types.ndarray(ti.f32, ndim=1)
@@ -32,8 +32,8 @@ class Solids:
     """Tables of all solids and the grid over them, on the device of the kernels.
 
     Attributes:
-        shapes: (n, 20) float32, geometry; columns in `omniseg_sample_room.shapes`.
-        surfaces: (n, 12) float32, colours and textures; columns in `omniseg_sample_room.patterns`.
+        shapes: (n, 20) float32, geometry; columns in `omniseg_sample_scenes.shapes`.
+        surfaces: (n, 12) float32, colours and textures; columns in `omniseg_sample_scenes.patterns`.
         box: (2, 3) float32, lower and upper corner of the inside of the room, metres.
         cells: (x, y, z, 3) float32: first entry of the cell in `items`, number of entries, and the radius in metres
             of the ball around any point of the cell that holds no furniture.
@@ -56,7 +56,7 @@ def build_solids(shapes: Tensor, surfaces: Tensor, box: Tensor) -> Solids:
     """Sort solids into the grid.
 
     Args:
-        shapes, surfaces, box: tables as in `Solids`, on any device; the first `SHELL_SOLIDS` rows are the slabs.
+        shapes, surfaces, box: tables as in `Solids`, on any device; the first `WALLS` rows are the slabs.
     """
     device = torch.device(arch())
     shapes, surfaces, box = (table.to(device) for table in (shapes, surfaces, box))
@@ -87,7 +87,7 @@ def _sort(shapes: real_rows, box: real_rows, near: integer_rows, leap: real_grid
         centre = row3(box, 0) + CELL * (ti.cast(vec3(x, y, z), ti.f32) + 0.5)
         cell = (x * leap.shape[1] + y) * leap.shape[2] + z
         free = FAR
-        for i in range(SHELL_SOLIDS, shapes.shape[0]):
+        for i in range(WALLS, shapes.shape[0]):
             p = to_local(shapes, i, centre)
             gap = bounding_gap(shapes, i, p)
             if gap < reach:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
+from omniseg_sample_scenes.patterns import Pattern
+from omniseg_sample_scenes.shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
 
 LEVELS = ("part", "object", "group")
 """Levels of the labels, from fine to coarse."""
@@ -76,7 +76,7 @@ def _half_extent(kind: int, par: Vector) -> list[float]:
 
 
 @dataclass(frozen=True)
-class RoomPlan:
+class ScenePlan:
     """Finished description of a room, as numpy arrays.
 
     Attributes:
@@ -84,7 +84,7 @@ class RoomPlan:
         shapes, surfaces: float32 tables as in `Solids`.
         ids: level -> (n_solids,) int64 id of each solid, from 1.
         names: level -> id -> label.
-        lights: (n_lights, 9) float32, columns in `omniseg_sample_room.light`.
+        lights: (n_lights, 9) float32, columns in `omniseg_sample_scenes.light`.
     """
 
     aabb: np.ndarray
@@ -182,7 +182,7 @@ class Builder:
         """Transform a point from this builder's axes to room coordinates."""
         return self.origin + self.turn @ np.asarray(point, dtype=np.float64)
 
-    def finish(self, aabb: np.ndarray, lights: Sequence[tuple[Vector, int]]) -> RoomPlan:
+    def finish(self, aabb: np.ndarray, lights: Sequence[tuple[Vector, int]]) -> ScenePlan:
         """Return everything added so far as arrays.
 
         Args:
@@ -193,7 +193,7 @@ class Builder:
         part = np.array(self.tables.parts, dtype=np.int64)
         above = {level: np.array([0, *(entry.parent or 0 for entry in names[level].values())]) for level in LEVELS}
         object_ = above["part"][part]
-        return RoomPlan(
+        return ScenePlan(
             aabb=aabb,
             shapes=np.array(self.tables.shapes, dtype=np.float32),
             surfaces=np.array(self.tables.surfaces, dtype=np.float32),
