@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_scenes.room import SampleScene
+from omniseg_sample_scenes.scene import SampleScene
 from omniseg_sample_scenes.shapes import FAR, bounding_gap, distance, to_local
 from omniseg_sample_scenes.tracer import integers, real_rows, reals, row3
 

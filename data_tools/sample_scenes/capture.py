@@ -1,4 +1,4 @@
-"""Writer of the sample scene: views of the sample room as a capture with exact depth and labels.
+"""Writer of sample scenes: photos of a scene as a capture with exact labels and, where wanted, exact depth.
 
 OUT/transforms_train.json, transforms_test.json    cameras (OpenGL axes), `aabb`, `integer_depth_scale`
 OUT/rgb/0000.png                                    8-bit colour
@@ -6,7 +6,11 @@ OUT/depth/0000.png                                  16-bit z-depth in steps of `
 OUT/labels/{part,object,group}/0000.png             16-bit ids, the same in all views, 0 = ignore
 OUT/sam/0000.npz                                    hierarchy of masks with the errors of a segmenter
 OUT/labels/names.json                               level -> id -> name and parent (an id one level coarser)
-OUT/sample.json                                     generator, seed and severity; marks the folder as ours
+OUT/sample.json                                     generator, kind, seed, severity, step of the depth images in metres;
+                                                    marks the folder as ours
+
+With sparse points the folder is what COLMAP leaves: OUT/images/ in place of rgb/, OUT/sparse/0/ in place of the JSON
+files. Its readers take no depth images, so the exact depth, for measuring, is in OUT/true_depth/.
 """
 
 import json
@@ -14,25 +18,24 @@ import math
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from omniseg.cameras import Camera, look_at
+from omniseg.cameras import Camera
+from omniseg.data.splits import DEFAULT_TEST_EVERY
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import absorb_covered, build_hierarchy
 from omniseg_sample_scenes.builder import LEVELS
+from omniseg_sample_scenes.kind import SceneKind
+from omniseg_sample_scenes.kinds import KINDS, KindName
 from omniseg_sample_scenes.masks import DEFAULT_SEVERITY, sam_like_masks
 from omniseg_sample_scenes.render import SampleImage, render_scene
-from omniseg_sample_scenes.room import SampleScene, build_scene
-
-DEPTH_SCALE = 2e-4
-"""Step of the depth images in metres: 13 m fit into 16 bits."""
-
-FIELD_OF_VIEW = 74.0
-"""Horizontal field of view in degrees."""
+from omniseg_sample_scenes.scene import SampleScene, build_scene
+from omniseg_sample_scenes.sparse_points import find_points, write_model
 
 MARGIN = 0.1
 """Thickness in metres of the walls that belong to the scene's box."""
@@ -43,57 +46,81 @@ _MOST_VIEWS = 9999  # file names have four digits
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
+@dataclass(frozen=True)
+class _Order:
+    """Arguments of `make_sample` with the kind's defaults filled in."""
+
+    scene: KindName
+    seed: int
+    train_views: int
+    test_views: int
+    width: int
+    height: int
+    severity: float
+    depth: bool
+    points: int
+
+    @property
+    def kind(self) -> SceneKind:
+        return KINDS[self.scene]
+
+    @property
+    def is_test(self) -> np.ndarray:
+        n = self.train_views + self.test_views
+        return (
+            np.arange(n) % DEFAULT_TEST_EVERY == 0 if self.points else is_test_view(self.train_views, self.test_views)
+        )
+
+
 def make_sample(
     out: str | Path,
     *,
+    scene: KindName = "room",
     seed: int = 0,
-    train_views: int = 80,
-    test_views: int = 12,
+    train_views: int | None = None,
+    test_views: int | None = None,
     width: int = 240,
     height: int = 180,
     severity: float = DEFAULT_SEVERITY,
+    depth: bool = True,
+    points: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Render the sample room into a folder that `read_scene` reads.
+    """Render a sample scene into a folder that `read_scene` reads.
 
     The folder appears only when it is complete: it is written as OUT.partial, then renamed. The same arguments give
     the same pixels on the same machine.
 
     Args:
         out: folder to make; its parents are made too.
-        seed: varies colours and arrangement of the room, at least 0.
-        train_views, test_views: number of cameras on one path, together at most 9999; test views lie evenly between
-            the train views.
+        scene: kind of scene, a name in `KINDS`.
+        seed: at least 0. Varies arrangement, colours, sizes and the cameras' path; the room keeps its floor plan and
+            its path.
+        train_views, test_views: number of photos on one path, together at most 9999; test views lie evenly between
+            the train views. None: the kind's numbers. With points, readers take every eighth photo for a test view;
+            `test_views` must then be None or their number.
         width, height: size of the images in pixels, at least 8.
         severity: amount of mask errors (see `omniseg_sample_scenes.masks`), 0 (true masks) to 3.
+        depth: write exact depth.
+        points: number of sparse points, 0: none. None: the kind's number.
         overwrite: replace an earlier sample in `out`.
         progress: show a progress bar.
     Returns:
         `out`.
     Raises:
-        InputError: a number is out of range, `out` holds something else, or it cannot be written.
+        InputError: a number is out of range, there is no such kind, `out` holds something else, or it cannot be
+            written.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("train_views", train_views, 1),
-        ("test_views", test_views, 0),
-        ("width", width, 8),
-        ("height", height, 8),
-    ):
-        if value < least:
-            raise InputError(f"{name}: expected at least {least}, got {value}")
-    if not 0 <= severity <= 3:
-        raise InputError(f"severity: expected 0 to 3, got {severity:g}")
-    if (n_views := train_views + test_views) > _MOST_VIEWS:
-        raise InputError(f"train_views, test_views: expected at most {_MOST_VIEWS} together, got {n_views}")
+    order = _checked(scene, seed, train_views, test_views, width, height, severity, depth, points)
     out = Path(out)
     partial = out.with_name(out.name + ".partial")
     try:
         _check_target(out, overwrite)
-        _prepare(partial, {"generator": _GENERATOR, "seed": seed, "severity": severity})
+        mark = {"generator": _GENERATOR, "scene": scene, "seed": seed, "severity": severity}
+        _prepare(partial, {**mark, "depth_scale": order.kind.depth_scale})
         try:
-            _write(partial, seed, train_views, test_views, width, height, severity, progress)
+            _write(partial, order, progress)
             _publish(partial, out)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -105,30 +132,45 @@ def make_sample(
     return out
 
 
-def camera_path(n: int) -> np.ndarray:
-    """Return n camera poses on a closed path.
+def _checked(
+    scene: KindName, seed: int, train_views: int | None, test_views: int | None, width: int, height: int,
+    severity: float, depth: bool, points: int | None,
+) -> _Order:  # fmt: skip
+    """Fill in the kind's defaults, or raise `InputError`."""
+    if scene not in KINDS:
+        raise InputError(f"scene: expected one of {', '.join(KINDS)}, got {scene}")
+    kind = KINDS[scene]
+    train_views = kind.train_views if train_views is None else train_views
+    points = kind.points if points is None else points
+    if points > 0:
+        following = -(-train_views // (DEFAULT_TEST_EVERY - 1))  # so that every eighth of all is one
+        if test_views not in (None, following):
+            raise InputError(
+                f"test_views: with points every {DEFAULT_TEST_EVERY}th photo is a test view, {following} beside "
+                f"{train_views} train views; got {test_views}"
+            )
+        test_views = following
+    test_views = kind.test_views if test_views is None else test_views
+    for name, value, least in (
+        ("seed", seed, 0),
+        ("train_views", train_views, 1),
+        ("test_views", test_views, 0),
+        ("width", width, 8),
+        ("height", height, 8),
+        ("points", points, 0),
+    ):
+        if value < least:
+            raise InputError(f"{name}: expected at least {least}, got {value}")
+    if not 0 <= severity <= 3:
+        raise InputError(f"severity: expected 0 to 3, got {severity:g}")
+    if (n_views := train_views + test_views) > _MOST_VIEWS:
+        raise InputError(f"train_views, test_views: expected at most {_MOST_VIEWS} together, got {n_views}")
+    return _Order(scene, seed, train_views, test_views, width, height, severity, depth, points)
 
-    The path goes three times around the room, low and high; cameras look inwards and a little aside.
 
-    Returns:
-        (n, 3, 4) float64 camera to world, OpenCV axes, metres.
-    """
-    poses = np.empty((n, 3, 4))
-    for k in range(n):
-        wave = 2.0 * math.pi * k / n
-        angle = 3.0 * wave + 0.94
-        x, y = math.cos(angle), math.sin(angle)
-        # A shape between ellipse and rectangle stays close to the walls and clear of the table.
-        reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (1 / 3)
-        eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.20 * math.cos(wave)])
-        aside = angle + wave + 1.2
-        poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), 0.78]))
-    return poses
-
-
-def sample_camera(width: int, height: int) -> Camera:
-    """Return the pinhole camera of the sample for this image size in pixels."""
-    focal = 0.5 * width / math.tan(math.radians(0.5 * FIELD_OF_VIEW))
+def sample_camera(width: int, height: int, field_of_view: float = KINDS["room"].field_of_view) -> Camera:
+    """Return the pinhole camera for this image size in pixels and this horizontal field of view in degrees."""
+    focal = 0.5 * width / math.tan(math.radians(0.5 * field_of_view))
     return Camera(width, height, focal, focal, 0.5 * width, 0.5 * height)
 
 
@@ -181,45 +223,57 @@ def _publish(partial: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write(
-    folder: Path, seed: int, n_train: int, n_test: int, width: int, height: int, severity: float, progress: bool
-) -> None:
-    camera = sample_camera(width, height)
-    test = is_test_view(n_train, n_test)
-    poses = camera_path(n_train + n_test)
-    for name in ("rgb", "depth", "sam", *(f"labels/{level}" for level in LEVELS)):
+def _write(folder: Path, order: _Order, progress: bool) -> None:
+    kind = order.kind
+    camera = sample_camera(order.width, order.height, kind.field_of_view)
+    test = order.is_test
+    poses = kind.camera_path(len(test), order.seed)
+    photos, truth = ("images", "true_depth") if order.points else ("rgb", "depth")
+    for name in (photos, "sam", *([truth] if order.depth else []), *(f"labels/{level}" for level in LEVELS)):
         (folder / name).mkdir(parents=True)
-    with tqdm(total=len(poses), desc="sample room: light", unit="view", disable=not progress) as bar:
-        # As fine as a pixel sees the light from across the table.
-        room = build_scene(seed, texel=max(0.035, 2.5 / camera.fx))
-        bar.set_description("sample room: views")
+    name = f"sample {order.scene}"
+    images = []
+    with tqdm(total=len(poses), desc=f"{name}: light", unit="view", disable=not progress) as bar:
+        # As fine as a pixel sees the light from across the middle.
+        scene = build_scene(order.scene, order.seed, texel=max(kind.texel, 2.5 / camera.fx))
+        bar.set_description(f"{name}: views")
         with ThreadPoolExecutor(2) as pool:
             jobs = []
             for k, pose in enumerate(poses):
-                image = render_scene(room, camera, pose)
-                random = np.random.default_rng((seed, k))
-                jobs.append(pool.submit(_write_view, folder, f"{k:04d}", image, severity, random))
+                image = render_scene(scene, camera, pose)
+                if order.points:
+                    images.append(image)
+                random = np.random.default_rng((order.seed, k))
+                paths = folder / photos / f"{k:04d}.png", folder / truth / f"{k:04d}.png" if order.depth else None
+                jobs.append(pool.submit(_write_view, folder, *paths, image, order, random))
                 bar.update()
             for job in jobs:
                 job.result()
-    for split, chosen in (("train", ~test), ("test", test)):
-        frames = [_frame(int(k), poses[k]) for k in np.flatnonzero(chosen)]
-        _write_json(folder / f"transforms_{split}.json", _transforms(camera, room, frames))
+    if order.points:
+        points = find_points(images, camera, poses, order.points, np.random.default_rng((order.seed, len(poses))))
+        (folder / "sparse/0").mkdir(parents=True)
+        write_model(folder / "sparse/0", points, camera, poses, [f"{k:04d}.png" for k in range(len(poses))])
+    else:
+        for split, chosen in (("train", ~test), ("test", test)):
+            frames = [_frame(int(k), poses[k], order.depth) for k in np.flatnonzero(chosen)]
+            _write_json(folder / f"transforms_{split}.json", _transforms(camera, kind, scene, frames))
     names = {
-        level: {str(i): {"name": entry.name, "parent": entry.parent} for i, entry in room.names[level].items()}
+        level: {str(i): {"name": entry.name, "parent": entry.parent} for i, entry in scene.names[level].items()}
         for level in LEVELS
     }
     _write_json(folder / "labels" / "names.json", names)
 
 
-def _write_view(folder: Path, stem: str, image: SampleImage, severity: float, random: np.random.Generator) -> None:
-    steps = np.rint(image.depth / DEPTH_SCALE).clip(0, 65535).astype(np.uint16)
-    _write_png(folder / "rgb" / f"{stem}.png", image.colour[..., ::-1])
-    _write_png(folder / "depth" / f"{stem}.png", steps)
+def _write_view(
+    folder: Path, photo: Path, truth: Path | None, image: SampleImage, order: _Order, random: np.random.Generator
+) -> None:
+    _write_png(photo, image.colour[..., ::-1])
+    if truth is not None:
+        _write_png(truth, np.rint(image.depth / order.kind.depth_scale).clip(0, 65535).astype(np.uint16))
     for level, ids in image.labels.items():
-        _write_png(folder / "labels" / level / f"{stem}.png", ids)
-    masks = sam_like_masks(image.labels, severity, random)
-    build_hierarchy(absorb_covered(masks) if severity else masks).save(folder / "sam" / f"{stem}.npz")
+        _write_png(folder / "labels" / level / photo.name, ids)
+    masks = sam_like_masks(image.labels, order.severity, random)
+    build_hierarchy(absorb_covered(masks) if order.severity else masks).save(folder / "sam" / f"{photo.stem}.npz")
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
@@ -234,16 +288,19 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _frame(k: int, pose: np.ndarray) -> dict[str, object]:
+def _frame(k: int, pose: np.ndarray, depth: bool) -> dict[str, object]:
     matrix = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]]) @ _OPENGL
     return {
         "file_path": f"rgb/{k:04d}.png",
-        "depth_file_path": f"depth/{k:04d}.png",
+        **({"depth_file_path": f"depth/{k:04d}.png"} if depth else {}),
         "transform_matrix": matrix.tolist(),
     }
 
 
-def _transforms(camera: Camera, room: SampleScene, frames: list[dict[str, object]]) -> dict[str, object]:
+def _transforms(
+    camera: Camera, kind: SceneKind, scene: SampleScene, frames: list[dict[str, object]]
+) -> dict[str, object]:
+    box = (scene.aabb + MARGIN * np.array([[-1.0], [1.0]])).tolist()
     return {
         "fl_x": camera.fx,
         "fl_y": camera.fy,
@@ -251,9 +308,9 @@ def _transforms(camera: Camera, room: SampleScene, frames: list[dict[str, object
         "cy": camera.cy,
         "w": camera.width,
         "h": camera.height,
-        "camera_angle_x": math.radians(FIELD_OF_VIEW),
+        "camera_angle_x": math.radians(kind.field_of_view),
         "camera_axes": "opengl",
-        "aabb": (room.aabb + MARGIN * np.array([[-1.0], [1.0]])).tolist(),
-        "integer_depth_scale": DEPTH_SCALE,
+        **({"aabb": box} if kind.boxed else {}),
+        "integer_depth_scale": kind.depth_scale,
         "frames": frames,
     }

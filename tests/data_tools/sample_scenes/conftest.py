@@ -2,14 +2,15 @@
 
 import pytest
 
-from omniseg_sample_scenes.capture import camera_path, sample_camera
+from omniseg_sample_scenes.capture import sample_camera
+from omniseg_sample_scenes.living_room import camera_path
 from omniseg_sample_scenes.render import render_scene
-from omniseg_sample_scenes.room import build_scene
+from omniseg_sample_scenes.scene import build_scene
 
 
 @pytest.fixture(scope="session")
 def room(device):
-    return build_scene(0, texel=0.5)  # coarse light: most tests are about geometry
+    return build_scene(texel=0.5)  # coarse light: most tests are about geometry
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,16 @@ from omniseg.data.formats import read_scene
 from omniseg.errors import InputError
 from omniseg_sample_scenes import capture
 from omniseg_sample_scenes.builder import LEVELS
-from omniseg_sample_scenes.capture import DEPTH_SCALE, camera_path, is_test_view, make_sample, sample_camera
+from omniseg_sample_scenes.capture import is_test_view, make_sample, sample_camera
+from omniseg_sample_scenes.kinds import KINDS
+from omniseg_sample_scenes.living_room import camera_path
 from omniseg_sample_scenes.render import render_scene
-from omniseg_sample_scenes.room import build_scene
+from omniseg_sample_scenes.scene import build_scene
 from scene_labels import label_points
 from unprojection import seen_from, unproject
 
 N_TRAIN, N_TEST = 7, 2
+DEPTH_SCALE = KINDS["room"].depth_scale
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_files_are_plain(folder, device):
     assert len(stems["test"]) == N_TEST
     assert not stems["train"] & stems["test"]
     names = json.loads((folder / "labels" / "names.json").read_text())
-    room = build_scene(0, texel=0.5)
+    room = build_scene(texel=0.5)
     poses = camera_path(N_TRAIN + N_TEST)
     for split in meta.values():
         assert split["integer_depth_scale"] == DEPTH_SCALE

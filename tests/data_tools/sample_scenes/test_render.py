@@ -11,7 +11,7 @@ from omniseg.cameras import CameraModel, look_at
 from omniseg_sample_scenes.builder import LEVELS
 from omniseg_sample_scenes.capture import sample_camera
 from omniseg_sample_scenes.render import render_scene
-from omniseg_sample_scenes.room import build_scene
+from omniseg_sample_scenes.scene import build_scene
 from scene_labels import label_points
 from unprojection import seen_from, unproject
 
@@ -69,7 +69,7 @@ def test_a_camera_outside_sees_nothing(room):
 
 def test_same_seed_same_room_other_seed_other_room(views, device):
     camera, poses, images = views
-    again, other = (render_scene(build_scene(seed, texel=0.5), camera, poses[0]) for seed in (0, 1))
+    again, other = (render_scene(build_scene(seed=seed, texel=0.5), camera, poses[0]) for seed in (0, 1))
     np.testing.assert_array_equal(again.colour, images[0].colour)
     np.testing.assert_array_equal(again.depth, images[0].depth)
     assert (other.colour != images[0].colour).mean() > 0.5
