@@ -35,7 +35,7 @@ from _timing import ROOT, Spread, compare, save, surroundings
 from omniseg import devices
 from omniseg.commands import common
 from omniseg.errors import InputError
-from omniseg_sample_room.capture import make_sample
+from omniseg_sample_scenes.capture import make_sample
 
 PARTS = ("operators", "steps", "growth", "lifting", "psnr")
 _DEFAULT = PARTS[:-1]

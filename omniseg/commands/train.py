@@ -154,7 +154,7 @@ def _name(scene: Path) -> str:
 
 def _make_sample_scene() -> Path:
     if distributed.process().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
-        from omniseg_sample_room.capture import make_sample
+        from omniseg_sample_scenes.capture import make_sample
 
         common.say(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # replaces one of an earlier version, which had no masks

@@ -1,4 +1,4 @@
-"""Renderer of the sample room: colour, exact depth and exact labels of every pixel.
+"""Renderer of the sample scenes: colour, exact depth and exact labels of every pixel.
 
 A camera is a (4, 4) float32 table: the rows of c2w (3, 4), then fx, fy, cx, cy.
 """
@@ -12,11 +12,12 @@ import torch
 
 from omniseg.cameras import Camera, CameraModel
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.lightmap import light_at
-from omniseg_sample_room.patterns import colour_at
-from omniseg_sample_room.room import SampleRoom
-from omniseg_sample_room.shapes import FAR, half_extent, normal, to_local, to_world_direction, vec3, vec4
-from omniseg_sample_room.tracer import cell_rows, hit_solid, integer_rows, integers, real_rows, row3, trace
+from omniseg_sample_scenes.lightmap import light_at
+from omniseg_sample_scenes.patterns import colour_at
+from omniseg_sample_scenes.scene import SampleScene
+from omniseg_sample_scenes.shapes import FAR, half_extent, normal, to_local, to_world_direction, vec3, vec4
+from omniseg_sample_scenes.sky import HAZE, horizon, is_open, sky_radiance
+from omniseg_sample_scenes.tracer import cell_rows, hit_solid, integer_rows, integers, real_rows, row3, trace
 
 EXPOSURE = 2.0
 """Factor on light before the tone curve."""
@@ -43,11 +44,11 @@ class SampleImage:
     labels: Mapping[str, np.ndarray]
 
 
-def render_room(room: SampleRoom, camera: Camera, c2w: np.ndarray) -> SampleImage:
-    """Render one view of the room.
+def render_scene(scene: SampleScene, camera: Camera, c2w: np.ndarray) -> SampleImage:
+    """Render one view of a scene.
 
     Args:
-        room: from `build_room`.
+        scene: from `build_scene`.
         camera: a pinhole camera.
         c2w: (3, 4) or (4, 4) camera to world, OpenCV axes, metres.
     Raises:
@@ -57,7 +58,7 @@ def render_room(room: SampleRoom, camera: Camera, c2w: np.ndarray) -> SampleImag
         raise ValueError("camera: expected a pinhole camera, got one with distortion")
     if c2w.shape not in ((3, 4), (4, 4)):
         raise ValueError(f"c2w: expected shape (3, 4) or (4, 4), got {c2w.shape}")
-    solids, device = room.solids, room.solids.shapes.device
+    solids, device = scene.solids, scene.solids.shapes.device
     table = np.vstack([c2w[:3], [camera.fx, camera.fy, camera.cx, camera.cy]])
     view = torch.as_tensor(table, dtype=torch.float32, device=device)
     size = (camera.height, camera.width)
@@ -65,11 +66,11 @@ def render_room(room: SampleRoom, camera: Camera, c2w: np.ndarray) -> SampleImag
     depth = torch.empty(size, dtype=torch.float32, device=device)
     solid = torch.empty(size, dtype=torch.int32, device=device)
     launch(_see, (*solids.tables, view), (depth, solid))
-    light = (room.lightmap.charts, room.light, room.lights)
+    light = (scene.lightmap.charts, scene.light, scene.lights)
     launch(_shade, (solids.shapes, solids.surfaces, *light, view, depth, solid), (colour,))
     index = solid.cpu().long() + 1
     labels = {
-        level: torch.cat([ids.new_zeros(1), ids])[index].numpy().astype(np.uint16) for level, ids in room.ids.items()
+        level: torch.cat([ids.new_zeros(1), ids])[index].numpy().astype(np.uint16) for level, ids in scene.ids.items()
     }
     return SampleImage(colour.cpu().numpy(), depth.cpu().numpy(), labels)
 
@@ -135,7 +136,7 @@ def _shade(
             towards, stretch = _ray(x, y, lens, camera)
             i, t = solid[row, column], depth[row, column] * stretch
             if s > 0:  # try only solids that the pixels around this ray have met
-                t_best, best, tried = FAR, -1, -1
+                t_best, best, tried, beside_sky = FAR, -1, -1, False
                 for k in range(4):
                     a = ti.min(ti.max(column + dx * (k & 1), 0), width - 1)
                     b = ti.min(ti.max(row + dy * (k >> 1), 0), height - 1)
@@ -145,9 +146,13 @@ def _shade(
                         t_hit = hit_solid(shapes, other, _eye(camera), towards, t_best)
                         if t_hit < t_best:
                             t_best, best = t_hit, other
-                if best >= 0:
+                    elif other < 0:
+                        beside_sky = True
+                if best >= 0 or beside_sky:
                     i, t = best, t_best
-            if i >= 0:
+            if i < 0 and is_open(lights):
+                total += _display(sky_radiance(towards, lights))
+            elif i >= 0:
                 world = _eye(camera) + t * towards
                 p = to_local(shapes, i, world)
                 n_local = normal(shapes, i, p)
@@ -158,12 +163,16 @@ def _shade(
                 surface = ti.Vector([surfaces[i, k] for k in range(12)])
                 shine = colour_at(surface, world, p, n_local, half_extent(shapes, i)) * (light + surface[9])
                 if surface[8] > 0.0:
-                    # A soft reflection of the window, weaker where little light arrives.
+                    # A soft reflection of the window or the sun, weaker where little light arrives.
                     facing = -towards.dot(up)
                     mirrored = towards + 2.0 * facing * up
-                    spread = (row3(lights, 1) - world).normalized().dot(mirrored)
+                    spread = row3(lights, 0).dot(mirrored)
+                    if not is_open(lights):
+                        spread = (row3(lights, 1) - world).normalized().dot(mirrored)
                     lobe = ti.exp(14.0 * (spread - 1.0)) * ti.min(light.sum() / 3.0, 1.0)
                     shine += surface[8] * lobe * (0.3 + 0.7 * (1.0 - ti.max(facing, 0.0)) ** 3)
+                if is_open(lights):
+                    shine += (horizon(lights) - shine) * (1.0 - ti.exp(-t / HAZE))
                 total += _display(shine)
         for c in ti.static(range(3)):
             colour[row, column, c] = ti.cast(total[c] * (255.0 / SAMPLES) + 0.5, ti.u8)

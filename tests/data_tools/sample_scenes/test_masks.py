@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from omniseg_sample_room import masks as masks_module
-from omniseg_sample_room.masks import sam_like_masks
+from omniseg_sample_scenes import masks as masks_module
+from omniseg_sample_scenes.masks import sam_like_masks
 
 HEIGHT, WIDTH = 60, 80
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from omniseg_sample_room.builder import LEVELS, Builder, Paint, linear_colour, rotation
+from omniseg_sample_scenes.builder import LEVELS, Builder, Paint, linear_colour, rotation
 
 AABB = np.array([[-1.0, -1.0, 0.0], [1.0, 1.0, 2.0]])
 WHITE = Paint("#ffffff")

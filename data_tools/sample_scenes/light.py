@@ -1,13 +1,18 @@
-"""Direct and bounced light on all surfaces of the sample room, computed once and looked up by every view.
+"""Direct and bounced light on all surfaces of a sample scene, computed once and looked up by every view.
 
 Sun, window and lamps light a surface through shadow rays; two bounces, gathered over the hemisphere, darken corners and
-let colours bleed. The light belongs to the surfaces, so its noise is the same in every view.
+let colours bleed. Outdoors only the sun has shadow rays, and the hemisphere's rays gather the sky. The light belongs to
+the surfaces, so its noise is the same in every view.
 
-Lights are a table (n_lights, 9) float32. The last column is the index of the solid that a shadow ray must reach.
+Lights are a table (n_lights, 9) float32. The last column is the index of the solid that a shadow ray must reach; -1 in
+row 0 says that the scene lies under an open sky.
 
     row 0       sun: direction towards it (3), irradiance (3), angular radius in radians, 0, the pane
     row 1       window: centre (3), radiance (3), half edges along x and z, the pane
     row 2, ...  bulbs: centre (3), intensity (3), radius, 0, the bulb
+
+    row 0       outdoors, sun: direction towards it (3), irradiance (3), angular radius in radians, 0, -1
+    row 1       outdoors, sky: radiance at the zenith (3), at the horizon (3), cover of the clouds, their offset, -1
 """
 
 import taichi as ti
@@ -15,10 +20,11 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.lightmap import Lightmap, fill_covered, light_at, smooth
-from omniseg_sample_room.patterns import Pattern, pattern_of, random01
-from omniseg_sample_room.shapes import normal, to_local, vec2, vec3
-from omniseg_sample_room.tracer import Solids, cell_rows, integer_rows, integers, real_rows, row3, trace
+from omniseg_sample_scenes.lightmap import Lightmap, fill_covered, light_at, smooth
+from omniseg_sample_scenes.patterns import Pattern, pattern_of, random01
+from omniseg_sample_scenes.shapes import normal, to_local, vec2, vec3
+from omniseg_sample_scenes.sky import is_open, sky_radiance
+from omniseg_sample_scenes.tracer import Solids, cell_rows, integer_rows, integers, real_rows, row3, trace
 
 WINDOW_SAMPLES, LIGHT_SAMPLES, BOUNCE_SAMPLES = 20, 6, (12, 24)
 """Rays per lightmap point: shadow rays to the window and to each other light, hemisphere rays of each bounce."""
@@ -27,10 +33,10 @@ PI = 3.14159265
 
 
 def gather_light(solids: Solids, lightmap: Lightmap, lights: Tensor) -> Tensor:
-    """Compute the light that falls on every surface of the room.
+    """Compute the light that falls on every surface.
 
     Args:
-        solids: the room.
+        solids: the scene.
         lightmap: where light is stored.
         lights: (n_lights, 9) float32, see above.
     Returns:
@@ -38,12 +44,12 @@ def gather_light(solids: Solids, lightmap: Lightmap, lights: Tensor) -> Tensor:
     """
     points = (lightmap.points, lightmap.lit)
     direct = torch.empty(len(lightmap.lit), 3, device=lightmap.lit.device)
-    launch(_direct, (*solids.tables, lights, *points), (direct,))
+    launch(_direct if float(lights[0, 8]) >= 0 else _sunlight, (*solids.tables, lights, *points), (direct,))
     direct = smooth(lightmap, direct, 1)
     total = direct
     for rays in BOUNCE_SAMPLES:
         bounced = torch.empty_like(direct)
-        launch(_bounce, (*solids.tables, solids.surfaces, lightmap.charts, total, *points, rays), (bounced,))
+        launch(_bounce, (*solids.tables, solids.surfaces, lightmap.charts, total, lights, *points, rays), (bounced,))
         total = direct + smooth(lightmap, bounced, 4)
     return fill_covered(lightmap, total)
 
@@ -111,9 +117,27 @@ def _direct(
 
 
 @ti.kernel
+def _sunlight(
+    shapes: real_rows, box: real_rows, cells: cell_rows, items: integers, lights: real_rows, points: real_rows,
+    lit: integers, out: real_rows,
+):  # fmt: skip
+    for n in range(points.shape[0]):
+        x, up, share = row3(points, n), vec3(points[n, 3], points[n, 4], points[n, 5]), 0.0
+        for k in range(ti.select(lit[n] == 1, LIGHT_SAMPLES, 0)):
+            s = _square_sample(n, k, 1)
+            towards = _around(row3(lights, 0), 1.0 - s.x * (1.0 - ti.cos(lights[0, 6])), s.y)
+            if up.dot(towards) > 0.0:
+                _t, solid = trace(x, towards, shapes, box, cells, items)
+                if solid < 0:
+                    share += up.dot(towards) / LIGHT_SAMPLES
+        for c in ti.static(range(3)):
+            out[n, c] = share * lights[0, 3 + c] / PI
+
+
+@ti.kernel
 def _bounce(
     shapes: real_rows, box: real_rows, cells: cell_rows, items: integers, surfaces: real_rows, charts: integer_rows,
-    light: real_rows, points: real_rows, lit: integers, rays: ti.i32, out: real_rows,
+    light: real_rows, lights: real_rows, points: real_rows, lit: integers, rays: ti.i32, out: real_rows,
 ):  # fmt: skip
     for n in range(points.shape[0]):
         total = vec3(0.0)
@@ -123,6 +147,8 @@ def _bounce(
             s = _square_sample(n, k, 100 + rays)
             towards = _around(up, ti.sqrt(1.0 - s.x), s.y)  # distributed by the cosine: equal weights
             t, i = trace(x, towards, shapes, box, cells, items)
+            if i < 0 and is_open(lights):
+                total += sky_radiance(towards, lights)
             # The window's light has already come by shadow rays.
             if i >= 0 and pattern_of(surfaces, i) != Pattern.OUTDOORS:
                 p = to_local(shapes, i, x + t * towards)

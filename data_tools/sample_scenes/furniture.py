@@ -6,8 +6,8 @@ Each function adds one piece, which stands at the origin of its builder and face
 import math
 from dataclasses import dataclass, replace
 
-from omniseg_sample_room.builder import Builder, Paint
-from omniseg_sample_room.patterns import Pattern
+from omniseg_sample_scenes.builder import Builder, Paint
+from omniseg_sample_scenes.patterns import Pattern
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Procedural textures of the sample room: the colour of a surface point before any light falls on it.
+"""Procedural textures of the sample scenes: the colour of a surface point before any light falls on it.
 
 A surface is one row of `surfaces` (n, 12): two linear colours (6), length of the pattern in metres, style number,
 gloss, glow (emitted radiance as a multiple of the colour), random offset, pattern. Most lengths are above 3 cm, two
@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import taichi as ti
 
-from omniseg_sample_room.shapes import vec2, vec3
+from omniseg_sample_scenes.shapes import vec2, vec3
 
 
 class Pattern(IntEnum):
@@ -29,6 +29,12 @@ class Pattern(IntEnum):
     SPINE = 11  # grain of a book's cloth; style: which binding
     CHECK = 12  # period of a tartan
     SCREEN = 13  # a laptop's screen
+    GRASS = 14  # size of the tufts, in patches eight times as large
+    PAVING = 15  # edge of a stone slab; seen from above
+    FACADE = 16  # distance of the windows; style: their height as a part of it
+    FOLIAGE = 17  # size of the clumps, dark between them
+    FIELDS = 18  # size of the fields; style: share of the land that is wood
+    TILES = 19  # height of a course of roof tiles, which run down along local y
 
 
 @ti.func
@@ -72,7 +78,8 @@ def noise(p):
 
 
 @ti.func
-def _fractal(p):
+def fractal(p):
+    """Return smooth noise in [0, 1] of three octaves, the coarsest with one knot per unit of `p`."""
     value, scale, weight = 0.0, 1.0, 0.55
     for _ in range(3):
         value += weight * noise(p * scale)
@@ -223,6 +230,43 @@ def _outdoors(s, t, texture, offset):
 
 
 @ti.func
+def _paving(x, y, edge, a, b, texture):
+    """Return the colour of slabs in rows of alternating offset, with joints of colour b."""
+    row = ti.floor(y / edge)
+    s = x / (1.4 * edge) + random01(ti.cast(row, ti.i32), 3, 9)
+    gap = ti.min((0.5 - ti.abs(_repeat(s) - 0.5)) * 1.4 * edge, (0.5 - ti.abs(_repeat(y / edge) - 0.5)) * edge)
+    tone = random01(ti.cast(row, ti.i32), ti.cast(ti.floor(s), ti.i32), 8)
+    return _mix(b, a * (0.55 + 0.45 * tone + 0.45 * texture), smooth(0.006, 0.02, gap))
+
+
+@ti.func
+def _facade(s, t, height, a, b, texture):
+    """Return the colour of a wall with windows at whole s, t."""
+    x, y = ti.abs(_repeat(s) - 0.5), ti.abs(_repeat(t) - 0.5)
+    colour = a * (0.86 + 0.28 * texture)
+    if x < 0.27 and y < 0.5 * height + 0.06:
+        colour = vec3(0.8, 0.78, 0.72)
+        if x < 0.22 and x > 0.02 and y < 0.5 * height:
+            colour = b * (0.5 + texture)
+    return colour
+
+
+@ti.func
+def _fields(x, y, length, wood, a, b, texture):
+    """Return the colour of farmland: fields of two crops with a grain of their own, and woods."""
+    u, v = x / length + 0.35 * ti.sin(1.3 * y / length), y / (1.7 * length) + 0.3 * ti.sin(0.9 * x / length)
+    i, j = ti.cast(ti.floor(u), ti.i32), ti.cast(ti.floor(v), ti.i32)
+    tone = random01(i, j, 21)
+    rows = 0.5 + 0.5 * ti.sin(6.2832 * 7.0 * ti.select(random01(i, j, 22) < 0.5, u, v))
+    edge = ti.min(0.5 - ti.abs(_repeat(u) - 0.5), 0.5 - ti.abs(_repeat(v) - 0.5))
+    colour = _mix(a, b, tone) * (0.75 + 0.16 * rows + 0.35 * texture)
+    dark = vec3(0.035, 0.07, 0.025) * (0.6 + 1.2 * texture)
+    colour = _mix(dark, colour, smooth(0.02, 0.05, edge))
+    clump = noise(vec3(x, y, 4.0) / (1.6 * length))
+    return _mix(colour, dark, smooth(1.0 - wood, 1.04 - wood, clump + 0.25 * (texture - 0.5)))
+
+
+@ti.func
 def colour_at(surface, world, local, n_local, half):
     """Return the linear colour of a surface at one point.
 
@@ -252,7 +296,13 @@ def colour_at(surface, world, local, n_local, half):
         q = vec3(1.6 * s, 4.0 * t, 3.0)
     elif pattern == Pattern.STRIPES or pattern == Pattern.CHECK or pattern == Pattern.RUG:
         q = local * 35.0
-    texture = _fractal(q + offset)
+    elif pattern == Pattern.GRASS or pattern == Pattern.FOLIAGE:
+        q = world / length
+    elif pattern == Pattern.FIELDS:
+        q = 9.0 * world / length
+    elif pattern == Pattern.PAVING or pattern == Pattern.TILES:
+        q = local * 14.0
+    texture = fractal(q + offset)
 
     colour = a
     if pattern == Pattern.PLAIN:
@@ -297,4 +347,18 @@ def colour_at(surface, world, local, n_local, half):
         text = -0.75 + 1.3 * random01(ti.cast(ti.floor(line), ti.i32), 5, 9)
         if _repeat(line) < 0.4 and s > -0.8 and s < text:
             colour = vec3(0.75, 0.80, 0.80)
+    elif pattern == Pattern.GRASS:
+        patch = noise(world / (8.0 * length) + offset)
+        colour = _mix(a, b, smooth(0.25, 0.75, patch)) * (0.40 + 1.15 * texture)
+    elif pattern == Pattern.PAVING:
+        colour = _paving(local.x, local.y, length, a, b, texture)
+    elif pattern == Pattern.FACADE:
+        along = ti.select(ti.abs(n_local.x) > 0.5, local.y, local.x)
+        colour = _facade(along / length + 0.5, (local.z + half.z) / (1.25 * length) - 0.05, style, a, b, texture)
+    elif pattern == Pattern.FOLIAGE:
+        colour = _mix(a, b, smooth(0.35, 0.65, texture)) * (0.25 + 1.1 * smooth(0.15, 0.75, texture))
+    elif pattern == Pattern.FIELDS:
+        colour = _fields(world.x, world.y, length, style, a, b, texture)
+    elif pattern == Pattern.TILES:
+        colour = _brick(local.x, local.y, length, a, 0.3 * a, texture)
     return ti.min(ti.max(colour, 0.0), 1.0)

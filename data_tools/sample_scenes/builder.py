@@ -1,4 +1,4 @@
-"""Builder of the sample room: places painted solids and files them under part, object and group."""
+"""Builder of sample scenes: places painted solids and files them under part, object and group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from omniseg_sample_room.patterns import Pattern
-from omniseg_sample_room.shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
+from omniseg_sample_scenes.patterns import Pattern
+from omniseg_sample_scenes.shapes import BOX, CONE, ELLIPSOID, SHELL, TORUS
+from omniseg_sample_scenes.tracer import CELL, WALLS
 
 LEVELS = ("part", "object", "group")
 """Levels of the labels, from fine to coarse."""
@@ -76,15 +77,17 @@ def _half_extent(kind: int, par: Vector) -> list[float]:
 
 
 @dataclass(frozen=True)
-class RoomPlan:
-    """Finished description of a room, as numpy arrays.
+class ScenePlan:
+    """Finished description of a scene, as numpy arrays.
 
     Attributes:
-        aabb: (2, 3) float64 lower and upper corner of the inside of the room, metres, z up.
+        aabb: (2, 3) float64 lower and upper corner of the inside of the room, or outdoors of the middle; metres, z up.
         shapes, surfaces: float32 tables as in `Solids`.
         ids: level -> (n_solids,) int64 id of each solid, from 1.
         names: level -> id -> label.
-        lights: (n_lights, 9) float32, columns in `omniseg_sample_room.light`.
+        lights: (n_lights, 9) float32, columns in `omniseg_sample_scenes.light`.
+        cell: edge of a cell of the tracer's grid, metres.
+        n_walls, n_far: number of slabs and of far solids (`Solids`); they come first in the tables, in this order.
     """
 
     aabb: np.ndarray
@@ -93,6 +96,9 @@ class RoomPlan:
     ids: Mapping[str, np.ndarray]
     names: Mapping[str, Mapping[int, Label]]
     lights: np.ndarray
+    cell: float = CELL
+    n_walls: int = WALLS
+    n_far: int = 0
 
 
 @dataclass
@@ -100,14 +106,16 @@ class _Tables:
     shapes: list[list[float]] = field(default_factory=list)
     surfaces: list[list[float]] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
+    far: list[bool] = field(default_factory=list)
     names: dict[str, dict[int, Label]] = field(default_factory=lambda: {level: {} for level in LEVELS})
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Local axes in the room, and the group and object to which new solids belong.
+    """Local axes in the scene, and the group and object to which new solids belong.
 
-    `at` returns a builder with other axes, `group` and `object` one with another owner. The methods named after solids
+    `at` returns a builder with other axes, `group` and `object` one with another owner, `beyond` one whose solids lie
+    beyond the box of an outdoor scene. The methods named after solids
     add one solid to the part named first; solids of one object with the same part name are one part. Lengths are in
     metres, turns (`yaw`, `pitch`, `roll`) in degrees.
     """
@@ -118,6 +126,11 @@ class Builder:
     turn: np.ndarray = field(default_factory=lambda: np.eye(3))
     group_id: int = 0
     object_id: int = 0
+    far: bool = False
+
+    def beyond(self) -> "Builder":
+        """Return a builder of far solids."""
+        return replace(self, far=True)
 
     def at(self, position: Vector, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> "Builder":
         """Return a builder with its origin at `position` and its axes turned, both in this builder's axes."""
@@ -166,6 +179,13 @@ class Builder:
         """Add a torus in the local xy plane."""
         self._add(TORUS, part, centre, [radius, tube, 0.0, 0.0], paint, turn)
 
+    def tube(self, part: str, start: Vector, end: Vector, radius: float, paint: Paint, top: float | None = None):
+        """Add a round bar from `start` to `end`, with the radius `top` at its end if that differs."""
+        along = np.asarray(end, dtype=np.float64) - np.asarray(start, dtype=np.float64)
+        length = float(np.linalg.norm(along))
+        pitch, yaw = np.degrees([np.arccos(along[2] / length), np.arctan2(along[0], -along[1])])
+        self.cone(part, start, length, radius, radius if top is None else top, paint, pitch=pitch, yaw=yaw)
+
     def pick(self, *choices):
         """Return one of the choices at random."""
         return choices[int(self.random.integers(len(choices)))]
@@ -182,24 +202,33 @@ class Builder:
         """Transform a point from this builder's axes to room coordinates."""
         return self.origin + self.turn @ np.asarray(point, dtype=np.float64)
 
-    def finish(self, aabb: np.ndarray, lights: Sequence[tuple[Vector, int]]) -> RoomPlan:
+    def finish(
+        self, aabb: np.ndarray, lights: Sequence[tuple[Vector, int]], cell: float = CELL, n_walls: int = WALLS
+    ) -> ScenePlan:
         """Return everything added so far as arrays.
 
         Args:
-            aabb: (2, 3) corners of the inside of the room.
-            lights: up to eight columns of each light, and the solid that its shadow rays must reach.
+            aabb: (2, 3) corners of the inside of the room, or outdoors of the box.
+            lights: up to eight columns of each light, and the solid that its shadow rays must reach (-1: none).
+            cell: edge of a cell of the tracer's grid, metres.
+            n_walls: number of slabs around the room, which were added first; 0 outdoors.
         """
+        far = np.array(self.tables.far)
+        order = np.argsort(~far, kind="stable") if n_walls == 0 else np.arange(len(far))
         names = self.tables.names
-        part = np.array(self.tables.parts, dtype=np.int64)
+        part = np.array(self.tables.parts, dtype=np.int64)[order]
         above = {level: np.array([0, *(entry.parent or 0 for entry in names[level].values())]) for level in LEVELS}
         object_ = above["part"][part]
-        return RoomPlan(
+        return ScenePlan(
             aabb=aabb,
-            shapes=np.array(self.tables.shapes, dtype=np.float32),
-            surfaces=np.array(self.tables.surfaces, dtype=np.float32),
+            shapes=np.array(self.tables.shapes, dtype=np.float32)[order],
+            surfaces=np.array(self.tables.surfaces, dtype=np.float32)[order],
             ids={"part": part, "object": object_, "group": above["object"][object_]},
             names=names,
             lights=np.array([[*row, *[0.0] * (8 - len(row)), solid] for row, solid in lights], dtype=np.float32),
+            cell=cell,
+            n_walls=n_walls,
+            n_far=int(far.sum()),
         )
 
     def _lifted(self, foot: Vector, height: float, turn: Mapping[str, float]) -> np.ndarray:
@@ -221,4 +250,5 @@ class Builder:
         to_local = (self.turn @ rotation(**turn)).T
         self.tables.shapes.append([*self.world(centre), *to_local.ravel(), *par, *_half_extent(kind, par), kind])
         self.tables.surfaces.append(paint.row(float(self.random.uniform(0.0, 8.0))))
+        self.tables.far.append(self.far)
         self.tables.parts.append(self._file("part", f"{owner}: {part}", self.object_id))

@@ -2,8 +2,8 @@
 
 import torch
 
-from omniseg_sample_room.builder import LEVELS
-from room_labels import label_points
+from omniseg_sample_scenes.builder import LEVELS
+from scene_labels import label_points
 
 
 def test_names_are_unique_and_their_parents_exist(room):

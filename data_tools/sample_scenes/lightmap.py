@@ -1,4 +1,4 @@
-"""Lightmap of the sample room: charts of texels over the surfaces of all solids.
+"""Lightmap of a sample scene: charts of texels over the surfaces of all solids.
 
 Each solid has six charts, one for each side of its local bounding box; an open shell has six more for its inside. A
 chart is a grid of surface points seen from that side. A surface point looks its light up in the charts that its normal
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.shapes import (
+from omniseg_sample_scenes.shapes import (
     FAR,
     SHELL,
     distance,
@@ -26,8 +26,7 @@ from omniseg_sample_room.shapes import (
     to_world_direction,
     vec3,
 )
-from omniseg_sample_room.tracer import (
-    SHELL_SOLIDS,
+from omniseg_sample_scenes.tracer import (
     Solids,
     cell_rows,
     integer_rows,
@@ -36,6 +35,9 @@ from omniseg_sample_room.tracer import (
     real_rows,
     row3,
 )
+
+FAR_TEXELS = 40
+"""Most texels along an edge of a far solid."""
 
 CHARTS = 12
 """Charts per solid: six sides, and six for the inside of a shell (empty for other kinds)."""
@@ -65,7 +67,7 @@ def lay_out_lightmap(solids: Solids, texel: float) -> Lightmap:
     """Lay charts over all solids.
 
     Args:
-        solids: the room.
+        solids: the scene.
         texel: distance of neighbouring points on large surfaces, metres; small solids get finer charts.
     """
     device = solids.shapes.device
@@ -83,11 +85,14 @@ def _chart_sizes(solids: Solids, texel: float) -> Tensor:
     """Return (n_solids * 12, 2) int64 widths and heights of the charts."""
     shapes = solids.shapes.cpu()
     edges = 2.0 * shapes[:, 16:19]
-    step = (edges.amax(1, keepdim=True) / 5.0).clamp(min=texel / 4.0, max=texel)
+    longest = edges.amax(1, keepdim=True)
+    step = (longest / 5.0).clamp(min=texel / 4.0, max=texel)
+    far = slice(solids.n_walls, solids.n_walls + solids.n_far)
+    step[far] = torch.maximum(step[far], longest[far] / FAR_TEXELS)
     n = torch.ceil(edges / step).long().clamp(3, 512)
     sides = torch.stack([n[:, [1, 2]], n[:, [2, 0]], n[:, [0, 1]]], 1).repeat_interleave(2, 1)
     inside = torch.where((shapes[:, 19] == SHELL)[:, None, None], sides, 0)
-    for slab in range(SHELL_SOLIDS):  # only the side towards the room is ever seen
+    for slab in range(solids.n_walls):  # only the side towards the room is ever seen
         sides[slab, [side for side in range(6) if side != slab ^ 1]] = 1
     return torch.cat([sides, inside], 1).reshape(-1, 2)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from omniseg_kernels.launch import launch
-from omniseg_sample_room.room import SampleRoom
-from omniseg_sample_room.shapes import FAR, bounding_gap, distance, to_local
-from omniseg_sample_room.tracer import integers, real_rows, reals, row3
+from omniseg_sample_scenes.scene import SampleScene
+from omniseg_sample_scenes.shapes import FAR, bounding_gap, distance, to_local
+from omniseg_sample_scenes.tracer import integers, real_rows, reals, row3
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SurfaceLabels:
     labels: Mapping[str, Tensor]
 
 
-def label_points(room: SampleRoom, points: Tensor) -> SurfaceLabels:
+def label_points(room: SampleScene, points: Tensor) -> SurfaceLabels:
     """Return the labels of the surface nearest to each point (n, 3) float32, metres, and the exact distance to it."""
     shapes = room.solids.shapes
     points = points.to(shapes)

@@ -2,9 +2,9 @@
 
 import math
 
-from omniseg_sample_room.builder import Builder, Paint
-from omniseg_sample_room.furniture import BLACK, BRASS, CREAM, LEAF, SOIL
-from omniseg_sample_room.patterns import Pattern
+from omniseg_sample_scenes.builder import Builder, Paint
+from omniseg_sample_scenes.furniture import BLACK, BRASS, CREAM, LEAF, SOIL
+from omniseg_sample_scenes.patterns import Pattern
 
 
 def mug(b: Builder, colour: str) -> None:

@@ -11,15 +11,18 @@ import torch
 
 from omniseg.data.formats import read_scene
 from omniseg.errors import InputError
-from omniseg_sample_room import capture
-from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.capture import DEPTH_SCALE, camera_path, is_test_view, make_sample, sample_camera
-from omniseg_sample_room.render import render_room
-from omniseg_sample_room.room import build_room
-from room_labels import label_points
+from omniseg_sample_scenes import capture
+from omniseg_sample_scenes.builder import LEVELS
+from omniseg_sample_scenes.capture import is_test_view, make_sample, sample_camera
+from omniseg_sample_scenes.kinds import KINDS
+from omniseg_sample_scenes.living_room import camera_path
+from omniseg_sample_scenes.render import render_scene
+from omniseg_sample_scenes.scene import build_scene
+from scene_labels import label_points
 from unprojection import seen_from, unproject
 
 N_TRAIN, N_TEST = 7, 2
+DEPTH_SCALE = KINDS["room"].depth_scale
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def folder(device, tmp_path_factory):
 def test_what_test_views_see_is_seen_by_train_views(room):
     camera, poses = sample_camera(48, 36), camera_path(92)
     test = is_test_view(80, 12)
-    depths = [render_room(room, camera, pose).depth for pose in poses]
+    depths = [render_scene(room, camera, pose).depth for pose in poses]
     for k in np.flatnonzero(test):
         points = unproject(camera, poses[k], depths[k]).reshape(-1, 3)
         train = np.flatnonzero(~test)
@@ -72,7 +75,7 @@ def test_files_are_plain(folder, device):
     assert len(stems["test"]) == N_TEST
     assert not stems["train"] & stems["test"]
     names = json.loads((folder / "labels" / "names.json").read_text())
-    room = build_room(0, texel=0.5)
+    room = build_scene(texel=0.5)
     poses = camera_path(N_TRAIN + N_TEST)
     for split in meta.values():
         assert split["integer_depth_scale"] == DEPTH_SCALE
@@ -82,7 +85,7 @@ def test_files_are_plain(folder, device):
         lower, upper = np.array(split["aabb"])
         for frame in split["frames"]:
             stem = frame["file_path"][4:-4]
-            truth = render_room(room, camera, poses[int(stem)])
+            truth = render_scene(room, camera, poses[int(stem)])
             colour = cv2.imread(str(folder / frame["file_path"]))
             depth = cv2.imread(str(folder / frame["depth_file_path"]), cv2.IMREAD_UNCHANGED)
             assert (colour.dtype, colour.shape) == (np.uint8, (24, 32, 3))
@@ -131,7 +134,7 @@ def test_bad_numbers_are_refused(tmp_path, name, value):
 @pytest.fixture
 def tiny(room, monkeypatch):
     """Writer of the smallest sample; it uses the room that the other tests share."""
-    monkeypatch.setattr(capture, "build_room", lambda *_args, **_options: room)
+    monkeypatch.setattr(capture, "build_scene", lambda *_args, **_options: room)
     return partial(make_sample, train_views=1, test_views=0, width=8, height=8, progress=False)
 
 

@@ -1,15 +1,19 @@
-"""Layout of the sample room: furniture, colours and lights.
+"""The sample room, a living room: furniture, colours, lights and camera path.
 
 The room is 5.4 x 4.4 x 2.6 m, centred on the origin, z up: window in the +y wall, sofa at the -y wall,
 bookcase at the -x wall, sideboard at the +x wall, dining table towards +x.
 """
 
+import math
+
 import numpy as np
 
-from omniseg_sample_room import furniture, small_objects
-from omniseg_sample_room.builder import Builder, Paint, RoomPlan
-from omniseg_sample_room.furniture import BRASS, CREAM, Palette, along
-from omniseg_sample_room.patterns import Pattern
+from omniseg.cameras import look_at
+from omniseg_sample_scenes import furniture, small_objects
+from omniseg_sample_scenes.builder import Builder, Paint, ScenePlan
+from omniseg_sample_scenes.furniture import BRASS, CREAM, Palette, along
+from omniseg_sample_scenes.kind import SceneKind
+from omniseg_sample_scenes.patterns import Pattern
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
@@ -69,7 +73,7 @@ BULB_INTENSITY = (1.5, 1.05, 0.62)
 """Radiant intensity of a bulb, linear RGB."""
 
 
-def describe_room(seed: int) -> RoomPlan:
+def describe(seed: int) -> ScenePlan:
     """Furnish the room of this seed. Palette, arrangement and small things vary, the floor plan stays."""
     b = Builder(np.random.default_rng(seed))
     palette = PALETTES[seed % len(PALETTES)]
@@ -94,9 +98,30 @@ def describe_room(seed: int) -> RoomPlan:
     return b.finish(aabb, lights)
 
 
+def camera_path(n: int, _seed: int = 0) -> np.ndarray:
+    """Return n camera poses on a closed path.
+
+    The path goes three times around the room, low and high; cameras look inwards and a little aside.
+
+    Returns:
+        (n, 3, 4) float64 camera to world, OpenCV axes, metres.
+    """
+    poses = np.empty((n, 3, 4))
+    for k in range(n):
+        wave = 2.0 * math.pi * k / n
+        angle = 3.0 * wave + 0.94
+        x, y = math.cos(angle), math.sin(angle)
+        # A shape between ellipse and rectangle stays close to the walls and clear of the table.
+        reach = (0.95 + 0.05 * math.cos(2.0 * wave + 0.5)) / (abs(x / 1.95) ** 3 + abs(y / 1.52) ** 3) ** (1 / 3)
+        eye = np.array([0.1 + reach * x, reach * y, 1.54 - 0.20 * math.cos(wave)])
+        aside = angle + wave + 1.2
+        poses[k] = look_at(eye, np.array([0.1 + 0.55 * math.cos(aside), 0.44 * math.sin(aside), 0.78]))
+    return poses
+
+
 def _shell(b: Builder, palette: Palette) -> None:
     x, y, z = SIZE
-    t = 0.1  # thickness of the slabs, which does not show; they come in the order of SHELL_SOLIDS
+    t = 0.1  # thickness of the slabs, which does not show; they come in the order of WALLS
     paper = Paint(*palette.wall, Pattern.WALLPAPER, length=0.32)
     bricks = Paint(*palette.accent, Pattern.BRICK, length=0.085)
     with b.group("room") as g:
@@ -285,3 +310,6 @@ def _plant_corner(b: Builder, palette: Palette) -> None:
             for k in range(14):
                 frond = o.at((0, 0, 0.15), yaw=137.5 * k).at((0, 0, 0), roll=-65 + 4.0 * k + o.near(0, 4))
                 frond.ball("fronds", (0.19, 0, 0), (0.18, 0.035, 0.008), furniture.LEAF, roll=18)
+
+
+KIND = SceneKind(describe, camera_path, field_of_view=74.0, texel=0.035, train_views=80, test_views=12)

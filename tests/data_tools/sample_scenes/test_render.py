@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from omniseg.cameras import CameraModel, look_at
-from omniseg_sample_room.builder import LEVELS
-from omniseg_sample_room.capture import sample_camera
-from omniseg_sample_room.render import render_room
-from omniseg_sample_room.room import build_room
-from room_labels import label_points
+from omniseg_sample_scenes.builder import LEVELS
+from omniseg_sample_scenes.capture import sample_camera
+from omniseg_sample_scenes.render import render_scene
+from omniseg_sample_scenes.scene import build_scene
+from scene_labels import label_points
 from unprojection import seen_from, unproject
 
 
@@ -62,14 +62,14 @@ def test_views_agree_on_depth_and_labels(views):
 
 def test_a_camera_outside_sees_nothing(room):
     pose = look_at(np.array([0.0, 0.0, 9.0]), np.array([0.1, 0.0, 20.0]))
-    image = render_room(room, sample_camera(9, 8), pose)
+    image = render_scene(room, sample_camera(9, 8), pose)
     assert image.depth.max() == 0
     assert all(image.labels[level].max() == 0 for level in LEVELS)
 
 
 def test_same_seed_same_room_other_seed_other_room(views, device):
     camera, poses, images = views
-    again, other = (render_room(build_room(seed, texel=0.5), camera, poses[0]) for seed in (0, 1))
+    again, other = (render_scene(build_scene(seed=seed, texel=0.5), camera, poses[0]) for seed in (0, 1))
     np.testing.assert_array_equal(again.colour, images[0].colour)
     np.testing.assert_array_equal(again.depth, images[0].depth)
     assert (other.colour != images[0].colour).mean() > 0.5
@@ -85,6 +85,6 @@ def test_pictures_are_neither_dark_nor_flat(views):
 def test_render_refuses_lenses_and_other_poses(room):
     camera = sample_camera(8, 8)
     with pytest.raises(ValueError, match="c2w: expected shape"):
-        render_room(room, camera, np.eye(3))
+        render_scene(room, camera, np.eye(3))
     with pytest.raises(ValueError, match="pinhole"):
-        render_room(room, replace(camera, model=CameraModel.FISHEYE), np.eye(4))
+        render_scene(room, replace(camera, model=CameraModel.FISHEYE), np.eye(4))
