@@ -8,7 +8,7 @@ import tyro
 
 from omniseg.config.require import require
 
-_TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
+TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="{true,false}",
     choices=("true", "false"),
@@ -79,7 +79,7 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
     depth_weight: float = 0.1
     """Weight of the squared error of depth, for scenes that have depth images."""
-    photo_depth: Annotated[bool, _TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
+    photo_depth: Annotated[bool, TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
     """Estimate depth from the photos before training, for scenes without depth images."""
     photo_depth_weight: float = 0.3
     """Weight of the robust error of estimated depth at the start; it fades along a cosine."""
