@@ -120,9 +120,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), help="kinds of the matrix (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds of the matrix (default: 0 1 2)")
     parser.add_argument("--quick", action="store_true", help="take a few steps of everything, to see that it runs")
-    parser.add_argument(
-        "--out", type=Path, help="JSON file (default: benchmarks/results/quality-DEVICE.json, or matrix-DEVICE.json)"
-    )
+    default = "benchmarks/results/quality-DEVICE.json, or matrix-DEVICE.json"
+    parser.add_argument("--out", type=Path, help=f"JSON file (default: {default})")
     options = parser.parse_args()
     if options.matrix and (options.run or options.captures):
         parser.error("--matrix makes its own captures: leave out run folders and --captures")

@@ -159,9 +159,8 @@ def test_a_line_of_the_matrix_is_the_mean_of_its_seeds(monkeypatch):
         )
         for seed in (1, 3)
     ]  # fmt: skip
-    heads, _, cells = (
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.matrix_table(rows).splitlines()
-    )
+    lines = table.matrix_table(rows).splitlines()
+    heads, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     found = dict(zip(heads, cells))
     assert found.pop("part: click, prompt, recall 50 / 75") == ""
     assert found == {
