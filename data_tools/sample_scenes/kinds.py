@@ -2,9 +2,15 @@
 
 from typing import Literal
 
-from omniseg_sample_scenes import living_room, yard
+from omniseg_sample_scenes import hall, living_room, tabletop, workshop, yard
 from omniseg_sample_scenes.kind import SceneKind
 
-KindName = Literal["room", "yard"]
+KindName = Literal["room", "tabletop", "workshop", "hall", "yard"]
 
-KINDS: dict[KindName, SceneKind] = {"room": living_room.KIND, "yard": yard.KIND}
+KINDS: dict[KindName, SceneKind] = {
+    "room": living_room.KIND,
+    "tabletop": tabletop.KIND,
+    "workshop": workshop.KIND,
+    "hall": hall.KIND,
+    "yard": yard.KIND,
+}

@@ -35,13 +35,13 @@ def house(b: Builder, width: float, depth: float, height: float, wall: str, roof
 def _roofed(b: Builder, width: float, depth: float, height: float, facade: Paint, gable: Paint, roof: str) -> None:
     b.box("walls", (0, 0, 0.5 * height - 0.4), (width, depth, height + 0.8), facade)
     side = depth / math.sqrt(2.0)
-    b.box("gables", (0, 0, height), (width, side, side), gable, pitch=45)
+    b.box("walls", (0, 0, height), (width, side, side), gable, pitch=45)
     tiles = Paint(roof, pattern=Pattern.TILES, length=0.35)
     slope = side + 0.5
-    for sign, name in ((-1, "front roof"), (1, "back roof")):
+    for sign in (-1, 1):
         middle = 0.5 * slope - 0.06
         at = (0, sign * middle / math.sqrt(2.0), height + 0.5 * depth - middle / math.sqrt(2.0) + 0.10)
-        b.box(name, at, (width + 0.7, slope, 0.16), tiles, pitch=-45 * sign)
+        b.box("roof", at, (width + 0.7, slope, 0.16), tiles, pitch=-45 * sign)
 
 
 def home(b: Builder, width: float, depth: float, height: float, wall: Paint, roof: str, shutters: str) -> None:

@@ -9,68 +9,15 @@ import math
 import numpy as np
 
 from omniseg.cameras import look_at
-from omniseg_sample_scenes import furniture, small_objects
+from omniseg_sample_scenes import furniture, interior, small_objects
 from omniseg_sample_scenes.builder import Builder, Paint, ScenePlan
 from omniseg_sample_scenes.furniture import BRASS, CREAM, Palette, along
 from omniseg_sample_scenes.kind import SceneKind
+from omniseg_sample_scenes.palettes import PALETTES
 from omniseg_sample_scenes.patterns import Pattern
 
 SIZE = (5.4, 4.4, 2.6)
 """Inside of the room in metres."""
-
-PALETTES = (
-    Palette(
-        wall=("#e9e1d1", "#cfbe9f"),
-        accent=("#b5785f", "#d6c7b4"),
-        floor=("#c39a6b", "#94683f"),
-        wood=("#c89b68", "#9a6c3d"),
-        dark_wood=("#7a5135", "#553521"),
-        sofa=("#35686a", "#437c7c"),
-        cushions=(("#d9a03f", "#e6b75c"), ("#c4623f", "#d98460"), ("#efe3cd", "#2f6b6d")),
-        rug=("#e4d6bd", "#9c4a35"),
-        pad=("#cf9a45", "#dcae61"),
-        curtain=("#dcc9a8", "#c5ac84"),
-        pot=("#b9673f", "#cf8a60"),
-        books=("#8c3b2e", "#2f5d62", "#d2a24c", "#33415c", "#6b7f4e", "#e2d4b7", "#a4563b", "#4a2f3a"),
-    ),
-    Palette(
-        wall=("#e2e3d6", "#aab594"),
-        accent=("#a8826d", "#dccbb8"),
-        floor=("#b98f63", "#8b6440"),
-        wood=("#d1a877", "#a57c4d"),
-        dark_wood=("#6e4d3a", "#4a3226"),
-        sofa=("#b06a55", "#c07b66"),
-        cushions=(("#e9dcc6", "#6d8264"), ("#6d8264", "#889c7c"), ("#d8b26a", "#e6c88c")),
-        rug=("#e8dfcb", "#4f6b58"),
-        pad=("#6d8264", "#82967a"),
-        curtain=("#e8dcc8", "#d2bfa2"),
-        pot=("#e4ddd0", "#c8bca8"),
-        books=("#4f6b58", "#c57b57", "#e0c48a", "#56423d", "#8fa08a", "#ece2cf", "#96503f", "#39515c"),
-    ),
-    Palette(
-        wall=("#e9e0d4", "#bfa68c"),
-        accent=("#7c8da0", "#cfd3d4"),
-        floor=("#bd9468", "#8c6643"),
-        wood=("#c79f70", "#987046"),
-        dark_wood=("#5f4535", "#423026"),
-        sofa=("#bf9d55", "#cdae6a"),
-        cushions=(("#33496b", "#4a648c"), ("#e9e0d0", "#33496b"), ("#b9603f", "#cf7f5d")),
-        rug=("#e6dccb", "#33496b"),
-        pad=("#4a648c", "#5f789e"),
-        curtain=("#cfd6d8", "#aebac0"),
-        pot=("#33496b", "#55709a"),
-        books=("#33496b", "#c6a24f", "#7d2f2c", "#dfd3be", "#4f7072", "#a55a3c", "#22303f", "#c9b08a"),
-    ),
-)
-
-SUN = ((0.20, 0.74, 0.60), (13.0, 11.0, 8.4), 0.03)
-"""Direction towards the sun, irradiance, angular radius in radians."""
-
-WINDOW_RADIANCE = (6.4, 6.6, 6.8)
-"""Radiance of the sky behind the window, linear RGB."""
-
-BULB_INTENSITY = (1.5, 1.05, 0.62)
-"""Radiant intensity of a bulb, linear RGB."""
 
 
 def describe(seed: int) -> ScenePlan:
@@ -86,16 +33,7 @@ def describe(seed: int) -> ScenePlan:
     _sideboard(b, palette)
     _plant_corner(b, palette)
 
-    half = 0.5 * np.array(SIZE)
-    aabb = np.stack([[-half[0], -half[1], 0.0], [half[0], half[1], SIZE[2]]])
-    direction = np.array(SUN[0]) / np.linalg.norm(SUN[0])
-    spot, extent = b.tables.shapes[pane][:3], b.tables.shapes[pane][12:15]
-    lights = [
-        ([*direction, *SUN[1], SUN[2]], pane),
-        ([spot[0], spot[1] - extent[1], spot[2], *WINDOW_RADIANCE, extent[0], extent[2]], pane),
-        *(([*centre, *BULB_INTENSITY, 0.045], bulb) for centre, bulb in bulbs),
-    ]
-    return b.finish(aabb, lights)
+    return b.finish(interior.inside(SIZE), interior.lights(b, pane, bulbs))
 
 
 def camera_path(n: int, _seed: int = 0) -> np.ndarray:
@@ -120,46 +58,19 @@ def camera_path(n: int, _seed: int = 0) -> np.ndarray:
 
 
 def _shell(b: Builder, palette: Palette) -> None:
-    x, y, z = SIZE
-    t = 0.1  # thickness of the slabs, which does not show; they come in the order of WALLS
     paper = Paint(*palette.wall, Pattern.WALLPAPER, length=0.32)
     bricks = Paint(*palette.accent, Pattern.BRICK, length=0.085)
-    with b.group("room") as g:
-        with g.object("walls") as o:
-            o.box("west wall", (-0.5 * (x + t), 0, 0.5 * z), (t, y + 2 * t, z), bricks)
-            o.box("east wall", (0.5 * (x + t), 0, 0.5 * z), (t, y + 2 * t, z), paper)
-            o.box("south wall", (0, -0.5 * (y + t), 0.5 * z), (x, t, z), paper)
-            o.box("north wall", (0, 0.5 * (y + t), 0.5 * z), (x, t, z), paper)
-        with g.object("floor") as o:
-            planks = Paint(*palette.floor, Pattern.PLANKS, length=0.15, gloss=0.10)
-            o.box("floor", (0, 0, -0.5 * t), (x + 2 * t, y + 2 * t, t), planks)
-        with g.object("ceiling") as o:
-            plaster = Paint("#f1ece2", length=0.35, style=0.10)
-            o.box("ceiling", (0, 0, z + 0.5 * t), (x + 2 * t, y + 2 * t, t), plaster)
-        with g.object("skirting") as o:
-            for side, name in ((-1, "south"), (1, "north")):
-                o.box(f"{name} board", (0, side * (0.5 * y - 0.009), 0.045), (x - 0.04, 0.018, 0.09), CREAM)
-            for side, name in ((-1, "west"), (1, "east")):
-                o.box(f"{name} board", (side * (0.5 * x - 0.009), 0, 0.045), (0.018, y, 0.09), CREAM)
+    planks = Paint(*palette.floor, Pattern.PLANKS, length=0.15, gloss=0.10)
+    interior.shell(b, SIZE, (bricks, paper, paper, paper), planks, Paint("#f1ece2", length=0.35, style=0.10), CREAM)
 
 
 def _window(b: Builder, palette: Palette) -> int:
     """Add window and curtains to the north wall; return the index of the pane."""
-    width, height, sill = 1.9, 1.35, 0.85
-    white = Paint("#efe9dd", style=0.04)
+    width, sill = 1.9, 0.85
     with b.group("window") as g:
         wall = g.at((-0.35, 0.5 * SIZE[1], 0))
         with wall.object("window") as o:
-            middle = sill + 0.5 * height
-            view = Paint("#ffffff", "#ffffff", Pattern.OUTDOORS, glow=1.1)
-            o.box("pane", (0, -0.006, middle), (width, 0.012, height), view)
-            pane = o.last_solid()
-            for side in (-1, 1):
-                o.box("frame", (side * 0.5 * width, -0.025, middle), (0.07, 0.05, height + 0.07), white)
-                o.box("frame", (0, -0.025, middle + side * 0.5 * height), (width, 0.05, 0.07), white)
-            o.box("mullion", (0, -0.022, middle), (0.05, 0.044, height), white)
-            o.box("transom", (0, -0.022, middle + 0.2 * height), (width, 0.044, 0.04), white)
-            o.box("sill", (0, -0.09, sill - 0.05), (width + 0.2, 0.18, 0.035), white, rounding=0.01)
+            pane = interior.window(o, width, 1.35, sill)
         cloth = Paint(*palette.curtain, Pattern.FABRIC, length=0.07)
         for side, name in ((-1, "left curtain"), (1, "right curtain")):
             with wall.object(name) as o:

@@ -208,38 +208,38 @@ def _country(far: Builder, country: Country) -> None:
     with far.group("country") as g:
         with g.object("meadows") as o:
             o.ball("meadows", (0, 0, -24.06), (420, 420, 24), Paint(*country.meadow, Pattern.FIELDS, 26.0, style=0.12))
-        for k in range(9):  # hills all around, the nearest ones low
-            angle = 2 * math.pi * (k + far.near(0, 0.25)) / 9
-            reach = far.near(165, 35)
-            size = (far.near(75, 20), far.near(60, 15), reach * far.near(0.17, 0.07))
+        for k in range(8):
+            angle = _around(far, k, 8)
+            reach = far.near(150, 35)
+            size = (far.near(75, 20), far.near(60, 15), reach * far.near(0.20, 0.06))
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -3), yaw=math.degrees(angle) + 90)
             with place.object(f"hill {k + 1}") as o:
-                landscape.hill(
-                    o, size, Paint(*country.crops, Pattern.FIELDS, far.near(24, 6), style=far.near(0.4, 0.2))
-                )
+                fields = Paint(*country.crops, Pattern.FIELDS, far.near(24, 6), style=far.near(0.4, 0.2))
+                landscape.hill(o, size, fields)
     with far.group("village") as g:
         for k in range(8):
-            angle = 2 * math.pi * (k + far.near(0, 0.3)) / 8 + 0.3
-            reach = (far.near(34, 5), far.near(62, 14), far.near(95, 12))[k % 3]
-            if math.sin(angle) > 0.75:
-                reach += 14.0  # behind the house that the yard belongs to
+            angle = _around(far, k, 8)
+            reach = (far.near(34, 4), far.near(62, 10), far.near(95, 10))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach), yaw=far.near(0, 90))
             with place.object(f"house {k + 1}") as o:
                 size = far.near(10, 2.5), far.near(7.5, 1.5), far.near(4.2, 1.2)
                 landscape.house(o, *size, far.pick(*country.walls), far.pick(*country.roofs))
     with far.group("woods") as g:
-        for k in range(20):
-            angle = 2 * math.pi * (k + far.near(0, 0.4)) / 20
-            reach = (far.near(17, 5), far.near(38, 10), far.near(75, 20))[k % 3]
-            if math.sin(angle) > 0.6:
-                reach += 10.0
+        for k in range(18):
+            angle = _around(far, k + 0.5, 18)
+            reach = (far.near(17, 4), far.near(38, 8), far.near(75, 15))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach))
             with place.object(f"tree {k + 1}") as o:
-                height = far.near(5.5, 1.5) + 0.05 * reach
+                height = far.near(4.5, 1.2) + 0.05 * reach
                 (landscape.conifer if far.pick(0, 0, 1) else landscape.broad_tree)(o, height, country.wood)
         for k, (x, y, yaw) in enumerate(((-9.5, -3.0, 80), (3.0, -11.5, 5), (12.5, 1.0, -75)), 1):
             with g.at((x, y + far.near(0, 2), 0), yaw=yaw + far.near(0, 12)).object(f"hedge {k}") as o:
-                landscape.hedge(o, far.near(7, 2), far.near(1.5, 0.3), country.wood)
+                landscape.hedge(o, far.near(6, 2), far.near(1.1, 0.2), country.wood)
+
+
+def _around(far: Builder, k: float, count: int) -> float:
+    """Return the direction, radians, of thing k of `count` far ones: all around but for what the house hides."""
+    return math.radians(142.0 + 256.0 * (k + far.near(0.5, 0.25)) / count)
 
 
 KIND = SceneKind(

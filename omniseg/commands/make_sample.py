@@ -8,6 +8,7 @@ import tyro
 
 from omniseg import devices
 from omniseg.commands import common
+from omniseg.config.true_or_false import TrueOrFalse
 from omniseg.data.formats import read_scene
 from omniseg.data.splits import split_views
 from omniseg.devices import Device
@@ -23,11 +24,13 @@ class Arguments:
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to make."""
     scene: KindName = "room"
-    """Kind of scene: a living room, or a sunny yard before far hills and houses."""
+    """Kind of scene: a living room; objects on a table, seen from all around; a workshop full of small things; a wide
+    hall of plain surfaces; a sunny yard before far hills and houses."""
     views: int | None = None
-    """Number of photos to train on; by default 80 of the room, 64 of the yard."""
+    """Number of photos to train on; by default 80 in the rooms, 72 of the table, 64 of the yard."""
     test_views: int | None = None
-    """Number of held-out photos between them; by default 12, and with points every eighth of all."""
+    """Number of held-out photos between them; by default 12 (10 of the
+    table), and with points every eighth of all."""
     width: int = 240
     """Width of the photos in pixels."""
     height: int = 180
@@ -37,7 +40,7 @@ class Arguments:
     severity: float = DEFAULT_SEVERITY
     """Severity of the errors in the masks, 0 to 3: masks missing, at another granularity in each view, split, merged
     with neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
-    depth: common.Switch = True
+    depth: TrueOrFalse = True
     """Write exact depth images."""
     points: int | None = None
     """Number of sparse surface points; with any, the folder is written as COLMAP would: images, sparse/0, and the exact

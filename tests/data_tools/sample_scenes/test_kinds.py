@@ -2,12 +2,15 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from omniseg.data.formats import read_scene
+from omniseg.data.splits import split_views
 from omniseg_sample_scenes.builder import LEVELS
-from omniseg_sample_scenes.capture import sample_camera
+from omniseg_sample_scenes.capture import make_sample, sample_camera
 from omniseg_sample_scenes.kinds import KINDS
 from omniseg_sample_scenes.render import render_scene
 from omniseg_sample_scenes.scene import build_scene
@@ -96,3 +99,43 @@ def test_the_seed_changes_more_than_colours(name):
     assert (first.shapes[:common] != other.shapes[:common]).any(1).mean() > 0.5
     np.testing.assert_array_equal(kind.camera_path(9, 0), kind.camera_path(9, 0))
     assert np.abs(kind.camera_path(9, 0) - kind.camera_path(9, 1)).max() > 0.1
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def folder(request, device, tmp_path_factory):
+    """A tiny capture of each kind, without depth."""
+    out = tmp_path_factory.mktemp("kinds") / request.param
+    few = {"points": 60} if KINDS[request.param].points else {"test_views": 2}
+    options = {"scene": request.param, "seed": 1, "train_views": 14, "width": 48, "height": 36, **few}
+    return request.param, make_sample(out, depth=False, progress=False, **options), options
+
+
+def test_the_reader_reads_it(folder):
+    name, out, _ = folder
+    kind, scene = KINDS[name], read_scene(out)
+    splits = split_views(scene)
+    assert scene.format == ("colmap" if kind.points else "replica" if kind.boxed else "transforms")
+    assert len(splits.train) == 14
+    assert len(splits.test) == 2
+    poses = kind.camera_path(16, 1)
+    for view in scene.views:
+        np.testing.assert_allclose(view.c2w, poses[int(view.name)], atol=1e-9)
+        assert view.camera == sample_camera(48, 36, kind.field_of_view)
+        assert view.depth_path is None
+        assert set(view.label_paths) == set(LEVELS)
+        assert view.hierarchy_path is not None
+    assert not list(out.glob("*depth"))
+    assert (scene.points is not None) == (kind.points > 0)
+
+
+def test_the_seed_alone_decides_the_pixels(folder, tmp_path):
+    _name, _out, options = folder
+    few = {**options, "train_views": 1, "points": 0, "test_views": 0}
+    first, again = (make_sample(tmp_path / end, progress=False, **few) for end in "ab")
+    other = make_sample(tmp_path / "c", progress=False, **{**few, "seed": 2})
+    for path in sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file()):
+        assert (first / path).read_bytes() == (again / path).read_bytes(), path
+    photos = [cv2.imread(str(at / "rgb/0000.png")) for at in (first, other)]
+    assert (photos[0] != photos[1]).mean() > 0.5
+    depths = [cv2.imread(str(at / "depth/0000.png"), cv2.IMREAD_UNCHANGED) for at in (first, other)]
+    assert (depths[0] != depths[1]).mean() > 0.1
