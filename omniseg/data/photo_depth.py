@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from omniseg.config import PhotoDepthConfig
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.images import ImageSet
 from omniseg.data.neighbours import choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
@@ -26,15 +27,14 @@ from omniseg_kernels.plane_sweep import Spacing
 class PhotoDepth:
     """Depth found from the photos.
 
-    distances: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0: unknown; packed as the
-        pixels of the image set, on the host.
+    maps: distances that the photos show, on small pictures.
     coverage: share of pixels whose depth is known, among the photos that were swept, without transparent pixels.
     look_coverage: the same of the quick look; little where poses are wrong.
     near: distance of the first plane, scene units.
     seconds: wall time.
     """
 
-    distances: Tensor
+    maps: DepthMaps
     coverage: float
     look_coverage: float
     near: float
@@ -80,8 +80,8 @@ def photo_depth(
         first = max(near, config.near_factor * float(nearest))
     sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress, look.neighbours.cpu())
     found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
-    distances = sweep.pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
-    return PhotoDepth(distances, found.share, seen.share, first, time.perf_counter() - begin)
+    maps = sweep.pinholes.depth_maps(found.distances, images.names)
+    return PhotoDepth(maps, found.share, seen.share, first, time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import CameraModel, Cameras, pixel_centres
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.image_io import shrink
 from omniseg.data.images import ImageSet
 from omniseg_kernels import PinholeViews
@@ -19,6 +20,9 @@ _WIDEST = 2.0
 """Tangent of the largest angle to the optical axis that a pinhole picture shows along an axis, 63 degrees."""
 _SQUARE = 0.02
 """Largest difference of both focal lengths, as a fraction, up to which a lens without distortion is left as it is."""
+
+_FARTHEST = 6e4
+"""Largest distance that float16 holds, rounded down."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,6 @@ class Pinholes:
     grey: (n_pixels,) float32 in [0, 1], packed, on the host.
     directions: (n_pixels, 3) unit directions of the rays, scene coordinates, on the host.
     shown: (n_pixels,) bool, False where a photo is transparent, on the host.
-    lookups: for each picture, the pixel (of the picture) under the centre of each of the photo's pixels, int32, -1
-        where the photo shows what the picture does not. Photos of one camera share a tensor.
     """
 
     photos: tuple[int, ...]
@@ -39,13 +41,12 @@ class Pinholes:
     grey: Tensor
     directions: Tensor
     shown: Tensor
-    lookups: tuple[Tensor, ...]
 
     @classmethod
     def from_images(cls, images: ImageSet, photos: list[int], longest: int, *, progress: bool = True) -> Pinholes:
         """Shrink photos to at most `longest` pixels a side, over white where they have alpha, and undistort them."""
         cameras, lenses = images.cameras.to("cpu"), {}
-        sizes, intrinsics, grey, directions, shown, lookups = [], [], [], [], [], []
+        sizes, intrinsics, grey, directions, shown = [], [], [], [], []
         for v in tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress):
             camera = cameras[[v]]
             key = (
@@ -61,9 +62,8 @@ class Pinholes:
             sizes.append([lens.width, lens.height])
             intrinsics.append(lens.intrinsics)
             directions.append(lens.directions @ camera.c2w[0, :, :3].T)
-            lookups.append(lens.lookup)
         views = PinholeViews(torch.tensor(sizes), cameras.c2w[photos].contiguous(), torch.stack(intrinsics))
-        return cls(tuple(photos), views, torch.cat(grey), torch.cat(directions), torch.cat(shown), tuple(lookups))
+        return cls(tuple(photos), views, torch.cat(grey), torch.cat(directions), torch.cat(shown))
 
     @property
     def origins(self) -> Tensor:
@@ -71,19 +71,22 @@ class Pinholes:
         counts = self.views.sizes.prod(1)
         return self.views.c2w[:, :, 3].repeat_interleave(counts, 0)
 
-    def spread(self, values: Tensor, images: ImageSet) -> Tensor:
-        """Return values (n_pixels,) of the pictures for each pixel of the photos, packed as these, 0 where unknown."""
-        out = torch.zeros(int(images.offsets[-1]), dtype=values.dtype)
-        starts = images.offsets.tolist()
-        for n, (v, lookup) in enumerate(zip(self.photos, self.lookups)):
-            picture = values[self.views.offsets[n] : self.views.offsets[n + 1]]
-            out[starts[v] : starts[v + 1]] = torch.where(lookup >= 0, picture[lookup.clamp(min=0)], 0)
-        return out
+    def depth_maps(self, distances: Tensor, names: tuple[str, ...]) -> DepthMaps:
+        """Return the distances (n_pixels,) of the pictures, whose photos are in rising order, as maps of all photos.
+
+        Args:
+            distances: scene units, 0 where unknown.
+            names: names of all photos of the image set.
+        """
+        sizes = torch.zeros(len(names), 2, dtype=torch.int64)
+        intrinsics = torch.ones(len(names), 4)
+        sizes[list(self.photos)], intrinsics[list(self.photos)] = self.views.sizes, self.views.intrinsics
+        return DepthMaps(names, distances.clamp(max=_FARTHEST).half().cpu(), sizes, intrinsics)
 
 
 @dataclass(frozen=True)
 class _Lens:
-    """Way from a photo to its picture and back, for all photos of one camera.
+    """Way from a photo to its picture, for all photos of one camera.
 
     small: size that a photo is first shrunk to.
     maps: where the picture's pixels are in the shrunk photo, for `cv2.remap`; None where they are the same.
@@ -93,7 +96,6 @@ class _Lens:
     height: int
     intrinsics: Tensor
     directions: Tensor
-    lookup: Tensor
     small: tuple[int, int]
     maps: tuple[np.ndarray, np.ndarray] | None
 
@@ -119,15 +121,8 @@ class _Lens:
         if not exact:
             xy = small.project(rays).xy[0].nan_to_num(-1).view(height, width, 2) - 0.5
             maps = xy[..., 0].contiguous().numpy(), xy[..., 1].contiguous().numpy()
-        every = pixel_centres(full_width, full_height)
-        x, y, z = camera.directions(torch.zeros(len(every), dtype=torch.int64), every).unbind(1)
-        in_front = z > 1e-3
-        i = torch.where(in_front, x / z * fx + cx, -1).floor().clamp(-1, width).long()
-        j = torch.where(in_front, y / z * fy + cy, -1).floor().clamp(-1, height).long()
-        shown = (i >= 0) & (j >= 0) & (i < width) & (j < height)
-        lookup = torch.where(shown, j * width + i, -1).int()
         unit = torch.nn.functional.normalize(rays, dim=1)
-        return cls(width, height, torch.tensor([fx, fy, cx, cy]), unit, lookup, tuple(small.size[0].tolist()), maps)
+        return cls(width, height, torch.tensor([fx, fy, cx, cy]), unit, tuple(small.size[0].tolist()), maps)
 
     def picture(self, photo: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the flat grey values in [0, 1] of a photo (height, width, 3 or 4) uint8, and where it is opaque."""

@@ -89,13 +89,11 @@ def save_depth_picture(path: Path, images: ImageSet, depth: PhotoDepth) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    columns = []
+    columns, cameras = [], images.cameras.to("cpu")
     views = np.unique(np.linspace(0, len(images) - 1, _SHOWN).round().astype(int)).tolist()
     sizes = {tuple(images.sizes[view].tolist()) for view in views}
     for view in views if len(sizes) == 1 else views[:1]:
-        width, height = images.sizes[view].tolist()
-        distance = depth.distances[images.offsets[view] : images.offsets[view + 1]].float().cpu().numpy()
-        distance = distance.reshape(height, width)
+        distance = depth.maps.image(cameras, view).numpy()
         photo = images.image(view).cpu().numpy()[..., :3]
         columns.append(np.concatenate([photo, distance_picture(distance, distance > 0)]))
     save_image(path, contact_sheet([columns]))

@@ -28,14 +28,17 @@ from omniseg.run_folder import (
     FEATURES,
     FEATURES_LOG,
     METRICS,
+    PHOTO_DEPTH,
     RADIANCE,
     RADIANCE_LOG,
     RENDERS,
     Model,
     Viewpoints,
     load_model,
+    load_photo_depth,
     read_metrics,
     save_features,
+    save_photo_depth,
     save_radiance,
     update_metrics,
 )
@@ -160,9 +163,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     assert images is not None
     images = images.to(device)  # no second copy stays on the host
     depth = estimate_depth(training, images)
-    if depth is not None:
-        images = replace(images, depths=depth.distances.to(images.pixels.device))
-    trainer = RadianceTrainer(training.config, images, nearest=None if depth is None else depth.near)
+    trainer = RadianceTrainer(training.config, images, photo_depth=depth)
     viewpoints = _viewpoints(training)
     if training.resume:
         trainer.resume(training.run)
@@ -183,9 +184,16 @@ def train_radiance(training: Training, device: torch.device) -> Model:
         trainer.save_resume(training.run)
 
     replaces, first_step = training.replaces, trainer.progress.step
+
+    def before() -> None:
+        if replaces:
+            _remove_results(training.run)
+        if depth is not None:
+            save_photo_depth(training.run, depth)
+
     _run(
         training, trainer, save, RADIANCE_LOG,
-        before=lambda: _remove_results(training.run) if replaces else None,
+        before=before,
         milestones={_EARLY: lambda: _look_early(trainer, images)},
     )  # fmt: skip
     if trainer.progress.step > first_step and distributed.process().rank == 0:
@@ -204,11 +212,17 @@ def train_radiance(training: Training, device: torch.device) -> Model:
 def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
     """Estimate the depth of a capture that has none from its photos, and log how much was found.
 
+    A training that continues takes the depth that its run keeps.
+
     Returns:
         None if the capture has depth images, or `training.photo_depth` is off.
     """
     if images.depths is not None or not training.config.training.photo_depth:
         return None
+    kept = load_photo_depth(training.run) if training.resume else None
+    if kept is not None and kept.maps.names == images.names:
+        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * kept.coverage, training.run)
+        return kept
     found = check_photos(images, training.config, progress=training.progress)
     _log.info("%s", found)
     if found.warning:
@@ -364,6 +378,7 @@ def _refuse_other_views(training: Training, then: Viewpoints, now: Viewpoints) -
 def _remove_results(run: Path) -> None:
     """Remove figures and pictures of the run that was here before."""
     (run / METRICS).unlink(missing_ok=True)
+    (run / PHOTO_DEPTH).unlink(missing_ok=True)
     for folder in (RENDERS, RADIANCE_LOG):
         shutil.rmtree(run / folder, ignore_errors=True)
     _remove_features(run)

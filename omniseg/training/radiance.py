@@ -10,6 +10,7 @@ from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.data.rays import RayBatch, RaySampler
 from omniseg.errors import InputError
 from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
@@ -31,8 +32,7 @@ class RadianceTrainer(Trainer):
         config: resolved configuration.
         images: training views; training runs on the device of their cameras.
         operators: implementation of the operators of a step.
-        nearest: distance, scene units, before which the photos show nothing, where the depths of `images` are
-            estimated from the photos; 0: unknown. None: their depths, if there are any, were measured.
+        photo_depth: depth that was estimated from the photos, for images without depths.
     """
 
     stage = "radiance"
@@ -44,14 +44,14 @@ class RadianceTrainer(Trainer):
         images: ImageSet,
         operators: Operators = KERNELS,
         *,
-        nearest: float | None = None,
+        photo_depth: PhotoDepth | None = None,
     ) -> None:
         device, training = images.device, config.training
         ranks, rays = distributed.process().world_size, training.min_rays
         if rays < ranks:
             raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
         self.cameras: Cameras = images.cameras
-        self.nearest = nearest
+        self.nearest = None if photo_depth is None else photo_depth.near
         with seeded(config.seed):
             self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
@@ -70,7 +70,8 @@ class RadianceTrainer(Trainer):
             ],
             free=("training.steps", "features", "feature_training"),
         )
-        self.sampler = RaySampler(images, self.generator)
+        maps = None if photo_depth is None else photo_depth.maps.to(device)
+        self.sampler = RaySampler(images, self.generator, maps)
         self.progress.n_rays = max(training.samples_per_step // training.initial_samples_per_ray, training.min_rays)
 
     def step(self) -> StepReport:
