@@ -52,7 +52,7 @@ RADIANCE_RESUME, FEATURES_RESUME = "resume/radiance.safetensors", "resume/featur
 SCREENSHOTS, EXPORTS = "screenshots", "exports"
 
 _CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
-_DEPTH_FIGURES = ("coverage", "look_coverage", "near", "seconds")
+_DEPTH_FIGURES = ("coverage", "look_coverage", "texture", "near", "seconds", "from_points")
 
 
 @dataclass(frozen=True, repr=False)

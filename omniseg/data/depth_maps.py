@@ -13,6 +13,9 @@ from omniseg.cameras import Cameras, pixel_centres
 _FRONT = 1e-3
 """Least z of a unit direction, camera axes, that a pinhole picture can show."""
 
+FARTHEST = 6e4
+"""Largest distance that float16 holds, rounded down."""
+
 
 @dataclass(frozen=True)
 class DepthMaps:
@@ -62,6 +65,28 @@ class DepthMaps:
         """Move the maps to a device."""
         tensors = {name: getattr(self, name).to(device) for name in ("distances", "sizes", "intrinsics")}
         return replace(self, **tensors)
+
+    def filled(self, other: DepthMaps) -> DepthMaps:
+        """Return maps of the same photos with the distances of others where these have none.
+
+        Raises:
+            ValueError: the names differ, or both have pictures of a photo and these differ in size.
+        """
+        if self.names != other.names:
+            raise ValueError("names: expected the same photos")
+        own, others = self.sizes.prod(1).tolist(), other.sizes.prod(1).tolist()
+        parts = []
+        for mine, theirs in zip(self.distances.split(own), other.distances.split(others)):
+            if not len(mine) or not len(theirs):
+                parts.append(mine if len(mine) else theirs)
+            elif len(mine) == len(theirs):
+                parts.append(torch.where(mine > 0, mine, theirs))
+            else:
+                raise ValueError(f"sizes: expected pictures of the same size, got {len(mine)} and {len(theirs)} pixels")
+        has = (self.sizes.prod(1) > 0)[:, None]
+        distances = torch.cat([self.distances[:0], *parts])
+        sizes = torch.where(has, self.sizes, other.sizes)
+        return DepthMaps(self.names, distances, sizes, torch.where(has, self.intrinsics, other.intrinsics))
 
     def at(self, views: Tensor, directions: Tensor) -> Tensor:
         """Return the distances (n,) float32 of rays, 0 where unknown: those of the small pixels that they pass.

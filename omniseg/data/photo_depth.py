@@ -8,7 +8,7 @@ photos agree.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -28,17 +28,33 @@ class PhotoDepth:
     """Depth found from the photos.
 
     maps: distances that the photos show, on small pictures.
-    coverage: share of pixels whose depth is known, among the photos that were swept, without transparent pixels.
+    coverage: share of pixels whose depth the sweep found, in the photos that were swept, without transparent pixels.
     look_coverage: the same of the quick look; little where poses are wrong.
-    near: distance of the first plane, scene units.
-    seconds: wall time.
+    texture: share of the same pixels that show texture; without it there is no depth.
+    near: distance before which the photos show nothing, scene units; 0: unknown, since nothing was swept.
+    seconds: wall time of the sweep.
+    from_points: share of the pixels of the maps whose distance is that of a point of structure from motion.
     """
 
     maps: DepthMaps
     coverage: float
     look_coverage: float
+    texture: float
     near: float
     seconds: float
+    from_points: float = 0.0
+
+    @classmethod
+    def from_points_alone(cls, maps: DepthMaps) -> PhotoDepth:
+        """Build from the maps of points, where nothing was swept."""
+        share = float((maps.distances > 0).float().mean())
+        return cls(maps, 0.0, 0.0, 0.0, near=0.0, seconds=0.0, from_points=share)
+
+    def filled(self, points: DepthMaps) -> PhotoDepth:
+        """Return the same with the distances of points in pixels that have none."""
+        maps = self.maps.filled(points)
+        before, after = (float((m.distances > 0).float().mean()) for m in (self.maps, maps))
+        return replace(self, maps=maps, from_points=after - before)
 
 
 class _Known(NamedTuple):
@@ -81,7 +97,8 @@ def photo_depth(
     sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress, look.neighbours.cpu())
     found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
     maps = sweep.pinholes.depth_maps(found.distances, images.names)
-    return PhotoDepth(maps, found.share, seen.share, first, time.perf_counter() - begin)
+    texture = sweep.pinholes.texture(config.radius, config.contrast)
+    return PhotoDepth(maps, found.share, seen.share, texture, first, time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)

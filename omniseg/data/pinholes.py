@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import CameraModel, Cameras, pixel_centres
-from omniseg.data.depth_maps import DepthMaps
+from omniseg.data.depth_maps import FARTHEST, DepthMaps
 from omniseg.data.image_io import shrink
 from omniseg.data.images import ImageSet
 from omniseg_kernels import PinholeViews
@@ -20,9 +20,6 @@ _WIDEST = 2.0
 """Tangent of the largest angle to the optical axis that a pinhole picture shows along an axis, 63 degrees."""
 _SQUARE = 0.02
 """Largest difference of both focal lengths, as a fraction, up to which a lens without distortion is left as it is."""
-
-_FARTHEST = 6e4
-"""Largest distance that float16 holds, rounded down."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +42,17 @@ class Pinholes:
     @classmethod
     def from_images(cls, images: ImageSet, photos: list[int], longest: int, *, progress: bool = True) -> Pinholes:
         """Shrink photos to at most `longest` pixels a side, over white where they have alpha, and undistort them."""
-        cameras, lenses = images.cameras.to("cpu"), {}
+        cameras = images.cameras.to("cpu")
         sizes, intrinsics, grey, directions, shown = [], [], [], [], []
-        for v in tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress):
-            camera = cameras[[v]]
-            key = (
-                tuple(tuple(part[0].tolist()) for part in (camera.intrinsics, camera.distortion, camera.size)),
-                int(camera.model),
-            )
-            if key not in lenses:
-                lenses[key] = _Lens.from_camera(camera, longest)
-            lens: _Lens = lenses[key]
+        lenses = picture_lenses(cameras, photos, longest)
+        bar = tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress)
+        for v, lens in zip(bar, lenses):
             picture, opaque = lens.picture(images.image(v).cpu().numpy())
             grey.append(picture)
             shown.append(opaque)
             sizes.append([lens.width, lens.height])
             intrinsics.append(lens.intrinsics)
-            directions.append(lens.directions @ camera.c2w[0, :, :3].T)
+            directions.append(lens.directions @ cameras.c2w[v, :, :3].T)
         views = PinholeViews(torch.tensor(sizes), cameras.c2w[photos].contiguous(), torch.stack(intrinsics))
         return cls(tuple(photos), views, torch.cat(grey), torch.cat(directions), torch.cat(shown))
 
@@ -70,6 +61,21 @@ class Pinholes:
         """Origins (n_pixels, 3) of the rays."""
         counts = self.views.sizes.prod(1)
         return self.views.c2w[:, :, 3].repeat_interleave(counts, 0)
+
+    def texture(self, radius: int, contrast: float) -> float:
+        """Return the share of the pixels whose surroundings show texture, among those that are not transparent.
+
+        Args:
+            radius: of the square window around a pixel, in pixels.
+            contrast: standard deviation of grey values in the window above which it is texture.
+        """
+        sizes, counts = self.views.sizes.tolist(), self.views.sizes.prod(1).tolist()
+        side, textured = 2 * radius + 1, []
+        for grey, (width, height) in zip(self.grey.split(counts), sizes):
+            picture = grey.view(height, width).numpy()
+            mean, squares = (cv2.blur(values, (side, side)) for values in (picture, picture**2))
+            textured.append(torch.from_numpy(squares - mean**2 > contrast**2).flatten())
+        return float((torch.cat(textured) & self.shown).sum() / self.shown.sum().clamp(min=1))
 
     def depth_maps(self, distances: Tensor, names: tuple[str, ...]) -> DepthMaps:
         """Return the distances (n_pixels,) of the pictures, whose photos are in rising order, as maps of all photos.
@@ -81,13 +87,28 @@ class Pinholes:
         sizes = torch.zeros(len(names), 2, dtype=torch.int64)
         intrinsics = torch.ones(len(names), 4)
         sizes[list(self.photos)], intrinsics[list(self.photos)] = self.views.sizes, self.views.intrinsics
-        return DepthMaps(names, distances.clamp(max=_FARTHEST).half().cpu(), sizes, intrinsics)
+        return DepthMaps(names, distances.clamp(max=FARTHEST).half().cpu(), sizes, intrinsics)
+
+
+def picture_lenses(cameras: Cameras, photos: list[int], longest: int) -> list[PictureLens]:
+    """Return the way from each of some photos to its picture of at most `longest` pixels a side."""
+    lenses, found = {}, []
+    for v in photos:
+        camera = cameras[[v]]
+        parts = (camera.intrinsics, camera.distortion, camera.size)
+        key = (tuple(tuple(part[0].tolist()) for part in parts), int(camera.model))
+        if key not in lenses:
+            lenses[key] = PictureLens.from_camera(camera, longest)
+        found.append(lenses[key])
+    return found
 
 
 @dataclass(frozen=True)
-class _Lens:
+class PictureLens:
     """Way from a photo to its picture, for all photos of one camera.
 
+    width, height, intrinsics: of the picture; (4,) fx, fy, cx, cy in pixels.
+    directions: (height * width, 3) unit directions of its pixels, camera axes.
     small: size that a photo is first shrunk to.
     maps: where the picture's pixels are in the shrunk photo, for `cv2.remap`; None where they are the same.
     """
@@ -100,7 +121,7 @@ class _Lens:
     maps: tuple[np.ndarray, np.ndarray] | None
 
     @classmethod
-    def from_camera(cls, camera: Cameras, longest: int) -> _Lens:
+    def from_camera(cls, camera: Cameras, longest: int) -> PictureLens:
         """Build the way of one camera (a batch of one)."""
         camera = replace(camera, c2w=torch.eye(3, 4)[None], traits=None)
         full_width, full_height = camera.size[0].tolist()

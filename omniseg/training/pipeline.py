@@ -19,6 +19,7 @@ from omniseg.config import Config
 from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import Placement, place
 from omniseg.data.photo_depth import PhotoDepth
+from omniseg.data.point_depth import point_depth
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError, NoSurfaces
@@ -215,19 +216,34 @@ def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
     A training that continues takes the depth that its run keeps.
 
     Returns:
-        None if the capture has depth images, or `training.photo_depth` is off.
+        None if the capture has depth images, `training.photo_depth` is off, or nothing is swept and no points are
+        known.
     """
     if images.depths is not None or not training.config.training.photo_depth:
         return None
     kept = load_photo_depth(training.run) if training.resume else None
     if kept is not None and kept.maps.names == images.names:
-        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * kept.coverage, training.run)
+        share = float((kept.maps.distances > 0).float().mean())
+        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * share, training.run)
         return kept
-    found = check_photos(images, training.config, progress=training.progress)
-    _log.info("%s", found)
-    if found.warning:
-        _log.warning("%s", found.warning)
-    return found.depth
+    depth = None
+    if training.config.photo_depth.sweep:
+        found = check_photos(images, training.config, progress=training.progress)
+        _log.info("%s", found)
+        if found.warning:
+            _log.warning("%s", found.warning)
+        depth = found.depth
+    points = [view.seen_points for view in training.views(training.splits.train)]
+    if all(seen is None for seen in points):
+        return depth
+    placed = [None if p is None else torch.from_numpy(training.placement.normalisation.points(p)) for p in points]
+    longest = training.config.photo_depth.longest if depth is None else int(depth.maps.sizes.max())
+    sparse = point_depth(images, placed, longest)
+    depth = PhotoDepth.from_points_alone(sparse) if depth is None else depth.filled(sparse)
+    _log.info(
+        "depth of COLMAP's points: %.0f %% of pixels%s", 100 * depth.from_points, " more" if depth.coverage else ""
+    )
+    return depth
 
 
 def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:

@@ -39,7 +39,7 @@ def run(tmp_path: Path, device) -> Path:
 def depth() -> PhotoDepth:
     sizes, intrinsics = torch.tensor([[3, 2], [0, 0]]), torch.tensor([[2.0, 2, 1.5, 1], [1, 1, 1, 1]])
     maps = DepthMaps(("a", "b/c"), torch.arange(6.0).half(), sizes, intrinsics)
-    return PhotoDepth(maps, coverage=0.625, look_coverage=0.5, near=0.25, seconds=1.5)
+    return PhotoDepth(maps, coverage=0.625, look_coverage=0.5, texture=0.75, near=0.25, seconds=1.5, from_points=0.125)
 
 
 def test_depth_from_the_photos_survives(tmp_path: Path, depth: PhotoDepth):
@@ -47,7 +47,7 @@ def test_depth_from_the_photos_survives(tmp_path: Path, depth: PhotoDepth):
     save_photo_depth(tmp_path, depth)
     loaded = load_photo_depth(tmp_path)
     assert loaded is not None
-    for name in ("coverage", "look_coverage", "near", "seconds"):
+    for name in ("coverage", "look_coverage", "texture", "near", "seconds", "from_points"):
         assert getattr(loaded, name) == getattr(depth, name)
     assert loaded.maps.names == depth.maps.names
     for name in ("distances", "sizes", "intrinsics"):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -105,10 +106,11 @@ def test_resume_makes_a_training_longer(command: Run, run: Path):
 def test_resume_takes_the_depth_that_the_run_keeps(command: Run, run: Path):
     kept = load_photo_depth(run)
     assert kept is not None
-    save_photo_depth(run, replace(kept, coverage=0.99))
+    everywhere = replace(kept.maps, distances=torch.ones_like(kept.maps.distances))
+    save_photo_depth(run, replace(kept, maps=everywhere))
     done = command("train", "--run", run, "--resume", "--training.steps", "7")
     assert done.status == 0, done.err
-    assert "depth from the photos: 99 % of pixels, kept in run" in done.out.replace(f"{run.parent}/", "")
+    assert "depth from the photos: 100 % of pixels, kept in run" in done.out.replace(f"{run.parent}/", "")
     (run / "photo_depth.safetensors").unlink()
     done = command("train", "--run", run, "--resume", "--training.steps", "9")
     assert "kept in" not in done.out

@@ -56,6 +56,21 @@ def test_no_photo_has_a_picture(device):
     assert empty.at(torch.zeros(1, dtype=torch.int64, device=device), ahead).tolist() == [0]
 
 
+def test_gaps_are_filled_from_other_maps():
+    first = maps_of(distances=torch.tensor([1.0, 0, 3, 0, 5, 0]).half())
+    ones = torch.ones(2, 4)
+    second = maps_of(distances=torch.arange(8.0, 16).half(), sizes=torch.tensor([[3, 2], [2, 1]]), intrinsics=2 * ones)
+    filled = first.filled(second)
+    assert filled.distances.tolist() == [1, 9, 3, 11, 5, 13, 14, 15]
+    assert filled.sizes.tolist() == [[3, 2], [2, 1]]
+    assert filled.intrinsics.tolist() == [first.intrinsics[0].tolist(), [2.0] * 4]
+    assert second.filled(first).distances.tolist() == second.distances.tolist()
+    with pytest.raises(ValueError, match="same photos"):
+        first.filled(maps_of(names=("a", "c")))
+    with pytest.raises(ValueError, match="6 and 8 pixels"):
+        first.filled(maps_of(distances=torch.ones(8).half(), sizes=torch.tensor([[4, 2], [0, 0]])))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

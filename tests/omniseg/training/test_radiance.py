@@ -414,7 +414,7 @@ def photo_depth(images: ImageSet, factor: float, near: float = 0.2) -> PhotoDept
     assert images.depths is not None
     depths = (images.depths.cpu().float() * factor).half()
     maps = DepthMaps(images.names, depths, images.sizes.cpu(), images.cameras.intrinsics.cpu())
-    return PhotoDepth(maps, coverage=0.5, look_coverage=0.5, near=near, seconds=1.0)
+    return PhotoDepth(maps, coverage=0.5, look_coverage=0.5, texture=0.75, near=near, seconds=1.0)
 
 
 def test_estimated_depth_pulls_at_first_and_no_longer_after_its_fade(device):
