@@ -146,7 +146,7 @@ def _reliable(points: ColmapPoints) -> np.ndarray:
     good = finite & (points.track >= _MIN_TRACK)
     if good.sum() >= _FEW_POINTS:
         good &= points.error <= _MAX_ERROR * np.median(points.error[good])
-    return good if good.sum() >= _FEW_POINTS else finite
+    return np.asarray(good if good.sum() >= _FEW_POINTS else finite)
 
 
 def _seen_points(model: ColmapModel) -> dict[str, np.ndarray]:
