@@ -346,7 +346,7 @@ class Run:
         depth = load_photo_depth(self.path)
         if depth is None:
             raise InputError(
-                f"{self.path}: keeps no depth from its photos: the capture has depth images, or comes from one side, "
+                f"{self.path}: keeps no depth from its photos: it has depth images, none was estimated, "
                 "or the run is of an earlier version"
             )
         maps, cameras = depth.maps, self._cameras(width)

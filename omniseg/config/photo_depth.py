@@ -1,6 +1,11 @@
 """Configuration of depth from the photos."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from omniseg.config.flags import TRUE_OR_FALSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class PhotoDepthConfig:
     Where the sweep knows nothing, points that COLMAP found in a photo give the distance of the pixel they are in.
     """
 
-    sweep: bool = True
+    sweep: Annotated[bool, TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
     """Compare photos with one another; False: only the points of COLMAP give depth."""
     longest: int = 80
     """Longest side of the small pictures, in pixels."""

@@ -6,17 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from omniseg.config.flags import TRUE_OR_FALSE
 from omniseg.config.require import require
-
-_TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="{true,false}",
-    choices=("true", "false"),
-    instance_from_str=lambda words: words[0] == "true",
-    is_instance=lambda value: isinstance(value, bool),
-    str_from_instance=lambda value: [str(value).lower()],
-)
-"""Command line of a setting that is on by default and turned off by `--NAME false`."""
 
 Background = Literal["random", "white", "black"]
 ContrastiveLoss = Literal["ranking", "paper"]
@@ -83,7 +74,7 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Fraction of the training after which the depth of depth images counts no longer; above 1: to the end."""
     depth_tolerance: float = 0.1
     """Relative error of depth, measured or estimated, up to which the loss is quadratic, and linear beyond."""
-    photo_depth: Annotated[bool, _TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
+    photo_depth: Annotated[bool, TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
     """Estimate depth from the photos before training, for scenes without depth images."""
     photo_depth_weight: float = 0.3
     """Weight of the robust error of estimated depth at the start; it fades along a cosine."""
