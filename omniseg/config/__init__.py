@@ -44,7 +44,10 @@ __all__ = [
     "SegmentTreeConfig",
 ]
 
-_RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"})}
+_RENAMED = {
+    ("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"}),
+    ("training", "photo_depth_tolerance"): ("depth_tolerance", {}),
+}
 """Fields that an older version wrote by another name: (section, old name) -> new name, and new names of its values."""
 
 

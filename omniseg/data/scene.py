@@ -37,6 +37,8 @@ class View:
     depth_range: nearest and farthest z-depth, input units, if the format has them (LLFF).
     hierarchy_path: mask hierarchy `sam/NAME.npz`, or None.
     label_paths: evaluation labels `labels/LEVEL/NAME.png` by the name of their level.
+    seen_points: (n, 3) float64 reliable points, input coordinates, that structure from motion found in this image, or
+        None. Other points may be hidden in it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class View:
     depth_range: tuple[float, float] | None = None
     hierarchy_path: Path | None = None
     label_paths: Mapping[str, Path] = field(default_factory=dict)
+    seen_points: np.ndarray | None = None
 
     @property
     def image_path(self) -> Path:

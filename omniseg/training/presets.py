@@ -10,6 +10,7 @@ from omniseg.config import (
     FeatureFieldConfig,
     FeatureTrainingConfig,
     MarchingConfig,
+    PhotoDepthConfig,
     RadianceFieldConfig,
     RadianceTrainingConfig,
 )
@@ -98,9 +99,9 @@ def settings_for(
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,
-            # Captures from one side lose by it (fern 0.6 dB), and fog is no danger there.
-            photo_depth=kind != "forward",
         ),
+        # Captures from one side lose by the sweep (fern 0.6 dB), not by points.
+        photo_depth=PhotoDepthConfig(sweep=kind != "forward"),
         features=FeatureFieldConfig(
             encoding=HashLayout() if on_gpu else HashLayout(levels=12, log2_table=17, finest_resolution=512)
         ),

@@ -198,6 +198,8 @@ NAN, INF = float("nan"), float("inf")
         (RadianceTrainingConfig, "opacity_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "distortion_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "depth_weight", [-1, NAN, INF]),
+        (RadianceTrainingConfig, "depth_fade", [0, NAN, INF]),
+        (RadianceTrainingConfig, "depth_tolerance", [0, 1.1, NAN]),
         (FeatureTrainingConfig, "temperature_range", [(0.0, 1.0), (2.0, 1.0), (NAN, 1.0), (0.1, INF)]),
         (FeatureTrainingConfig, "lr", [0, -1, NAN, INF]),
     ],

@@ -56,7 +56,7 @@ def read(root: Path) -> Scene:
         raise InputError(f"{root}: holds no COLMAP model")
     model = read_model(folder)
     views = tuple(sorted(_views(root, folder, model), key=lambda view: view.name))
-    points = _reliable(model.points)
+    points = model.points.xyz[_reliable(model.points)]
     return Scene(
         root=root,
         format="colmap",
@@ -80,7 +80,7 @@ def read_model(folder: Path) -> ColmapModel:
             raise InputError(f"{path}: does not exist; a COLMAP model needs cameras{suffix} and images{suffix}")
     cameras = reader.read_cameras(paths[0])
     images = reader.read_images(paths[1])
-    empty = ColmapPoints(np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
+    empty = ColmapPoints(np.empty(0, np.int64), np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
     points = reader.read_points(paths[2]) if paths[2].is_file() else empty
     for image in images:
         if image.camera_id not in cameras:
@@ -105,6 +105,7 @@ def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
         first = next((image for image in found if image.name in files), None)
         if first is not None:
             factors |= true_factors(model.cameras[first.camera_id], {nominal: files[first.name]})
+    seen_points = _seen_points(model)
     return [
         View(
             name=name,
@@ -113,6 +114,7 @@ def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
             c2w=image.c2w,
             hierarchy_path=hierarchy_path(root, name),
             label_paths=label_paths(root / "labels", name),
+            seen_points=seen_points[image.name] if len(seen_points[image.name]) else None,
         )
         for name, image in zip(names, found)
     ]
@@ -139,9 +141,22 @@ def _pair(folders: dict[int, Path], factor: int, model: ColmapModel) -> dict[str
 
 
 def _reliable(points: ColmapPoints) -> np.ndarray:
-    """Return the positions of the reliable points if there are enough of them, else of all finite points."""
+    """Return the mask (n,) of the reliable points if there are enough of them, else of all finite points."""
     finite = np.isfinite(points.xyz).all(1)
     good = finite & (points.track >= _MIN_TRACK)
     if good.sum() >= _FEW_POINTS:
         good &= points.error <= _MAX_ERROR * np.median(points.error[good])
-    return points.xyz[good if good.sum() >= _FEW_POINTS else finite]
+    return np.asarray(good if good.sum() >= _FEW_POINTS else finite)
+
+
+def _seen_points(model: ColmapModel) -> dict[str, np.ndarray]:
+    """Return the positions (n, 3) of the reliable points that each image sees, by its name."""
+    good = np.flatnonzero(_reliable(model.points))
+    good = good[np.argsort(model.points.ids[good])]
+    ids, xyz = model.points.ids[good], model.points.xyz[good]
+    seen = {}
+    for image in model.images:
+        place = np.searchsorted(ids, image.point_ids).clip(max=max(len(ids) - 1, 0))
+        known = ids[place] == image.point_ids if len(ids) else np.zeros(len(place), bool)
+        seen[image.name] = xyz[place[known]]
+    return seen

@@ -62,6 +62,32 @@ def test_text_equals_binary(tmp_path):
     np.testing.assert_allclose(text.points, binary.points)
 
 
+def test_each_view_has_the_reliable_points_that_it_sees(tmp_path):
+    seen = [[250, 3, 3], [], [1, 999], [2, 4, 5]]
+    write_colmap(tmp_path, orbit(4), points=POINTS, seen=seen)
+    (tmp_path / "images" / "0003.png").unlink()
+    data = bytearray((tmp_path / "sparse" / "0" / "points3D.bin").read_bytes())
+    at = 8 + 2 * (struct.calcsize("<Q3d3BdQ") + 3 * 8) + struct.calcsize("<Q3d3B")
+    data[at : at + 8] = struct.pack("<d", 50.0)  # the reprojection error of point 3
+    (tmp_path / "sparse" / "0" / "points3D.bin").write_bytes(data)
+    first, second, third = read_scene(tmp_path).views
+    assert first.seen_points is not None
+    assert np.array_equal(first.seen_points, POINTS[[249]]), "point 3 is unreliable"
+    assert second.seen_points is None
+    assert third.seen_points is not None
+    assert np.array_equal(third.seen_points, POINTS[[0]]), "there is no point 999"
+
+
+def test_seen_points_in_text(tmp_path):
+    names = write_colmap(tmp_path, orbit(3))
+    write_colmap_text(tmp_path / "sparse" / "0", names, orbit(3), POINTS[:9])
+    for path in (tmp_path / "sparse" / "0").glob("*.bin"):
+        path.unlink()
+    first, _, last = read_scene(tmp_path).views
+    assert np.array_equal(first.seen_points, POINTS[[6]])
+    assert last.seen_points is None
+
+
 @pytest.mark.parametrize("folder", ["sparse/0", "sparse", "colmap/sparse/0", "."])
 def test_finds_the_model(tmp_path, folder):
     write_colmap(tmp_path, orbit(3), folder=folder)
