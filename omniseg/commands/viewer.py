@@ -18,8 +18,8 @@ from omniseg.viewer.controller import Controller
 
 _CPU_RENDER_WIDTH, _GPU_RENDER_WIDTH = 640, 1280
 """Defaults of --render-width, pixels."""
-_BUDGET = 0.1
-"""Seconds that one step of rendering should take: so coarse is the picture while the camera moves."""
+_BUDGET, _FIRST = 0.08, 0.12
+"""Seconds that one step of rendering should take, after which a click is answered, and a picture while moving."""
 _MIN_WIDTH = 16
 
 
@@ -61,7 +61,8 @@ def main() -> None:
         raise InputError("the page needs viser: pip install 'omniseg3d[viewer]'") from error
     run = load(arguments.run.resolve(), arguments.device)
     default = _CPU_RENDER_WIDTH if run.device.type == "cpu" else _GPU_RENDER_WIDTH
-    controller = Controller.from_run(run, render_width=arguments.render_width or default, budget=_BUDGET)
+    width = arguments.render_width or default
+    controller = Controller.from_run(run, render_width=width, budget=_BUDGET, first=_FIRST)
     token = arguments.token or (None if is_loopback(arguments.host) else secrets.token_urlsafe(16))
     page = Page(controller, Gate(arguments.host, token), arguments.port, shared=arguments.shared)
     _say_address(arguments.host, page.port, token)

@@ -107,20 +107,27 @@ class Controller:
 
     @classmethod
     def from_run(
-        cls, run: Run, *, render_width: int | None = None, budget: float = 0.03, progress: bool = True
+        cls,
+        run: Run,
+        *,
+        render_width: int | None = None,
+        budget: float = 0.03,
+        first: float | None = None,
+        progress: bool = True,
     ) -> Controller:
         """Return the controller of a trained run, with its automatic segments if it has some.
 
         Args:
             run: with features.
-            render_width, budget: see `LiveView`.
+            render_width, budget, first: see `LiveView`.
             progress: show progress bars.
         Raises:
             InputError: the model has no features, or a file of the run folder cannot be read.
         """
         session = run.session()
         colours = feature_colours(run.model, progress=progress)
-        live = LiveView(session, colours, run.model.viewpoints, render_width=render_width, budget=budget)
+        views = run.model.viewpoints
+        live = LiveView(session, colours, views, render_width=render_width, budget=budget, first=first)
         if (run.path / SEGMENTS).exists():
             live.set_tree(run.segment_tree(progress=progress))
         return cls(session, live, run.path, progress=progress)
@@ -135,7 +142,8 @@ class Controller:
         session, live = self.session, self.live
         if not shares_session:
             session = SegmentationSession(session.model, session.fingerprint)
-        other = LiveView(session, live.colours, live.viewpoints, render_width=live.render_width, budget=live.budget)
+        options = {"render_width": live.render_width, "budget": live.budget, "first": live.first}
+        other = LiveView(session, live.colours, live.viewpoints, **options)
         if live.segments is not None:
             other.segments = SegmentLayer(live.segments.tree, live.segments.level)
         return Controller(session, other, self.files.folder, progress=self.progress)

@@ -63,7 +63,8 @@ class LiveView:
         session: gets every rendered view.
         viewpoints: of the photos; the camera starts at the first one.
         render_width: limit of the width that is rendered, pixels, or None; a wider picture is enlarged.
-        budget: seconds that one step of rendering should take.
+        budget, first: seconds that one step of rendering should take, and the first picture of a camera; see
+            `ProgressiveViews`.
         colours: of the features.
         size: width and height of the picture, pixels; set by the window.
         camera: may be replaced at any time.
@@ -81,16 +82,17 @@ class LiveView:
         *,
         render_width: int | None = None,
         budget: float = 0.03,
+        first: float | None = None,
     ) -> None:
         self.session, self.viewpoints, self.render_width = session, viewpoints, render_width
-        self.colours, self.budget = colours, budget
+        self.colours, self.budget, self.first = colours, budget, first
         self.size: tuple[int, int] = 1, 1
         self.photo, self.camera = 0, OrbitCamera.from_viewpoint(viewpoints.cameras)
         self.shown: Shown = "colour"
         self.show_mask = True
         self.segments: SegmentLayer | None = None
         self._panels = Panels(session, colours)
-        self._frames = ProgressiveViews(session.renderer, budget)
+        self._frames = ProgressiveViews(session.renderer, budget, first=first)
         self._view: RenderedView | None = None
         self._rendering: _Target | None = None
         self._is_visible = True  # a picture of it, however coarse, has been shown

@@ -24,9 +24,9 @@ RESOLUTIONS = {"quick": 128, "normal": 256, "fine": 512}
 """Cells along the longest edge of a mesh, by label."""
 _TAKES_AWAY = {"selects": False, "takes away": True}
 _SURFACES: dict[str, tuple[str, SurfaceKind]] = {
-    "mesh .glb": ("mesh.glb", "mesh"),
-    "mesh .ply": ("mesh.ply", "mesh"),
-    "points .ply": ("points.ply", "points"),
+    "GLB mesh": ("mesh.glb", "mesh"),
+    "PLY mesh": ("mesh.ply", "mesh"),
+    "points": ("points.ply", "points"),
 }
 _MOST_LEVELS = 24
 """Right end of the level slider before there are levels."""
@@ -69,7 +69,7 @@ class Panel:
     def _add_selecting(self) -> None:
         gui, session = self._gui, self._visitor.controller.session
         with gui.add_folder(None):
-            self._tool = gui.add_dropdown("Drag with", tuple(TOOLS), hint="Click, or drag a box or a stroke")
+            self._tool = gui.add_dropdown("Tool", tuple(TOOLS), hint="Click, or drag a box or a stroke")
             self._on_change(self._tool, lambda tool: self._act(lambda c: actions.take_tool(c, TOOLS[tool])))
             self._away = gui.add_dropdown("A click", tuple(_TAKES_AWAY), hint="Shift or Ctrl with a click takes away")
             self._on_change(self._away, self._set_away)
@@ -113,9 +113,13 @@ class Panel:
             group = gui.add_button_group("Step", tuple(steps))
             group.on_click(lambda event: self._act(lambda c: actions.step_photo(c, steps[event.target.value])))
         with gui.add_folder("3D"):
-            self._cameras = gui.add_checkbox("Photos' cameras", False, hint="Click on one to look from there")
+            self._cameras = gui.add_checkbox(
+                "Cameras", False, hint="Those of the photos; click on one to look from there"
+            )
             self._points = gui.add_dropdown("Points", ("none", "coloured", "segments"))
-            self._picture = gui.add_checkbox("Rendered picture", True)
+            self._picture = gui.add_checkbox(
+                "Picture", True, hint="Render; without it, only cameras and points are drawn"
+            )
             for handle in (self._cameras, self._points):
                 self._on_change(handle, lambda _: self._change_scene())
             self._on_change(self._picture, lambda _: self._change_scene())
@@ -123,16 +127,22 @@ class Panel:
     def _add_files(self) -> None:
         gui = self._gui
         with gui.add_folder("Download"):
-            view = gui.add_button("Masks and cut-outs of this view", icon=None)
+            view = gui.add_button("Masks and cut-outs of this view")
             view.on_click(lambda _: self._act(actions.download_view))
-            saved = gui.add_button("Selections .json")
+            saved = gui.add_button("Selections as .json")
             saved.on_click(lambda _: self._act(actions.download_selections))
-            extent = gui.add_dropdown("Of", EXTENTS)
+            extent = gui.add_dropdown("Surface of", EXTENTS)
             resolution = gui.add_dropdown("Resolution", tuple(RESOLUTIONS), hint="Fine takes minutes on a CPU")
-            for label, (name, kind) in _SURFACES.items():
-                self._add_surface(label, name, kind, extent, resolution)
+            surfaces = gui.add_button_group("As", tuple(_SURFACES))
+
+            @surfaces.on_click
+            def _(event: Any) -> None:
+                name, kind = _SURFACES[event.target.value]
+                cells, chosen = RESOLUTIONS[resolution.value], extent.value
+                self._act(lambda c: actions.download_surface(c, name, kind, chosen, cells))
+
         with gui.add_folder("Upload"):
-            upload = gui.add_upload_button("Selections .json", mime_type="application/json")
+            upload = gui.add_upload_button("Selections from .json", mime_type="application/json")
 
             @upload.on_upload
             def _(event: Any) -> None:
@@ -140,18 +150,8 @@ class Panel:
                 self._act(lambda c: actions.upload_selections(c, file.name, file.content))
 
         with gui.add_folder("Run folder"):
-            for label, control in {"Save selections": FILES[0], "Load selections": FILES[1]}.items():
-                button = gui.add_button(label)
-                button.on_click(lambda _, control=control: self._act(control.action))
+            self._add_buttons("Selections", {"Save": FILES[0], "Load": FILES[1]})
         gui.add_markdown(_HELP)
-
-    def _add_surface(self, label: str, name: str, kind: SurfaceKind, extent: Any, resolution: Any) -> None:
-        button = self._gui.add_button(label[0].upper() + label[1:])
-
-        @button.on_click
-        def _(_: object) -> None:
-            cells, chosen = RESOLUTIONS[resolution.value], extent.value
-            self._act(lambda c: actions.download_surface(c, name, kind, chosen, cells))
 
     def _add_buttons(self, title: str | None, controls: dict[str, Control]) -> None:
         group = self._gui.add_button_group(title or "", tuple(controls))

@@ -23,6 +23,8 @@ _POINT_VIEWS, _POINT_RAYS = 24, 40_000
 """Points come from at most this many views, and are about this many."""
 _FRUSTUM_SCALE = 0.06
 """Size of a camera, scene units."""
+_LINE_WIDTH = 1.5
+"""Width of its lines, pixels."""
 _COLOUR = (90, 200, 140)
 
 
@@ -39,6 +41,8 @@ def draw_cameras(scene: viser.SceneApi, model: Model) -> dict[int, viser.CameraF
             fov=2 * math.atan(height / (2 * fy)),
             aspect=width / height,
             scale=_FRUSTUM_SCALE,
+            thickness=_LINE_WIDTH,
+            thickness_units="screen",
             color=_COLOUR,
             wxyz=quaternion(c2w[:, :3]),
             position=c2w[:, 3],

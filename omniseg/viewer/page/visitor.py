@@ -51,6 +51,7 @@ class Visitor:
         self._sent: tuple[int, bool] | None = None
         self._kept: np.ndarray | None = None
         self._message: Message | None = None
+        self._notification: viser.NotificationHandle | None = None
         self._catcher: viser.SceneNodeHandle | None = None
         self._listens_for_box = False
         self._known_camera = controller.live.camera
@@ -106,6 +107,8 @@ class Visitor:
             self._work.popleft()()
         self._use_tool(controller.tool)
         more = self.shows_rendering and controller.update()
+        if not more:
+            controller.live.focus()  # so that the browser's next drag turns around what is in the middle
         self._send_camera()
         self._send_picture(more)
         self._send_message()
@@ -179,8 +182,11 @@ class Visitor:
         if message is self._message:
             return
         self._message = message
+        if self._notification is not None:
+            self._notification.remove()
+            self._notification = None
         if message.is_refusal:
-            self.client.add_notification("Not done", message.text, auto_close_seconds=8, color="orange")
+            self._notification = self.client.add_notification("Not done", message.text, color="orange")
 
     def _send_downloads(self) -> None:
         downloads, self.controller.downloads = self.controller.downloads, []
