@@ -34,7 +34,7 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder of a training with features."""
     port: int = 8080
-    """Port of the page."""
+    """Port of the page; 0: any that is free."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets every machine of the network in that knows the token."""
     token: Annotated[str | None, common.optional("WORD", "none on 127.0.0.1, else a random one")] = None

@@ -18,7 +18,7 @@ _CANDIDATES = 32
 """Number of points that are tried for each click."""
 _LEAST_GAIN = 0.01
 """A further click must raise the IoU by this."""
-_SPATIAL_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+_SPATIAL_WEIGHTS = (0.0, 1.0, 3.0, 9.0)
 """Spatial weights that are tried, 1 / scene unit."""
 
 

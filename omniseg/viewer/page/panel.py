@@ -100,7 +100,7 @@ class Panel:
             self._mask = gui.add_checkbox("Mask", True, hint="Show what is selected; otherwise the score as heat")
             self._on_change(self._mask, lambda _: self._act(MASK.action))
         with gui.add_folder("Everything"):
-            find = gui.add_button("Segment everything", hint="Takes about ten seconds the first time")
+            find = gui.add_button("Segment everything", hint="Takes ten seconds or more the first time")
             find.on_click(lambda _: self._act(actions.segment_all))
             self._segment_level = gui.add_slider("Level", 0, 1, 1, 0, disabled=True)
             self._on_change(self._segment_level, lambda level: self._act(lambda c: actions.set_segment_level(c, level)))
@@ -202,10 +202,8 @@ class Panel:
         session, live, message = controller.session, controller.live, controller.message
         if self._is_new("message", message):
             colour = "#f08c00" if message.is_refusal else "#2f9e44"
-            self._status.content = (
-                f'<div id="message" style="margin:0.6em 1em;color:{colour};min-height:2.6em;line-height:1.3">'
-                f"{html.escape(message.text)}</div>"
-            )
+            style = f"margin:0.6em 1em;color:{colour};min-height:3.6em;font-size:0.9em;line-height:1.3"
+            self._status.content = f'<div id="message" style="{style}">{html.escape(message.text)}</div>'
         if self._is_new("session", (session.selections, session.mode, controller.tool)):
             self._tool.value = next(label for label, tool in TOOLS.items() if tool == controller.tool)
             self._multi.value = session.mode == "multi"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,8 +15,7 @@ import viser
 
 from omniseg.errors import BadArgument
 from omniseg.viewer import actions
-from omniseg.viewer.controller import Controller
-from omniseg.viewer.orbit_camera import OrbitCamera
+from omniseg.viewer.controller import Controller, Message
 from omniseg.viewer.page.gate import Gate
 from omniseg.viewer.page.panel import Panel
 from omniseg.viewer.page.scene import draw_cameras, segment_cloud, surface_cloud
@@ -24,6 +23,10 @@ from omniseg.viewer.page.visitor import Visitor
 
 MAX_VISITORS = 16
 """Limit of browsers at one time: each takes some ten megabytes for its picture."""
+MAX_LEFT = 8
+"""Number of visitors who are gone and whose work is kept, the latest ones."""
+_NAME_KEY, _NAME_SECONDS = "omniseg-visitor", 2.0
+"""Place of a visitor's name in the browser, and the time that it has to answer."""
 _POINT_SIZE = 0.006
 """Size of a point of the cloud, scene units."""
 _IDLE_SECONDS = 1.0
@@ -46,7 +49,9 @@ class Page:
     def __init__(self, controller: Controller, gate: Gate, port: int, *, shared: bool = False) -> None:
         self._first, self._shared = controller, shared
         self._visitors: dict[int, tuple[Visitor, Panel]] = {}
-        self._new: list[viser.ClientHandle] = []
+        self._new: list[tuple[viser.ClientHandle, str]] = []
+        self._left: dict[str, Controller] = {}
+        self._names: dict[int, str] = {}
         self._lock, self._work = threading.Lock(), threading.Event()
         self._is_open = True
         self._cloud: tuple[np.ndarray, np.ndarray] | None = None
@@ -82,15 +87,11 @@ class Page:
     # Set-up
 
     def _dress(self) -> None:
-        server, live = self._server, self._first.live
+        server = self._server
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
         server.gui.main_panel.dock_right()
         server.scene.set_up_direction("+z")
         server.scene.world_axes.visible = False
-        start = OrbitCamera.from_viewpoint(live.viewpoints.cameras)
-        server.initial_camera.position, server.initial_camera.look_at = np.array(start.eye), np.array(start.target)
-        server.initial_camera.up = np.array([0.0, 0.0, 1.0])
-        server.initial_camera.fov = 2 * math.atan(start.lens.height / 2 / start.lens.fy)
 
     # From viser's threads
 
@@ -98,14 +99,20 @@ class Page:
         self._work.set()
 
     def _welcome(self, client: viser.ClientHandle) -> None:
+        name = _name_of(client)
         with self._lock:
-            self._new.append(client)
+            self._new.append((client, name))
         self._wake()
 
     def _forget(self, client: viser.ClientHandle) -> None:
+        """Keep the work of a visitor who is gone, for when the browser loads the page again."""
         with self._lock:
-            self._new = [other for other in self._new if other is not client]
-        self._visitors.pop(client.client_id, None)
+            self._new = [(other, name) for other, name in self._new if other is not client]
+            name, entry = self._names.pop(client.client_id, None), self._visitors.pop(client.client_id, None)
+            if name is not None and entry is not None:
+                self._left[name] = entry[0].controller
+                while len(self._left) > MAX_LEFT:
+                    del self._left[next(iter(self._left))]
 
     # In the thread that renders
 
@@ -113,11 +120,16 @@ class Page:
         """Make visitors of the browsers that have come."""
         with self._lock:
             come, self._new = self._new, []
-        for client in come:
+        for client, name in come:
             if len(self._visitors) >= MAX_VISITORS:
                 client.add_notification("Full", f"There are {MAX_VISITORS} visitors already; come back later.")
                 continue
-            controller = self._first.beside(shares_session=self._shared)
+            with self._lock:
+                controller = self._left.pop(name, None)
+            if controller is None:
+                controller = self._first.beside(shares_session=self._shared)
+            elif not self._shared:
+                controller.message = Message("welcome back: everything is as you left it")
             visitor = Visitor(client, controller, self._wake)
             cameras = draw_cameras(client.scene, controller.session.model)
             for photo, handle in cameras.items():
@@ -131,6 +143,7 @@ class Page:
                 self._draw_points(visitor, points)
 
             self._visitors[client.client_id] = visitor, Panel(visitor, change)
+            self._names[client.client_id] = name
 
     def _turn(self, number: int) -> bool:
         """Serve one visitor for a moment. Returns whether there is more to do."""
@@ -169,6 +182,19 @@ class _Server(viser.ViserServer):
     def request_share_url(self, verbose: bool = True) -> str | None:
         """Return None: no tunnel is opened."""
         return None
+
+
+def _name_of(client: viser.ClientHandle) -> str:
+    """Return the name that a browser got when it was here first, or give it one."""
+    new = secrets.token_hex(8)
+    try:
+        name = client.local_storage.get_item(_NAME_KEY, timeout=_NAME_SECONDS)
+        if name:
+            return name
+        client.local_storage.set_item(_NAME_KEY, new)
+    except (RuntimeError, TimeoutError):  # gone already, or a browser that stores nothing
+        pass
+    return new
 
 
 def _require_free(host: str, port: int) -> None:

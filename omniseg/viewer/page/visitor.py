@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omniseg.cameras import Camera
+from omniseg.rendering.view import RenderedView
 from omniseg.viewer.controller import Action, Controller, Message
 from omniseg.viewer.gestures import Tool
 from omniseg.viewer.orbit_camera import OrbitCamera
@@ -22,6 +24,8 @@ MAX_PICTURE_WIDTH = 1280
 _JPEG_QUALITY = 85
 _SAME_CAMERA = 1e-4
 """Difference below which two cameras are one: a browser repeats the camera that it was given, in single precision."""
+_FIRST_PATIENCE, _PATIENCE = 8.0, 1.0
+"""Seconds for a browser to take over a camera that it is sent: its first one, and a later one."""
 _CATCHER = "/catcher"
 _CATCHER_RADIUS = 300.0
 """Radius of an invisible sphere, around everything, on which strokes are drawn, scene units."""
@@ -54,12 +58,13 @@ class Visitor:
         self._notification: viser.NotificationHandle | None = None
         self._catcher: viser.SceneNodeHandle | None = None
         self._listens_for_box = False
-        self._known_camera = controller.live.camera
+        self._known_camera: OrbitCamera | None = None
+        self._awaits_until = math.inf
+        self._focused: RenderedView | None = None
         client.camera.on_update(self.follow)
         for modifier in (None, "shift", "cmd/ctrl"):
             client.scene.on_click(modifier=modifier)(self._clicked)
         self.follow(client.camera)
-        self.post(self._fit_lens)
 
     # From viser's threads
 
@@ -107,7 +112,9 @@ class Visitor:
             self._work.popleft()()
         self._use_tool(controller.tool)
         more = self.shows_rendering and controller.update()
-        if not more:
+        view = controller.session.view
+        if not more and view is not self._focused:
+            self._focused = view
             controller.live.focus()  # so that the browser's next drag turns around what is in the middle
         self._send_camera()
         self._send_picture(more)
@@ -121,36 +128,42 @@ class Visitor:
         """Take over the browser's camera and the size of its picture."""
         if min(width, height) < 1 or not np.isfinite([*position, *look_at, fov]).all():
             return
-        live = self.controller.live
+        live, before = self.controller.live, self.controller.live.camera
         factor = min(MAX_PICTURE_WIDTH / width, 1.0)
         width, height = max(round(width * factor), 1), max(round(height * factor), 1)
-        live.size = width, height
+        # viser draws fewer pixels where a browser is slow; that is no other picture.
+        if not 0.99 < width / height * live.size[1] / live.size[0] < 1.01 or width > live.size[0]:
+            live.size = width, height
+        width, height = live.size
+        if self._known_camera is None:  # the browser has no camera of ours yet
+            return
         focal = height / 2 / math.tan(fov / 2)
         lens = Camera(width=width, height=height, fx=focal, fy=focal, cx=width / 2, cy=height / 2)
         c2w = np.column_stack([_rotation(wxyz), position])
-        distance = float(np.linalg.norm(look_at - position))
-        camera = OrbitCamera.from_pose(c2w, distance, lens, live.camera.device)
-        if not _alike(camera, live.camera):
+        camera = OrbitCamera.from_pose(c2w, float(np.linalg.norm(look_at - position)), lens, before.device)
+        if time.monotonic() < self._awaits_until:
+            if not np.allclose(camera.eye, self._known_camera.eye, rtol=0, atol=_SAME_CAMERA):
+                return  # sent before the browser got the last camera
+            self._awaits_until = -math.inf
+        if camera.lens != before.lens or not _alike(camera, before):
             live.camera = camera
         self._known_camera = live.camera
 
-    def _fit_lens(self) -> None:
-        """Give the browser the field of view of the photos."""
-        live = self.controller.live
-        width, height = live.size
-        lens = OrbitCamera.from_viewpoint(live.viewpoints.cameras)
-        self.client.camera.fov = 2 * math.atan(height / 2 / lens.focal_length(width, height))
-
     def _send_camera(self) -> None:
-        """Move the browser's camera where an action has moved the controller's."""
-        camera = self.controller.live.camera
-        if camera is self._known_camera:
+        """Move the browser's camera to the controller's, at first and where an action has moved that."""
+        live, known = self.controller.live, self._known_camera
+        camera = live.camera
+        if camera is known:
             return
         self._known_camera = camera
+        if known is not None and _alike(camera, known):
+            return
+        if known is None or not np.allclose(camera.eye, known.eye, rtol=0, atol=_SAME_CAMERA):
+            self._awaits_until = time.monotonic() + (_FIRST_PATIENCE if known is None else _PATIENCE)
         with self.client.atomic():
+            self.client.camera.fov = 2 * math.atan(live.size[1] / 2 / camera.focal_length(*live.size))
             self.client.camera.position = np.array(camera.eye)
             self.client.camera.look_at = np.array(camera.target)
-        self._pose = None  # what the browser said before this
 
     def _send_picture(self, more: bool) -> None:
         controller, scene = self.controller, self.client.scene
@@ -245,9 +258,7 @@ def _rotation(wxyz: np.ndarray) -> np.ndarray:
 
 
 def _alike(a: OrbitCamera, b: OrbitCamera) -> bool:
-    """Return whether two cameras show the same picture."""
-    if a.lens != b.lens:
-        return False
+    """Return whether two cameras have the same pose and the same target."""
     numbers = [
         (*camera.eye, *camera.target, math.sin(camera.heading), math.cos(camera.heading), camera.pitch)
         for camera in (a, b)
