@@ -81,9 +81,14 @@ class Visitor:
         self.page.goto(address)
         self.page.wait_for_selector("#message", timeout=30_000)
         self.waits_for(lambda: self.picture().std() > 5, "the first picture")
+        # viser says that this browser draws without a GPU; the note lies over the picture.
+        note = self.page.locator(".mantine-Notification-closeButton")
+        if note.count():
+            note.first.click()
+            note.wait_for(state="detached")
 
     def picture(self) -> np.ndarray:
-        """The picture as it is on the screen, without what lies over it at the upper left."""
+        """The picture as it is on the screen, without its upper part, which notifications lie over."""
         data = self.page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH - PANEL, "height": HEIGHT})
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(np.int16)[150:]
 
@@ -112,7 +117,6 @@ class Visitor:
         end = time.monotonic() + seconds
         while not what():
             if time.monotonic() > end:
-                self.page.screenshot(path="/tmp/omniseg-page.png")
                 pytest.fail(f"{name}: did not happen; the page says {self.message()!r}")
             self.page.wait_for_timeout(100)
 
