@@ -203,13 +203,15 @@ def _require_free(host: str, port: int) -> None:
     Raises:
         InputError: it cannot.
     """
+    if not 0 <= port < 1 << 16:
+        raise BadArgument("port", f"expected 0 to {(1 << 16) - 1}, got {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except (OSError, OverflowError) as error:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except OSError as error:
+        what = error.strerror or str(error)
         raise BadArgument("port", f"cannot be listened on at {host} ({what}); give another one", port) from error
 
 

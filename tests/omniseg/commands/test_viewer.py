@@ -378,7 +378,7 @@ def test_input_that_is_refused(command: Run, run: Path, ball_run: Path):
         taken.listen()
         port = taken.getsockname()[1]
         command("viewer", ball_run, "--port", port).refused(f"--port {port}: cannot be listened on", "give another")
-    command("viewer", ball_run, "--port", "99999").refused("--port 99999: cannot be listened on")
+    command("viewer", ball_run, "--port", "99999").refused("--port: expected 0 to 65535, got 99999")
 
 
 def test_without_viser(command: Run, ball_run: Path, monkeypatch):
