@@ -51,6 +51,7 @@ class Server:
         if found is None:
             pytest.fail(f"no address: {self.said} {self.stop()}")
         self.address, self.port = found[0], int(found[1])
+        self.said += self.process.stdout.readline()
 
     def stop(self) -> tuple[str, str]:
         """Interrupt it, and return what it said."""
@@ -365,7 +366,7 @@ def test_shared_selections_behind_a_token(browser, ball_run: Path):
         visitor.page.context.close()
     out, err = server.stop()
     assert "Traceback" not in out + err
-    assert f"ssh -L {server.port}:127.0.0.1:{server.port}" in out
+    assert f"ssh -L {server.port}:127.0.0.1:{server.port}" in server.said
 
 
 def test_input_that_is_refused(command: Run, run: Path, ball_run: Path):
