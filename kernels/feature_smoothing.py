@@ -62,7 +62,9 @@ def _round_kernel(dim: int, n_guides: int, on: str):
                         q = y * width + x
                         alike = dot(features[p], features[q], ti.f32, dim)
                         apart = guides[p] - guides[q]
-                        exponent = near + agreement * (ti.min(alike, 1.0) - 1.0) - 0.5 * dot(apart, apart, ti.f32, n_guides)
+                        exponent = (
+                            near + agreement * (ti.min(alike, 1.0) - 1.0) - 0.5 * dot(apart, apart, ti.f32, n_guides)
+                        )
                         exponent = ti.select(solid[q] != 0, exponent, _FAR)
                     weights[k * n_tile + i] = exponent
             for j in range(_NEIGHBOURS * n_tile):

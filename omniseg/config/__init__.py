@@ -15,7 +15,7 @@ import yaml
 from omniseg.config.fields import FeatureFieldConfig, HashFieldConfig, MarchingConfig, RadianceFieldConfig
 from omniseg.config.photo_depth import NeighbourConfig, PhotoDepthConfig
 from omniseg.config.require import require
-from omniseg.config.selection import LevelConfig, PromptConfig, SegmentTreeConfig
+from omniseg.config.selection import LevelConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 from omniseg.config.training import (
     Background,
     ContrastiveLoss,
@@ -42,6 +42,7 @@ __all__ = [
     "RadianceFieldConfig",
     "RadianceTrainingConfig",
     "SegmentTreeConfig",
+    "SmoothingConfig",
 ]
 
 _RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"})}
@@ -68,6 +69,7 @@ class Config:
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
     features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
     feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     segment_tree: SegmentTreeConfig = field(default_factory=SegmentTreeConfig)

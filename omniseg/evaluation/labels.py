@@ -52,8 +52,8 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
 
 
 def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: Mapping[str, np.ndarray]) -> FeatureView:
-    """Render features, depth and positions of one view, without colour."""
-    rendered = render_view(model.renderer, cameras, view, colour=False)
+    """Render features, depth and positions of one view."""
+    rendered = render_view(model.renderer, cameras, view)
     return FeatureView(
         name=name,
         features=rendered.unit_features,

@@ -365,7 +365,7 @@ class SegmentationSession:
         inside = [(x, y) for x, y in points if 0 <= x < view.width and 0 <= y < view.height]
         if not inside:
             raise Refused(f"outside the picture, which is {view.width} x {view.height} pixels")
-        clicks = clicks_at(self.renderer, view.cameras, inside, accept)
+        clicks = clicks_at(self.renderer, view, inside, accept)
         if not clicks:
             raise NothingThere("nothing is there; click on something solid")
         return clicks
