@@ -24,7 +24,7 @@ _NEIGHBOURS = 8
 _TILE = 8
 """Pixels whose weights a CPU task keeps in a local array: the compiler vectorises loops over it, up to this size."""
 _FAR = -1e3
-"""Exponent of a neighbour that has no weight."""
+"""Exponent of a neighbour without weight: `exponential` makes 1e-38 of it, which a sum near 1 does not feel."""
 
 
 @cache
@@ -62,9 +62,8 @@ def _round_kernel(dim: int, n_guides: int, on: str):
                         q = y * width + x
                         alike = dot(features[p], features[q], ti.f32, dim)
                         apart = guides[p] - guides[q]
-                        exponent = (
-                            near + agreement * (ti.min(alike, 1.0) - 1.0) - 0.5 * dot(apart, apart, ti.f32, n_guides)
-                        )
+                        exponent = near + agreement * (ti.min(alike, 1.0) - 1.0)
+                        exponent -= 0.5 * dot(apart, apart, ti.f32, n_guides)
                         exponent = ti.select(solid[q] != 0, exponent, _FAR)
                     weights[k * n_tile + i] = exponent
             for j in range(_NEIGHBOURS * n_tile):

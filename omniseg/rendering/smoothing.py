@@ -1,7 +1,7 @@
 """Smooth features of a picture: an edge-aware mean, guided by distance, colour and the features themselves.
 
-The features of neighbouring pixels differ by noise of the field, which a threshold turns into ragged borders, specks and
-holes. `omniseg_kernels.smooth_features` says how they are averaged.
+The features of neighbouring pixels differ by noise of the field, which a threshold turns into ragged borders, specks
+and holes. `omniseg_kernels.smooth_features` says how they are averaged.
 """
 
 import torch

@@ -29,7 +29,8 @@ class RenderedView:
     Attributes:
         cameras: the one camera, at the size of this picture.
         rendering: of its height * width rays; its features are not smoothed.
-        unit_features: (height * width, dim) of unit length, smooth within edges (`SmoothingConfig`); 0 where nothing is seen; dim is 0 without features.
+        unit_features: (height * width, dim) of unit length, smooth within edges (`SmoothingConfig`); 0 where
+            nothing is seen; dim is 0 without features.
         positions: (height * width, 3) surface points, scene coordinates.
         solid: (height * width,) bool, true where something opaque is seen.
         width, height: pixels.
@@ -85,9 +86,9 @@ class RenderedView:
 
     @property
     def features(self) -> np.ndarray:
-        """Features (height, width, dim) float32 of unit length, smooth within edges; 0 where nothing is seen; read-only.
+        """Smooth features (height, width, dim) float32 of unit length; read-only.
 
-        dim is 0 where the run has no feature field.
+        They are 0 where nothing is seen; dim is 0 where the run has no feature field.
         """
         return self._grid(self.unit_features)
 
