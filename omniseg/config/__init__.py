@@ -15,7 +15,7 @@ import yaml
 from omniseg.config.fields import FeatureFieldConfig, HashFieldConfig, MarchingConfig, RadianceFieldConfig
 from omniseg.config.photo_depth import NeighbourConfig, PhotoDepthConfig
 from omniseg.config.require import require
-from omniseg.config.selection import LevelConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
+from omniseg.config.selection import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 from omniseg.config.training import (
     Background,
     ContrastiveLoss,
@@ -35,6 +35,7 @@ __all__ = [
     "HashFieldConfig",
     "LevelConfig",
     "MarchingConfig",
+    "MaskConfig",
     "NeighbourConfig",
     "OptimizationConfig",
     "PhotoDepthConfig",
@@ -71,6 +72,7 @@ class Config:
     feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     segment_tree: SegmentTreeConfig = field(default_factory=SegmentTreeConfig)
 

@@ -34,6 +34,18 @@ class SmoothingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """Masks of selections in a view."""
+
+    min_piece: float = 0.01
+    """Smallest piece of a mask, as a share of its largest one. Smaller ones go unless they were clicked in, and
+    holes that small are filled; 0: off."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.min_piece < 1, "min_piece", "in [0, 1)", self.min_piece)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LevelConfig:
     """Levels of a click. As the threshold falls, a selection grows in leaps; a level is a plateau between two leaps."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
+from omniseg.config import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig, Smoothi
         (LevelConfig, {"max_levels": 0}),
         (LevelConfig, {"first_width": 2.0}),
         (LevelConfig, {"min_step": 0.9}),
+        (MaskConfig, {"min_piece": 1.0}),
         (SmoothingConfig, {"rounds": -1}),
         (SmoothingConfig, {"side": 0.5}),
         (SmoothingConfig, {"agreement": float("inf")}),
