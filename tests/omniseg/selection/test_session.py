@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, quarter_labels
-from omniseg.config import LevelConfig
+from omniseg.config import LevelConfig, MaskConfig
 from omniseg.errors import InputError, NothingThere, Refused
 from omniseg.evaluation.segmentation import iou
 from omniseg.selection.session import SegmentationSession
@@ -230,6 +230,18 @@ def test_levels_follow_the_configuration(session):
     assert len(session.levels()) == 1
 
 
+def test_small_pieces_follow_the_configuration(session):
+    assert session.current.min_piece == session.model.config.masks.min_piece > 0
+    session.click(*middle(half(VIEW, 1)))
+    assert (session.mask() == session.current.mask(session.view)).all()
+    session.model = replace(session.model, config=replace(session.model.config, masks=MaskConfig(min_piece=0.0)))
+    session.new_selection()
+    assert session.current.min_piece == 0
+    session.click(*middle(half(VIEW, 1)))
+    raw = session.score() >= session.current.threshold
+    assert (session.mask() == raw).all()
+
+
 def test_undo_and_redo(session):
     x, y = middle(half(VIEW, 1))
     session.click(x, y)
@@ -330,6 +342,7 @@ def test_a_file_of_another_run_is_refused(session, device, tmp_path: Path):
         (lambda c: c["selections"][0].pop("threshold"), "threshold"),
         (lambda c: c["selections"][0].update(threshold=2), "threshold"),
         (lambda c: c["selections"][0].update(spatial_weight=float("nan")), "spatial_weight"),
+        (lambda c: c["selections"][0].update(min_piece=1.0), "min_piece"),
         (lambda c: c["selections"][0].update(colour=[1, 2]), "expected 3"),
         (lambda c: c["selections"][0].update(colour=[1, 2, 999]), "colour"),
         (lambda c: c["selections"][0].update(name=""), "name"),
