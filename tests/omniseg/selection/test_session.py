@@ -232,14 +232,25 @@ def test_levels_follow_the_configuration(session):
 
 def test_small_pieces_follow_the_configuration(session):
     assert session.current.min_piece == session.model.config.masks.min_piece > 0
-    session.click(*middle(half(VIEW, 1)))
-    assert (session.mask() == session.current.mask(session.view)).all()
-    session.model = replace(session.model, config=replace(session.model.config, masks=MaskConfig(min_piece=0.0)))
-    session.new_selection()
-    assert session.current.min_piece == 0
-    session.click(*middle(half(VIEW, 1)))
-    raw = session.score() >= session.current.threshold
-    assert (session.mask() == raw).all()
+    masks = []
+    for share in (0.05, 0.0):
+        session.model = replace(session.model, config=replace(session.model.config, masks=MaskConfig(min_piece=share)))
+        session.new_selection()
+        session.look(session.model.viewpoints.cameras, VIEW)
+        session.click(*middle(half(VIEW, 1)))
+        # The clicked half has the feature of the click, the other half another one, but for a speck.
+        feature = session.view.unit_features.new_tensor(session.current.clicks[0].feature)
+        ours, speck = half(VIEW, 1), int(half(VIEW, 2).nonzero()[len(half(VIEW, 2).nonzero()) // 2])
+        ours[speck] = True
+        session.show(
+            replace(session.view, unit_features=torch.where(ours[:, None].to(feature.device), feature, -feature))
+        )
+        masks.append(selected(session))
+        assert session.set_threshold(0.9).n_pixels == int(masks[-1].sum())
+        assert (selected(session) == torch.from_numpy(session.current.mask(session.view)).view(-1)).all()
+    clean, raw = masks
+    assert (clean != raw).nonzero()[:, 0].tolist() == [speck]
+    assert raw[speck]
 
 
 def test_undo_and_redo(session):
