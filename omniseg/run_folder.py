@@ -97,7 +97,7 @@ class Model:
     @cached_property
     def renderer(self) -> Renderer:
         """Renderer of the fields, through their grid."""
-        return Renderer(self.field, self.grid, self.config.marching, self.features)
+        return Renderer(self.field, self.grid, self.config.marching, self.features, smoothing=self.config.smoothing)
 
     @property
     def train_seconds(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ import yaml
 from omniseg.config.fields import FeatureFieldConfig, HashFieldConfig, MarchingConfig, RadianceFieldConfig
 from omniseg.config.photo_depth import NeighbourConfig, PhotoDepthConfig
 from omniseg.config.require import require
-from omniseg.config.selection import LevelConfig, PromptConfig, SegmentTreeConfig
+from omniseg.config.selection import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 from omniseg.config.training import (
     Background,
     ContrastiveLoss,
@@ -35,6 +35,7 @@ __all__ = [
     "HashFieldConfig",
     "LevelConfig",
     "MarchingConfig",
+    "MaskConfig",
     "NeighbourConfig",
     "OptimizationConfig",
     "PhotoDepthConfig",
@@ -42,6 +43,7 @@ __all__ = [
     "RadianceFieldConfig",
     "RadianceTrainingConfig",
     "SegmentTreeConfig",
+    "SmoothingConfig",
 ]
 
 _RENAMED = {
@@ -71,7 +73,9 @@ class Config:
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
     features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
     feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     segment_tree: SegmentTreeConfig = field(default_factory=SegmentTreeConfig)
 

@@ -163,7 +163,7 @@ def _cut(
 ) -> tuple[Rendering, dict[str, np.ndarray]]:
     """Render one camera; masks (height, width) bool by folder."""
     if selections:
-        view = render_view(model.renderer, cameras, k, colour=colour)
+        view = render_view(model.renderer, cameras, k)
         folders = folder_names([selection.name for selection in selections])
         return view.rendering, {folder: selection.mask(view) for folder, selection in zip(folders, selections)}
     rendering = model.renderer.render_image(cameras, k, colour=colour)

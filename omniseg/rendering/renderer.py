@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Cameras
-from omniseg.config import MarchingConfig
+from omniseg.config import MarchingConfig, SmoothingConfig
 from omniseg.fields import KERNELS, FeatureField, OccupancyGrid, Operators, RadianceField
 from omniseg.fields.radiance import Density
 from omniseg.profiling import span
@@ -21,6 +21,7 @@ from omniseg_kernels.compositing import VolumeRendering
 from omniseg_kernels.marching import RaySamples, StepRule
 from omniseg_kernels.ray_aabb import ray_aabb
 
+_SMOOTHING = SmoothingConfig()
 _PAD = 4096
 """Multiple that the number of samples is padded to: matrix libraries prepare themselves for every new size."""
 _RAYS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
@@ -139,6 +140,7 @@ class Renderer:
         config: marching and its thresholds.
         features: the feature field, for `render(features=True)`, `visible` and `composite_features`.
         operators: implementation of marching, gathering and compositing.
+        smoothing: of the features of whole pictures (`omniseg.rendering.view`); those of rays are not smoothed.
     """
 
     def __init__(
@@ -148,7 +150,9 @@ class Renderer:
         config: MarchingConfig,
         features: FeatureField | None = None,
         operators: Operators = KERNELS,
+        smoothing: SmoothingConfig = _SMOOTHING,
     ) -> None:
+        self.smoothing = smoothing
         self.field, self.grid, self.config, self.features, self.operators = field, grid, config, features, operators
         device = grid.bits.device
         half_edges = torch.tensor(config.box, device=device)

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from omniseg.cameras import Cameras
+from omniseg.config import SmoothingConfig
 from omniseg.rendering.renderer import Renderer, Rendering
+from omniseg.rendering.smoothing import edge_guides, smooth_picture
 
 _FEWEST_RAYS = 256
 """Rays of the shortest step of a progressive rendering."""
@@ -25,8 +28,9 @@ class RenderedView:
 
     Attributes:
         cameras: the one camera, at the size of this picture.
-        rendering: of its height * width rays.
-        unit_features: (height * width, dim) of unit length; 0 where nothing is seen; dim is 0 without features.
+        rendering: of its height * width rays; its features are not smoothed.
+        unit_features: (height * width, dim) of unit length, smooth within edges (`SmoothingConfig`); 0 where
+            nothing is seen; dim is 0 without features.
         positions: (height * width, 3) surface points, scene coordinates.
         solid: (height * width,) bool, true where something opaque is seen.
         width, height: pixels.
@@ -44,9 +48,16 @@ class RenderedView:
 
     @classmethod
     def from_rendering(
-        cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering, *, name: str = ""
+        cls,
+        cameras: Cameras,
+        rays_o: Tensor,
+        rays_d: Tensor,
+        rendering: Rendering,
+        smoothing: SmoothingConfig,
+        *,
+        name: str = "",
     ) -> RenderedView:
-        """Make the view of one camera from all of its rays (height * width, 3) and their rendering.
+        """Make the view of one camera from all of its rays (height * width, 3) and their rendering, with colour.
 
         Raises:
             ValueError: there is not one ray for each pixel.
@@ -57,6 +68,7 @@ class RenderedView:
         positions = rays_o + rendering.distance[:, None] * rays_d
         none = rendering.rgb.new_zeros(len(rays_o), 0)
         features = none if rendering.features is None else F.normalize(rendering.features, dim=1)
+        features = smooth_picture(features, rendering, width, height, smoothing)
         return cls(cameras, rendering, features, positions, rendering.solid, width, height, name=name)
 
     def __repr__(self) -> str:
@@ -64,7 +76,7 @@ class RenderedView:
 
     @property
     def rgb(self) -> np.ndarray:
-        """Colour (height, width, 3) float32 in [0, 1] over black; read-only. Black if rendered without colour."""
+        """Colour (height, width, 3) float32 in [0, 1] over black; read-only."""
         return self._grid(self.rendering.rgb)
 
     @property
@@ -74,9 +86,9 @@ class RenderedView:
 
     @property
     def features(self) -> np.ndarray:
-        """Features (height, width, dim) float32 of unit length; 0 where nothing is seen; read-only.
+        """Smooth features (height, width, dim) float32 of unit length; read-only.
 
-        dim is 0 where the run has no feature field.
+        They are 0 where nothing is seen; dim is 0 where the run has no feature field.
         """
         return self._grid(self.unit_features)
 
@@ -92,9 +104,7 @@ class RenderedView:
         return array
 
 
-def render_view(
-    renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "", colour: bool = True
-) -> RenderedView:
+def render_view(renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "") -> RenderedView:
     """Render one of these cameras, with features if there are any.
 
     Args:
@@ -102,11 +112,39 @@ def render_view(
         cameras: at the size of the picture.
         view: index of the camera.
         name: of the view.
-        colour: evaluate the colour; without it the picture is black.
     """
     rays_o, rays_d = cameras.image_rays(view)
-    rendering = renderer.render(rays_o, rays_d, colour=colour, features=renderer.features is not None)
-    return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, name=name)
+    rendering = renderer.render(rays_o, rays_d, features=renderer.features is not None)
+    return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, renderer.smoothing, name=name)
+
+
+def smooth_at(
+    features: Tensor, rendering: Rendering, xy: Tensor, view: RenderedView, config: SmoothingConfig
+) -> Tensor:
+    """Return smooth features of single rays, by one more round over the 3 x 3 pixels of a view around each.
+
+    Args:
+        features: (n, dim) of unit length.
+        rendering: of these n rays, with colour.
+        xy: (n, 2) points of the view at which they pass, pixels.
+        view: what its camera sees.
+        config: rounds, and what makes an edge.
+    Returns:
+        (n, dim) of unit length.
+    """
+    if not config.rounds:
+        return features
+    reach = config.step(max(view.width, view.height))
+    offsets = torch.tensor([-reach, 0, reach], device=xy.device)
+    x = (xy[:, 0].long()[:, None] + offsets.repeat(3)).clamp(0, view.width - 1)
+    y = (xy[:, 1].long()[:, None] + offsets.repeat_interleave(3)).clamp(0, view.height - 1)
+    pixels = (y * view.width + x).view(-1)
+    near = view.unit_features[pixels].view(len(xy), 9, -1)
+    seen = Rendering(*(values[pixels] for values in (view.rendering.rgb, view.rendering.opacity, view.rendering.depth)))
+    apart = (edge_guides(seen, config).view(len(xy), 9, -1) - edge_guides(rendering, config)[:, None]).square().sum(2)
+    weights = torch.exp(config.agreement * ((near * features[:, None]).sum(2) - 1) - 0.5 * apart)
+    weights = weights * seen.solid.view(len(xy), 9)
+    return F.normalize(features + (weights[..., None] * near).sum(1), dim=1)
 
 
 class ProgressiveViews:
@@ -158,4 +196,4 @@ class ProgressiveViews:
             done += count
             if done < len(rays_o):
                 yield None
-        yield RenderedView.from_rendering(cameras, rays_o, rays_d, Rendering.cat(parts))
+        yield RenderedView.from_rendering(cameras, rays_o, rays_d, Rendering.cat(parts), self.renderer.smoothing)

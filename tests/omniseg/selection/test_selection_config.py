@@ -2,7 +2,7 @@
 
 import pytest
 
-from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig
+from omniseg.config import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,12 @@ from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig
         (LevelConfig, {"max_levels": 0}),
         (LevelConfig, {"first_width": 2.0}),
         (LevelConfig, {"min_step": 0.9}),
+        (MaskConfig, {"min_piece": 1.0}),
+        (SmoothingConfig, {"rounds": -1}),
+        (SmoothingConfig, {"side": 0.5}),
+        (SmoothingConfig, {"agreement": float("inf")}),
+        (SmoothingConfig, {"colour": 0.0}),
+        (SmoothingConfig, {"distance": float("nan")}),
         (PromptConfig, {"scribble_clicks": 0}),
         (PromptConfig, {"scribble_spacing": 0.0}),
         (PromptConfig, {"box_grid": 0}),
