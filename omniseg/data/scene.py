@@ -35,6 +35,7 @@ class View:
     depth_path: z-depth image, or None.
     depth_unit: input units per integer step of the depth image.
     depth_range: nearest and farthest z-depth, input units, if the format has them (LLFF).
+    ignore_path: black-and-white picture, black where pixels are neither trained on nor measured; None: all count.
     hierarchy_path: mask hierarchy `sam/NAME.npz`, or None.
     label_paths: evaluation labels `labels/LEVEL/NAME.png` by the name of their level.
     """
@@ -47,6 +48,7 @@ class View:
     depth_path: Path | None = None
     depth_unit: float = 1.0
     depth_range: tuple[float, float] | None = None
+    ignore_path: Path | None = None
     hierarchy_path: Path | None = None
     label_paths: Mapping[str, Path] = field(default_factory=dict)
 

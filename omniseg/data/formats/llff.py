@@ -8,11 +8,12 @@ import numpy as np
 
 from omniseg.cameras import Camera
 from omniseg.cameras.poses import checked_pose
+from omniseg.config import CaptureConfig
 from omniseg.data.formats.folders import (
     hierarchy_path,
+    image_folders,
     label_paths,
     list_images,
-    scaled_folders,
     true_factors,
     view_names,
 )
@@ -29,7 +30,7 @@ def detect(root: Path) -> bool:
     return (root / _FILE).is_file()
 
 
-def read(root: Path) -> Scene:
+def read(root: Path, capture: CaptureConfig) -> Scene:
     """Read an LLFF capture; images in sorted order belong to the rows of the file.
 
     Raises:
@@ -37,7 +38,7 @@ def read(root: Path) -> Scene:
     """
     path = root / _FILE
     rows = _rows(path)
-    folders = {f: folder for f, folder in scaled_folders(root / "images").items() if list_images(folder)}
+    folders = {f: folder for f, folder in image_folders(root, capture.images).items() if list_images(folder)}
     if not folders:
         raise InputError(
             f"{path}: holds {len(rows)} poses, but there is no folder `images` (or `images_4`...) of images"

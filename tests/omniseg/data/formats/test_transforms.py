@@ -119,6 +119,7 @@ def test_depth(tmp_path):
     listed = frames(names, orbit(2))
     listed[0]["depth_file_path"] = "depth/0.png"
     edit(tmp_path, frames=listed)
+    write_images(tmp_path, ["depth/0.png"])
     first, second = read_scene(tmp_path).views
     assert (first.depth_path, first.depth_unit) == (tmp_path / "depth" / "0.png", 1e-3)
     assert second.depth_path is None
