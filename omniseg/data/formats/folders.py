@@ -142,7 +142,7 @@ def warn_missing(missing: Sequence[object], total: int, source: Path) -> None:
     if total and len(missing) == total:
         raise InputError(
             f"{source}: lists {total} images, but none exists (first: {missing[0]}); "
-            "put the images where the file says, or repeat the calibration"
+            "put the images where the file says, or name their folder with --images"
         )
     if missing:
         _log.warning("%s: skipped %d of %d views whose images do not exist", source, len(missing), total)
