@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +16,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from omniseg.cameras import Camera, Cameras, pixel_centres
+from omniseg.cameras import Camera, Cameras
+from omniseg.data.depth_images import load_depth, warn_of_unit
 from omniseg.data.formats.folders import size_fits
-from omniseg.data.image_io import decode, nearest, read_bytes, read_image, same_aspect, shrink
+from omniseg.data.image_io import read_image, shrink
 from omniseg.data.memory import allocate_host, fits_on
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.scene import Scene, View
@@ -146,10 +146,12 @@ def load_images(
     depths = allocate_host(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
     n_threads = min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads)
+
+    def load(job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
+        return _load_pixels(job), load_depth(job.view, job.camera, normalisation.scale)
+
     try:
-        results = _in_order(
-            pool, lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs, _AHEAD * n_threads
-        )
+        results = _in_order(pool, load, jobs, _AHEAD * n_threads)
         bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False, disable=not progress)
         for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
             if image.shape[2] == 4 and pixels.shape[1] == 3:
@@ -161,6 +163,8 @@ def load_images(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
+    if depths is not None:
+        warn_of_unit(views, depths, offsets, c2w[:, :, 3])
     return ImageSet(
         pixels=torch.from_numpy(pixels),
         offsets=torch.from_numpy(offsets),
@@ -247,39 +251,3 @@ def _load_pixels(job: _Job) -> np.ndarray:
 
 def _turned(camera: Camera, width: int, height: int) -> bool:
     return camera.width != camera.height and width * camera.width == height * camera.height
-
-
-def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
-    """Read a z-depth image as flat distances along the pixels' rays, scene units, 0: unknown."""
-    path = job.view.depth_path
-    if path is None:
-        return None
-    if path.suffix == ".npy":
-        try:
-            stored = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: is not a readable numpy array ({error})") from error
-    else:
-        stored = decode(read_bytes(path))
-    if stored is None or not isinstance(stored, np.ndarray) or stored.dtype.kind not in "uif":
-        raise InputError(f"{path}: does not open as a depth image (16-bit PNG, or .npy); export it again")
-    stored = stored[..., 0] if stored.ndim == 3 else stored
-    camera = job.camera
-    if stored.ndim != 2 or not same_aspect(stored.shape, (camera.height, camera.width)):
-        size = " x ".join(str(n) for n in stored.shape[::-1])
-        raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
-    z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
-    z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
-    cosine = _cosines(camera)
-    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
-
-
-@lru_cache(2)
-def _cosines(camera: Camera) -> np.ndarray:
-    """Return the cosine of the angle between each pixel's ray and the optical axis, flat float32.
-
-    Cached, since most views share a camera.
-    """
-    alone = Cameras.stack([camera], np.eye(3, 4)[None])
-    centres = pixel_centres(camera.width, camera.height)
-    return alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy().copy()
