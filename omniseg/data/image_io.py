@@ -46,7 +46,7 @@ def image_header(path: Path) -> ImageHeader:
         with path.open("rb") as file:
             if _is_heif(file.read(12)):
                 image = _open_heif(path.read_bytes(), path)
-                return ImageHeader(*image.size, image.mode in _ALPHA_MODES)
+                return ImageHeader(image.width, image.height, image.mode in _ALPHA_MODES)
             for reader in _HEADER_READERS:
                 file.seek(0)
                 try:

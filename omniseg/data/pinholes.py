@@ -29,7 +29,7 @@ class Pinholes:
     views: cameras of the pictures, scene coordinates, on the host.
     grey: (n_pixels,) float32 in [0, 1], packed, on the host.
     directions: (n_pixels, 3) unit directions of the rays, scene coordinates, on the host.
-    shown: (n_pixels,) bool, False where a photo is transparent, on the host.
+    shown: (n_pixels,) bool, False where a photo is transparent or not valid, on the host.
     lookups: for each picture, the pixel (of the picture) under the centre of each of the photo's pixels, int32, -1
         where the photo shows what the picture does not. Photos of one camera share a tensor.
     """
@@ -55,7 +55,7 @@ class Pinholes:
             if key not in lenses:
                 lenses[key] = _Lens.from_camera(camera, longest)
             lens: _Lens = lenses[key]
-            picture, opaque = lens.picture(images.image(v).cpu().numpy())
+            picture, opaque = lens.picture(_shown(images, v))
             grey.append(picture)
             shown.append(opaque)
             sizes.append([lens.width, lens.height])
@@ -138,6 +138,15 @@ class _Lens:
             grey = cv2.remap(grey, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             alpha = cv2.remap(alpha, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         return torch.from_numpy(grey).flatten(), torch.from_numpy(alpha).flatten() > 0.5
+
+
+def _shown(images: ImageSet, view: int) -> np.ndarray:
+    """Return a photo (height, width, 3 or 4) uint8, transparent where its pixels are not valid."""
+    photo, valid = images.image(view).cpu().numpy(), images.valid_mask(view)
+    if valid is None:
+        return photo
+    alpha = photo[..., 3:] if photo.shape[2] == 4 else np.full_like(photo[..., :1], 255)
+    return np.concatenate([photo[..., :3], alpha * valid.cpu().numpy()[..., None]], axis=2)
 
 
 def _extent(camera: Cameras) -> tuple[Tensor, Tensor]:

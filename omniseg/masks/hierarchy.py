@@ -58,6 +58,15 @@ class MaskHierarchy:
             return self
         return MaskHierarchy(np.ascontiguousarray(nearest(self.indices, width, height)), self.correlation)
 
+    def within(self, valid: np.ndarray | None) -> MaskHierarchy:
+        """Return the hierarchy with no pixel in a mask but the `valid` ones, (height, width) bool; None: unchanged."""
+        if valid is None:
+            return self
+        seen = np.zeros(len(self.correlation), np.bool_)
+        seen[self.indices[valid]] = True
+        masks = self._with_patches(seen)
+        return MaskHierarchy(np.where(valid, masks.indices, 0).astype(np.int16), masks.correlation)
+
     def without_slivers(self) -> MaskHierarchy:
         """Return the hierarchy without the patches that are nowhere three pixels wide; their pixels are in no mask.
 
@@ -69,12 +78,16 @@ class MaskHierarchy:
         core &= (middle == ids[1:-1, :-2]) & (middle == ids[1:-1, 2:])
         wide = np.zeros(len(self.correlation), np.bool_)
         wide[middle[core]] = True
-        kept = np.flatnonzero(wide & (self.correlation.diagonal() > 0))
-        number = np.zeros(len(wide), np.int16)
+        return self._with_patches(wide)
+
+    def _with_patches(self, chosen: np.ndarray) -> MaskHierarchy:
+        """Return the hierarchy of the `chosen` patches, (n_patches,) bool, that are in masks, numbered from 1."""
+        kept = np.flatnonzero(chosen & (self.correlation.diagonal() > 0))[: _LARGEST_MATRIX - 1]
+        number = np.zeros(len(chosen), np.int16)
         number[kept] = np.arange(1, len(kept) + 1)
         correlation = np.zeros((len(kept) + 1, len(kept) + 1), np.uint8)
         correlation[1:, 1:] = self.correlation[np.ix_(kept, kept)]
-        return MaskHierarchy(number[middle], correlation)
+        return MaskHierarchy(number[self.indices], correlation)
 
     def save(self, path: Path) -> None:
         """Write `NAME.npz`, atomically.

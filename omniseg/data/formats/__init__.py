@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -36,13 +37,20 @@ def read_scene(root: str | Path, capture: CaptureConfig | None = None) -> Scene:
     if not root.exists():
         raise InputError(f"{root}: does not exist; give the folder of a capture")
     if root.is_file():
-        return _read_file(root, capture)
+        return _with_choices(_read_file(root, capture), capture)
     if not root.is_dir():
         raise InputError(f"{root}: is neither a folder nor a file; give the folder of a capture")
     for reader in READERS.values():
         if reader.detect(root):
-            return reader.read(root, capture)
+            return _with_choices(reader.read(root, capture), capture)
     raise InputError(_nothing_found(root))
+
+
+def _with_choices(scene: Scene, capture: CaptureConfig) -> Scene:
+    """Return the scene with the meaning of alpha that was chosen."""
+    if capture.alpha == "transparent":
+        return scene
+    return replace(scene, views=tuple(replace(view, ignore_transparent=True) for view in scene.views))
 
 
 def _nothing_found(root: Path) -> str:

@@ -14,9 +14,7 @@ from omniseg.data.formats.colmap_model import ColmapImage, ColmapModel, ColmapPo
 from omniseg.data.formats.colmap_selection import capture_folder, largest_model, model_folders
 from omniseg.data.formats.folders import (
     ImageFinder,
-    hierarchy_path,
     image_folders,
-    label_paths,
     list_images,
     read_json,
     rescaled_cameras,
@@ -25,6 +23,7 @@ from omniseg.data.formats.folders import (
     warn_missing,
 )
 from omniseg.data.formats.pairing import natural_key, pair_by_numbers
+from omniseg.data.formats.sidecars import Sidecars, colmap_masks, file_names
 from omniseg.data.scene import Scene, View, capture_kind
 from omniseg.errors import InputError
 
@@ -133,17 +132,25 @@ def _views(root: Path, folder: Path, model: ColmapModel, capture: CaptureConfig)
         first = next((image for image in found if image.name in files), None)
         if first is not None:
             factors |= true_factors(cameras[first.camera_id], {nominal: files[first.name]})
-    return [
-        View(
-            name=name,
-            images={factors[f]: files[image.name] for f, files in paths.items() if image.name in files},
-            camera=cameras[image.camera_id],
-            c2w=image.c2w,
-            hierarchy_path=hierarchy_path(root, name),
-            label_paths=label_paths(root / "labels", name),
+    masks = colmap_masks(
+        root, {name: _below(folders[f], paths[f][image.name]) for name, f, image in zip(names, largest, found)}
+    )
+    sidecars, taken, views = Sidecars(root), set(names), []
+    for name, image in zip(names, found):
+        files = {f: each[image.name] for f, each in paths.items() if image.name in each}
+        known = file_names(name, [(folders[f], file) for f, file in files.items()], taken)
+        views.append(
+            View(
+                name=name,
+                images={factors[f]: file for f, file in files.items()},
+                camera=cameras[image.camera_id],
+                c2w=image.c2w,
+                ignore_path=masks.get(name),
+                hierarchy_path=sidecars.hierarchy(known),
+                label_paths=sidecars.labels(known),
+            )
         )
-        for name, image in zip(names, found)
-    ]
+    return views
 
 
 def _fitted_cameras(

@@ -1,4 +1,4 @@
-"""Files that belong to a view: images at several sizes, mask hierarchies, labels; and JSON files."""
+"""Image files of views, at several sizes and however they are spelled; and JSON files."""
 
 from __future__ import annotations
 
@@ -146,20 +146,6 @@ def warn_missing(missing: Sequence[object], total: int, source: Path) -> None:
         )
     if missing:
         _log.warning("%s: skipped %d of %d views whose images do not exist", source, len(missing), total)
-
-
-def hierarchy_path(root: Path, name: str) -> Path | None:
-    """Return the mask hierarchy of a view, `sam/NAME.npz` (Replica: also in `results`), or None."""
-    paths = (root / folder / f"{name}.npz" for folder in ("sam", "results/sam"))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def label_paths(labels: Path, name: str) -> Mapping[str, Path]:
-    """Return the label images `LEVEL/NAME.png` of a view below the folder `labels`, by level."""
-    if not labels.is_dir():
-        return {}
-    levels = sorted(folder.name for folder in labels.iterdir() if folder.is_dir())
-    return {level: path for level in levels if (path := labels / level / f"{name}.png").is_file()}
 
 
 def read_json(path: Path) -> dict:

@@ -10,13 +10,13 @@ from omniseg.cameras import Camera
 from omniseg.cameras.poses import checked_pose
 from omniseg.config import CaptureConfig
 from omniseg.data.formats.folders import (
-    hierarchy_path,
     image_folders,
-    label_paths,
     list_images,
+    rescaled_cameras,
     true_factors,
     view_names,
 )
+from omniseg.data.formats.sidecars import Sidecars, file_names
 from omniseg.data.scene import Scene, View, capture_kind
 from omniseg.errors import InputError
 
@@ -49,11 +49,15 @@ def read(root: Path, capture: CaptureConfig) -> Scene:
             raise InputError(f"{folders[f]}: holds {len(names)} images, but {path} holds {len(rows)} poses")
     names = view_names(files[min(files)])
     cameras = [_camera(row, f"{path}: row {i}") for i, row in enumerate(rows)]
+    first = folders[min(files)] / files[min(files)][0]
+    changed = rescaled_cameras(dict.fromkeys(cameras, first), path)
+    cameras = [changed.get(camera, camera) for camera in cameras]
     factors = true_factors(cameras[0], {f: folders[f] / files[f][0] for f in files})
-    views = []
+    views, sidecars, taken = [], Sidecars(root), set(names)
     for i, (name, row, camera) in enumerate(zip(names, rows, cameras)):
         down, right, back, position = row[:15].reshape(3, 5)[:, :4].T
         c2w = np.stack([right, down, -back, position], axis=1)
+        known = file_names(name, [(folders[f], folders[f] / files[f][i]) for f in files], taken)
         near, far = float(row[15]), float(row[16])
         views.append(
             View(
@@ -62,8 +66,8 @@ def read(root: Path, capture: CaptureConfig) -> Scene:
                 camera=camera,
                 c2w=checked_pose(c2w, f"{path}: row {i} ({name})"),
                 depth_range=(near, far) if 0 < near < far < np.inf else None,
-                hierarchy_path=hierarchy_path(root, name),
-                label_paths=label_paths(root / "labels", name),
+                hierarchy_path=sidecars.hierarchy(known),
+                label_paths=sidecars.labels(known),
             )
         )
     kind = capture_kind(np.stack([view.c2w for view in views]))

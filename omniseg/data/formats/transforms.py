@@ -18,8 +18,6 @@ from omniseg.config import CaptureConfig
 from omniseg.data.formats.folders import (
     ImageFinder,
     given_folder,
-    hierarchy_path,
-    label_paths,
     read_json,
     rescaled_cameras,
     scaled_folders,
@@ -29,6 +27,7 @@ from omniseg.data.formats.folders import (
 )
 from omniseg.data.formats.json_cameras import is_positive, json_camera, listed_path
 from omniseg.data.formats.ply import read_ply_points
+from omniseg.data.formats.sidecars import Sidecars
 from omniseg.data.image_io import image_header
 from omniseg.data.scene import Scene, Split, View, capture_kind
 from omniseg.errors import InputError
@@ -280,7 +279,7 @@ def make_views(root: Path, frames: list[ListedFrame], source: Path) -> tuple[Vie
     names = view_names([Path(os.path.abspath(f.image)).relative_to(common).as_posix() for f in frames])
     folders = {parent: scaled_folders(parent) for parent in {frame.image.parent for frame in frames}}
     factors: dict[int, int] = {}
-    views, finder = [], ImageFinder()
+    views, finder, sidecars = [], ImageFinder(), Sidecars(root)
     for name, frame in zip(names, frames):
         images = {1: frame.image}
         for factor, folder in folders[frame.image.parent].items():
@@ -298,8 +297,8 @@ def make_views(root: Path, frames: list[ListedFrame], source: Path) -> tuple[Vie
                 depth_path=frame.depth_path,
                 depth_unit=frame.depth_unit,
                 ignore_path=frame.ignore_path,
-                hierarchy_path=hierarchy_path(root, name),
-                label_paths=label_paths(root / "labels", name),
+                hierarchy_path=sidecars.hierarchy((name,)),
+                label_paths=sidecars.labels((name,)),
             )
         )
     return tuple(sorted(views, key=lambda view: view.name))
