@@ -67,11 +67,15 @@ def read_black_and_white(path: Path) -> np.ndarray:
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray | None:
-    """Return the channel that all channels but an alpha channel are equal to; None for colours."""
+    """Return the channel that all channels but an alpha channel are equal to, or one colour on black; else None."""
     if pixels.ndim == 2:
         return pixels
     colours = pixels[..., :3]
-    return colours[..., 0] if (colours == colours[..., :1]).all() else None
+    brightness = colours.max(2)
+    one = colours[np.unravel_index(brightness.argmax(), brightness.shape)]
+    if (colours == colours[..., :1]).all() or (colours == np.where(brightness[..., None] > 0, one, 0)).all():
+        return brightness
+    return None
 
 
 def _black_and_white(grey: np.ndarray, lossy: bool) -> np.ndarray | None:
@@ -83,6 +87,8 @@ def _black_and_white(grey: np.ndarray, lossy: bool) -> np.ndarray | None:
         plain = (grey[:-1, :-1] == grey[:-1, 1:]) & (grey[:-1, :-1] == grey[1:, :-1])
         regions = plain[between[:-1, :-1]]
         full = white >= _FULL * np.iinfo(grey.dtype).max
+        if full and (grey[between] == grey.min()).all():  # two levels, of which neither is black
+            return grey == white
         if not full or between.mean() > _SOFT or (regions.size and regions.mean() > _PLAIN):
             return None
     return grey > white / 2
