@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from omniseg.config import CaptureConfig
-from omniseg.data.formats.folders import given_folder, list_images, read_json
+from omniseg.data.formats.folders import ImageFinder, given_folder, list_images, read_json
+from omniseg.data.formats.json_cameras import listed_path
 from omniseg.data.formats.pairing import pair_by_numbers
 from omniseg.data.formats.transforms import (
     SPLIT_FILES,
@@ -71,8 +72,9 @@ def _author_folder(root: Path, capture: CaptureConfig) -> Path | None:
 
 
 def _images_exist(root: Path, listed: list[Any]) -> bool:
-    names = [entry.get("file_path") for entry in listed if isinstance(entry, dict)]
-    return any(isinstance(name, str) and (root / name).is_file() for name in names)
+    finder = ImageFinder()
+    paths = (listed_path(root, entry.get("file_path")) for entry in listed if isinstance(entry, dict))
+    return any(path is not None and finder.find(path) is not None for path in paths)
 
 
 def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:

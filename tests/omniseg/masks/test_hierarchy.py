@@ -174,7 +174,7 @@ def test_whole_numbers_may_be_floats(tmp_path: Path):
     assert (loaded.indices.dtype, loaded.indices.tolist()) == (np.int16, [[0, 1], [1, 2]])
     assert loaded.correlation.tolist() == [[0, 0, 0], [0, 2, 1], [0, 1, 255]]
     np.savez_compressed(tmp_path / "a.npz", indices=np.full((2, 2), np.nan), correlation=shared)
-    with pytest.raises(InputError, match="save it as docs/data.md says"):
+    with pytest.raises(InputError, match=r"save it as docs/data.md says"):
         load_hierarchy(tmp_path / "a.npz")
 
 

@@ -150,6 +150,22 @@ def test_a_box_of_null_is_no_box(tmp_path):
     assert [view.split for view in scene.views] == ["train"] * 4 + ["test"] * 2
 
 
+@pytest.mark.parametrize("spelling", ["rgb\\{:04d}.png", "rgb/{:04d}", "rgb/{:04d}.PNG"])
+def test_spellings_of_our_own_layout(tmp_path, spelling):
+    """No spelling makes it the authors' layout, whose axes are others."""
+    poses = write_room(tmp_path)
+    for split, numbers in (("train", range(4)), ("test", range(4, 6))):
+        path = tmp_path / f"transforms_{split}.json"
+        meta = json.loads(path.read_text())
+        for number, frame in zip(numbers, meta["frames"]):
+            frame["file_path"] = spelling.format(number)
+            frame["depth_file_path"] = frame["depth_file_path"].replace("/", "\\")
+        write_json(path, meta)
+    views = read_scene(tmp_path).views
+    np.testing.assert_allclose([view.c2w for view in views], poses, atol=1e-12)
+    assert views[5].depth_path == tmp_path / "depth" / "0005.png"
+
+
 def test_a_missing_depth_image_costs_the_depth_of_its_view(tmp_path):
     write_author(tmp_path)
     (tmp_path / "results" / "depth" / "depth000003.png").unlink()
