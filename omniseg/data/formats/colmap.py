@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def _views(root: Path, folder: Path, model: ColmapModel, capture: CaptureConfig)
     warn_missing(missing, len(model.images), folder / "images")
 
     # An image is named by its largest file: masks are made from those files.
-    largest = [next(f for f in folders if image.name in paths[f]) for image in found]
+    largest = [next(f for f in paths if image.name in paths[f]) for image in found]
     names = view_names([_below(folders[f], paths[f][image.name]) for f, image in zip(largest, found)])
     cameras = _fitted_cameras(folder, model, {i.name: paths[f][i.name] for f, i in zip(largest, found)}, found)
     factors = {}
@@ -180,7 +180,13 @@ def _pair(folders: dict[int, Path], model: Path, names: list[str]) -> dict[int, 
     for factor, folder in folders.items():
         named = {name: _find(finder, folder, name) for name in names}
         paths[factor] = {name: path for name, path in named.items() if path is not None}
-    unpaired = [factor for factor in folders if not paths[factor] and list_images(folders[factor])]
+    for factor in [factor for factor in folders if factor > 1 and paths.get(1)]:
+        if _renumbered(list_images(folders[1]), list_images(folders[factor])) and paths[factor]:
+            _log.warning(
+                "%s: not used, since some of its names fit images of %s, others none", folders[factor], folders[1]
+            )
+            del paths[factor]
+    unpaired = [factor for factor in paths if not paths[factor] and list_images(folders[factor])]
     for factor in unpaired:
         files = list_images(folders[factor])
         known = list_images(folders[1]) if factor > 1 and paths.get(1) else []
@@ -205,6 +211,12 @@ def _pair(folders: dict[int, Path], model: Path, names: list[str]) -> dict[int, 
             "reconstruction"
         )
     return paths
+
+
+def _renumbered(files: list[str], smaller: list[str]) -> bool:
+    """Tell whether names are missing on both sides: then equal names may be different photos."""
+    ours, theirs = ({PurePosixPath(file).with_suffix("") for file in names} for names in (files, smaller))
+    return bool(ours - theirs) and bool(theirs - ours)
 
 
 def _find(finder: ImageFinder, folder: Path, name: str) -> Path | None:

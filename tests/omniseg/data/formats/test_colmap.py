@@ -436,6 +436,13 @@ def test_a_smaller_folder_of_other_photos_is_not_used(tmp_path, caplog):
     assert list(read_scene(tmp_path).views[0].images) == [1, 2]
 
 
+def test_a_smaller_folder_that_was_renumbered_within_the_same_names_is_not_used(tmp_path, caplog):
+    write_colmap(tmp_path, orbit(3), names=["1.png", "2.png", "3.png"])
+    write_images(tmp_path / "images_2", ["0.png", "1.png", "2.png"], width=12, height=8)
+    assert [list(view.images) for view in read_scene(tmp_path).views] == [[1]] * 3
+    assert "some of its names fit images of" in messages(caplog)[0]
+
+
 def test_text_with_a_byte_order_mark_and_names_with_spaces(tmp_path):
     names = ["my  photo 1.png", "#2 of  the day.png", "caf\u00e9\u2028.png"]
     write_colmap_text(tmp_path / "sparse" / "0", names, orbit(3), POINTS[:3])

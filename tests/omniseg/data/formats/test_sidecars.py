@@ -42,14 +42,10 @@ def test_a_views_own_name_comes_first(tmp_path):
 
 
 def test_the_name_of_another_view_is_not_taken(tmp_path):
-    # The small photo of 2 is called as the large photo of 1.
-    write_colmap(tmp_path, orbit(3), names=["1.png", "2.png", "3.png"])
-    write_images(tmp_path / "images_4", ["0.png", "1.png", "2.png"], width=6, height=4)
-    for name in ("0", "1", "2"):
-        (tmp_path / "images_4" / f"{name}.png").rename(tmp_path / "images_4" / f"small{name}.png")
-    for name in ("0", "1", "2"):
-        (tmp_path / "images_4" / f"small{name}.png").rename(tmp_path / "images_4" / f"{name}.png")
-    touch(tmp_path / "sam" / "1.npz")
+    # The small photo of image001 is called as the large photo of image000.
+    write_llff(tmp_path, sideways(3))
+    write_images(tmp_path / "images_4", ["im.png", "image000.png", "image001.png"], width=6, height=4)
+    touch(tmp_path / "sam" / "image000.npz")
     assert [view.hierarchy_path is not None for view in read_scene(tmp_path).views] == [True, False, False]
 
 
