@@ -152,7 +152,8 @@ def _cycle(b: Builder, flip: float) -> None:
 
 def _borders(b: Builder, flip: float) -> None:
     height, gap = b.near(1.0, 0.14), b.near(0.16, 0.04)
-    white = Paint(*b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76")), Pattern.FABRIC, 0.2)
+    light, dark = b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76"))
+    white = Paint(light, dark, Pattern.FABRIC, 0.2)
     post = Paint("#8a6a48", "#5f462e", Pattern.WOOD, length=0.05, style=2)
     with b.group("fence") as g:
         for name, spot, yaw in (
@@ -174,7 +175,9 @@ def _tree(b: Builder, flip: float, country: Country) -> None:
     with b.group("trees") as g:
         spot = np.array([-4.1 * flip, b.near(1.6, 0.5), 0])
         with g.at(spot).object("apple tree") as o:
-            garden.tree(o, b.near(3.5, 0.3), -0.75 * spot[:2] / np.linalg.norm(spot[:2]), leaf, b.near(0.12, 0.02))
+            garden.tree(
+                o, b.near(3.5, 0.3), (-0.75 * spot[:2] / np.linalg.norm(spot[:2])).tolist(), leaf, b.near(0.12, 0.02)
+            )
         with g.at((4.5 * flip, b.near(1.5, 0.4), 0)).object("young tree") as o:
             stake = Paint("#a98258", style=0.2)
             o.tube("stake", (0.12, 0, 0), (0.12, 0, 1.3), 0.02, stake)

@@ -498,7 +498,8 @@ class Run:
         return len(names), n_seen
 
     def _source_photos(self, scene: str | Path | None) -> SourcePhotos:
-        return SourcePhotos(find_capture(self.model.config.scene, None if scene is None else Path(scene)))
+        config = self.model.config
+        return SourcePhotos(find_capture(config.scene, None if scene is None else Path(scene)), config.capture)
 
     def _all_views(self, width: int | None, progress: bool) -> Iterator[RenderedView]:
         cameras = self._cameras(width)

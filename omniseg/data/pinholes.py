@@ -30,7 +30,7 @@ class Pinholes:
     views: cameras of the pictures, scene coordinates, on the host.
     grey: (n_pixels,) float32 in [0, 1], packed, on the host.
     directions: (n_pixels, 3) unit directions of the rays, scene coordinates, on the host.
-    shown: (n_pixels,) bool, False where a photo is transparent, on the host.
+    shown: (n_pixels,) bool, False where a photo is transparent or not valid, on the host.
     """
 
     photos: tuple[int, ...]
@@ -47,7 +47,7 @@ class Pinholes:
         lenses = picture_lenses(cameras, photos, longest)
         bar = tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress)
         for v, lens in zip(bar, lenses):
-            picture, opaque = lens.picture(images.image(v).cpu().numpy())
+            picture, opaque = lens.picture(_shown(images, v))
             grey.append(picture)
             shown.append(opaque)
             sizes.append([lens.width, lens.height])
@@ -154,6 +154,15 @@ class PictureLens:
             grey = cv2.remap(grey, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             alpha = cv2.remap(alpha, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         return torch.from_numpy(grey).flatten(), torch.from_numpy(alpha).flatten() > 0.5
+
+
+def _shown(images: ImageSet, view: int) -> np.ndarray:
+    """Return a photo (height, width, 3 or 4) uint8, transparent where its pixels are not valid."""
+    photo, valid = images.image(view).cpu().numpy(), images.valid_mask(view)
+    if valid is None:
+        return photo
+    alpha = photo[..., 3:] if photo.shape[2] == 4 else np.full_like(photo[..., :1], 255)
+    return np.concatenate([photo[..., :3], alpha * valid.cpu().numpy()[..., None]], axis=2)
 
 
 def _extent(camera: Cameras) -> tuple[Tensor, Tensor]:

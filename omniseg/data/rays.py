@@ -41,7 +41,7 @@ class RayBatch:
 
 
 class RaySampler:
-    """Sampler that draws rays uniformly, with replacement, from all pixels of all views.
+    """Sampler that draws rays uniformly, with replacement, from all valid pixels of all views.
 
     Random numbers are drawn on the generator's device, so that one state of it gives the same rays on any device.
     Results are on the device of the images' cameras, wherever the pixels are.
@@ -57,7 +57,6 @@ class RaySampler:
         self.depth_maps = depth_maps
         self.generator = generator
         self._ends = images.offsets[1:].contiguous()
-        self._n_pixels = len(images.pixels)
         self._rays = PixelRays(images.cameras, images.offsets)
 
     def sample(self, n: int, cameras: Cameras | None = None) -> RayBatch:
@@ -75,8 +74,8 @@ class RaySampler:
         cameras = images.cameras if cameras is None else cameras
         if len(cameras) != len(images):
             raise ValueError(f"cameras: expected {len(images)}, got {len(cameras)}")
-        draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
-        index = draw.to(images.device)
+        draw = torch.randint(images.n_valid, (n,), generator=self.generator, device=self.generator.device)
+        index = images.valid_pixels(draw.to(images.device))
         views = torch.searchsorted(self._ends, index, right=True)
         directions = self._rays.directions(index, views, cameras)
         rays_o, rays_d = cameras.world_rays(views, directions)

@@ -82,7 +82,7 @@ class RadianceField(nn.Module):
         return Density(*density_head(self._channels(unit), bias, limit))
 
     def sky(self, rays_d: Tensor) -> Tensor:
-        """Return the colour (n_rays, 3) at infinity in unit directions (n_rays, 3); differentiable in the parameters."""
+        """Return the colour (n_rays, 3) at infinity in directions (n_rays, 3); differentiable in the parameters."""
         geometry = self._channels(self.space.unit_at_infinity(rays_d))
         return self.colour(geometry, rays_d, torch.arange(len(rays_d), dtype=torch.int32, device=rays_d.device))
 

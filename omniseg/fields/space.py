@@ -36,5 +36,5 @@ class Space:
         return positions * ((2 - inverse) * inverse * 0.25) + 0.5
 
     def unit_at_infinity(self, directions: Tensor) -> Tensor:
-        """Return the coordinates of the grid, on the faces of [0, 1]^3, of infinitely far points in directions (n, 3)."""
+        """Return where infinitely far points in directions (n, 3) are in the grid, on the faces of [0, 1]^3."""
         return F.normalize(directions, p=float("inf"), dim=1) * 0.5 + 0.5

@@ -23,7 +23,7 @@ from omniseg.data.point_depth import point_depth
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError, NoSurfaces
-from omniseg.masks.patches import PatchSet, load_patches
+from omniseg.masks.patches import PatchSet, load_patches, refuse_unmatched_masks
 from omniseg.run_folder import (
     CONFIG,
     FEATURES,
@@ -90,7 +90,7 @@ class Training:
     @cached_property
     def splits(self) -> Splits:
         """Indices of training and held-out views."""
-        return split_views(self.scene, self.config.test_every)
+        return split_views(self.scene, self.config.test_every, self.config.capture.test_views)
 
     def views(self, indices: tuple[int, ...]) -> list[View]:
         """Return these views of the scene."""
@@ -341,6 +341,7 @@ def training_patches(training: Training, required: bool) -> PatchSet | None:
     patches = load_patches(views, cameras, progress=training.progress)
     if patches is not None:
         return patches
+    refuse_unmatched_masks(training.scene)
     what = f"{training.scene.root}: has no masks (sam/NAME.npz)"
     how = f"make them with: omniseg run_sam {training.scene.root}"
     if required:
@@ -357,7 +358,7 @@ def trained_radiance(training: Training, device: torch.device) -> Model:
     """
     model = load_model(training.run, device)
     _refuse_other_views(training, model.viewpoints, _viewpoints(training))
-    for name in ("marching", "radiance", "training", "downsample", "test_every"):
+    for name in ("marching", "radiance", "training", "downsample", "test_every", "capture"):
         if getattr(model.config, name) != getattr(training.config, name):
             raise InputError(
                 f"--{name.replace('_', '-')}: is fixed by the radiance field in {training.run}; leave it out"

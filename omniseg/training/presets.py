@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from omniseg.config import (
+    CaptureConfig,
     Config,
     FeatureFieldConfig,
     FeatureTrainingConfig,
@@ -32,6 +33,7 @@ def preset(
     kind: SceneKind | None = None,
     downsample: float | None = None,
     test_every: int | None = None,
+    capture: CaptureConfig | None = None,
 ) -> Config:
     """Return the default configuration for a capture on a device.
 
@@ -42,11 +44,12 @@ def preset(
         kind: kind of scene, where it is known better than the reader recognises it.
         downsample: factor that the photos are shrunk by; None follows the device.
         test_every: see `split_views`.
+        capture: choices with which the capture was read; None: the defaults.
     """
-    kind = kind or scene.kind
+    kind, capture = kind or scene.kind, capture or CaptureConfig()
     downsample = downsample or default_downsample(scene, device)
-    cameras = [scene.views[v].camera for v in split_views(scene, test_every).train]
-    return settings_for(
+    cameras = [scene.views[v].camera for v in split_views(scene, test_every, capture.test_views).train]
+    config = settings_for(
         kind,
         device,
         n_pixels=sum(camera.width * camera.height for camera in cameras) / downsample**2,
@@ -55,6 +58,7 @@ def preset(
         downsample=downsample,
         test_every=test_every,
     )
+    return replace(config, capture=capture)
 
 
 def settings_for(

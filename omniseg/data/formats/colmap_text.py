@@ -15,7 +15,7 @@ from omniseg.errors import InputError
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Return the numbered lines of a text file, with blank lines, without comments."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

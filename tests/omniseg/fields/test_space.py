@@ -30,7 +30,8 @@ def test_contraction_is_the_papers(scale):
     x = np.random.default_rng(0).normal(size=(200, 3)) * scale
     unit = Space(128.0, contracted=True).unit(torch.tensor(x))
     assert_close(unit.numpy(), contract(x) / 4 + 0.5)
-    assert unit.min() >= 0 and unit.max() <= 1
+    assert unit.min() >= 0
+    assert unit.max() <= 1
 
 
 def test_contraction_is_differentiable():
@@ -62,4 +63,5 @@ def test_sky_is_the_colour_far_away(device):
     assert_close(sky, far, atol=1e-3, rtol=0)
     assert sky.std(0).min() > 1e-3, "directions differ in colour"
     sky.sum().backward()
-    assert field.table.grad is not None and bool(field.table.grad.any())
+    assert field.table.grad is not None
+    assert bool(field.table.grad.any())

@@ -202,7 +202,8 @@ def test_sky_is_behind_everything(device, monkeypatch):
     for out in (renderer.render(rays_o, rays_d), renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))):
         seen = out.over(0.25).detach()
         missed = plain.opacity == 0
-        assert missed.any() and not bool((out.opacity.detach() > 0)[missed].any())
+        assert missed.any()
+        assert not bool((out.opacity.detach() > 0)[missed].any())
         assert_close(seen[missed], 0.5 + 0.5 * rays_d[missed])
     assert_close(renderer.render(rays_o, rays_d).rgb, plain.rgb)
     assert renderer.render(rays_o, rays_d, colour=False).sky is None
