@@ -17,7 +17,7 @@ class SmoothingConfig:
     """See `rounds`."""
     agreement: float = 20.0
     """Sharpness in features: a neighbour weighs exp(agreement * (cosine - 1))."""
-    colour: float = 0.2
+    colour: float = 0.1
     """Difference in colour, of values in [0, 1], that makes an edge."""
     distance: float = 0.03
     """Difference in distance from the camera that makes an edge, as a fraction of the distance."""
