@@ -7,8 +7,8 @@ makes it of unit length:
     f_p <- sum_q w_pq f_q / |...|,   w_pq = exp(a (f_p . f_q - 1) - |g_p - g_q|^2 / 2 - r_pq^2 / 4)
 
 g are guides, such as colour and log distance, in units of the difference that makes an edge; r is the distance in
-steps, and the pixel itself has weight 1. Each round doubles the step, so n rounds reach 2^n - 1 first steps in every
-direction with 8 n neighbours. Nothing here is differentiable.
+steps, and the pixel itself has weight 1. The step doubles each round, from 1 pixel, so n rounds reach
+2^n - 1 pixels in every direction with 8 n neighbours. Nothing here is differentiable.
 """
 
 from functools import cache
@@ -83,18 +83,15 @@ def _round_kernel(dim: int, n_guides: int, on: str):
     return one_round
 
 
-def smooth_features(
-    features: Tensor, guides: Tensor, solid: Tensor, *, rounds: int, agreement: float, step: int = 1
-) -> Tensor:
+def smooth_features(features: Tensor, guides: Tensor, solid: Tensor, *, rounds: int, agreement: float) -> Tensor:
     """Return the edge-aware mean of a picture of features; not differentiable.
 
     Args:
         features: (height, width, dim) float32, of unit length where `solid`; dim at least 1.
         guides: (height, width, n) float32, n at least 1; pixels whose guides differ by much more than 1 do not mix.
         solid: (height, width) bool; other pixels keep their feature and give it to none.
-        rounds: number of rounds, 0 to 16; each doubles the distance between neighbours.
+        rounds: number of rounds, 0 to 16; neighbours are 1, 2, 4, ... pixels apart.
         agreement: a above, at least 0; how fast weights fall with the cosine of two features.
-        step: distance between neighbours in the first round, pixels, at least 1.
     Returns:
         (height, width, dim) float32, of unit length where `solid`.
     Raises:
@@ -115,8 +112,6 @@ def smooth_features(
         raise ValueError(f"rounds: expected 0 to 16, got {rounds}")
     if not 0 <= agreement < float("inf"):
         raise ValueError(f"agreement: expected a finite number of at least 0, got {agreement}")
-    if step < 1:
-        raise ValueError(f"step: expected at least 1, got {step}")
     found = features.detach().reshape(-1, dim)
     if not found.numel():
         return found.view(features.shape)
@@ -124,9 +119,9 @@ def smooth_features(
     flat, mask = guides.detach().reshape(-1, guides.shape[2]), solid.contiguous().view(torch.uint8).view(-1)
     spare: list[Tensor] = []  # fresh memory costs as much as a round
     for n in range(rounds):
-        reach = min(step * 2**n, max(width, height))  # beyond the picture there is nothing
+        step = min(2**n, max(width, height))  # beyond the picture there is nothing
         out = spare.pop() if spare else torch.empty_like(found, memory_format=torch.contiguous_format)
-        launch(kernel, (found, flat, mask, width, height, reach, agreement), (out,))
+        launch(kernel, (found, flat, mask, width, height, step, agreement), (out,))
         if n:
             spare.append(found)
         found = out

@@ -4,13 +4,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def smooth_features(
-    features: Tensor, guides: Tensor, solid: Tensor, *, rounds: int, agreement: float, step: int = 1
-) -> Tensor:
+def smooth_features(features: Tensor, guides: Tensor, solid: Tensor, *, rounds: int, agreement: float) -> Tensor:
     """Return the edge-aware mean of a picture of features."""
     height, width, _ = features.shape
     for n in range(rounds):
-        total, reach = features.clone(), step * 2**n
+        total, reach = features.clone(), 2**n
         for dy in (-reach, 0, reach):
             for dx in (-reach, 0, reach):
                 if (dx or dy) and abs(dx) < width and abs(dy) < height:

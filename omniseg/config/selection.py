@@ -11,9 +11,10 @@ class SmoothingConfig:
     """Edge-aware mean of the features of a picture; it takes ragged borders, specks and holes from masks."""
 
     rounds: int = 3
-    """Number of rounds; each reaches twice as far as the one before. 0: off."""
+    """Number of rounds in a picture whose longest side has `side` pixels; each reaches twice as far as the one before.
+    A picture twice as large gets one more, so that all are smoothed over the same part of the scene. 0: off."""
     side: float = 240.0
-    """A picture with this longest side, pixels, begins with neighbours one pixel away, a larger one in proportion."""
+    """See `rounds`."""
     agreement: float = 20.0
     """Sharpness in features: a neighbour weighs exp(agreement * (cosine - 1))."""
     colour: float = 0.1
@@ -28,9 +29,11 @@ class SmoothingConfig:
         for name in ("colour", "distance"):
             require(0 < getattr(self, name) < math.inf, name, "> 0", getattr(self, name))
 
-    def step(self, longest_side: int) -> int:
-        """Return the distance of neighbours in the first round, pixels, in a picture of this longest side, pixels."""
-        return max(round(longest_side / self.side), 1)
+    def rounds_in(self, longest_side: int) -> int:
+        """Return the number of rounds in a picture of this longest side, pixels."""
+        if not self.rounds:
+            return 0
+        return min(max(self.rounds + round(math.log2(longest_side / self.side)), 1), 16)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,9 +30,8 @@ def smooth_picture(features: Tensor, rendering: Rendering, width: int, height: i
         features.view(shape),
         edge_guides(rendering, config).view(shape),
         rendering.solid.view(height, width),
-        rounds=config.rounds,
+        rounds=config.rounds_in(max(width, height)),
         agreement=config.agreement,
-        step=config.step(max(width, height)),
     )
     return found.view(len(features), -1)
 

@@ -5,6 +5,12 @@ import pytest
 from omniseg.config import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 
 
+def test_larger_pictures_are_smoothed_in_more_rounds():
+    config = SmoothingConfig(rounds=3, side=240)
+    assert [config.rounds_in(side) for side in (1, 60, 240, 480, 800, 2**20)] == [1, 1, 3, 4, 5, 15]
+    assert SmoothingConfig(rounds=0).rounds_in(800) == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "bad"),
     [
