@@ -54,6 +54,8 @@ Stage = Literal["all", "radiance", "features"]
 
 _EARLY = 0.2
 """Fraction of stage 1 after which fog shows."""
+_WORTH = 0.5
+"""Gain of twice as many steps, dB, that is worth a longer training."""
 
 _log = logging.getLogger("omniseg")
 
@@ -201,6 +203,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
         _remove_features(training.run)  # they belong to a geometry that no longer exists
     distributed.barrier()  # before another process looks for them
     _report(trainer, training.run / RADIANCE)
+    _report_gain(trainer)
     agreement = surface_agreement(trainer.renderer, images)
     if distributed.process().rank == 0:
         update_metrics(training.run, {"surface_agreement": agreement})
@@ -307,6 +310,17 @@ def train_features(training: Training, radiance: Model, patches: PatchSet) -> Mo
 
 def _report(trainer: Trainer, path: Path) -> None:
     _log.info("trained %d steps in %.0f s: %s", trainer.progress.step, trainer.progress.seconds, path)
+
+
+def _report_gain(trainer: RadianceTrainer) -> None:
+    """Log whether more steps would still pay, if enough of the training was seen to say so."""
+    gain = trainer.curve.gain_of_doubling()
+    if gain is None:
+        return
+    if gain >= _WORTH:
+        _log.info("more steps would still pay: about %.1f dB for twice as many", gain)
+    else:
+        _log.info("more steps would hardly pay: less than %.1f dB for twice as many", _WORTH)
 
 
 def _run(

@@ -24,6 +24,11 @@ from omniseg_kernels.hash_encoding import HashLayout
 _FINEST_STEP = 2 * math.sqrt(3) / 1024
 """Step length of instant-ngp: 1/1024 of the diagonal of [-1, 1]^3."""
 
+_SAMPLE_ROOM_PIXELS, _SAMPLE_ROOM_STEPS = 80 * 240 * 180, 1_100
+"""Pixels of the training photos of the sample room, and its steps of stage 1 on a CPU."""
+_MOST_GROWTH = 2.25
+"""Most times as many steps that another scene gets, which keeps stage 1 to a few minutes."""
+
 
 def preset(
     scene: Scene,
@@ -99,7 +104,7 @@ def settings_for(
         marching=marching,
         radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
         training=RadianceTrainingConfig(
-            steps=20_000 if on_gpu else 1_100,
+            steps=20_000 if on_gpu else _cpu_steps(n_pixels, kind),
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,
@@ -116,6 +121,16 @@ def settings_for(
             loss_weight=0.4 if on_gpu else 1.5,
         ),
     )
+
+
+def _cpu_steps(n_pixels: float, kind: SceneKind) -> int:
+    """Return the number of steps of stage 1 on a CPU: about a minute for the sample room, more for more pixels.
+
+    Twice the pixels get 1.4 times the steps; twice would cost minutes. An open scene gets half as many steps again: it
+    has more to show, and longer rays, so that fewer of them fit in a step.
+    """
+    growth = math.sqrt(max(n_pixels / _SAMPLE_ROOM_PIXELS, 1)) * (1.5 if kind == "unbounded" else 1.0)
+    return 10 * round(min(growth, _MOST_GROWTH) * _SAMPLE_ROOM_STEPS / 10)
 
 
 def _encoding(n_pixels: float, longest_side: float) -> HashLayout:
