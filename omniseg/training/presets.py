@@ -6,10 +6,12 @@ from dataclasses import replace
 import torch
 
 from omniseg.config import (
+    CaptureConfig,
     Config,
     FeatureFieldConfig,
     FeatureTrainingConfig,
     MarchingConfig,
+    PhotoDepthConfig,
     RadianceFieldConfig,
     RadianceTrainingConfig,
 )
@@ -36,6 +38,7 @@ def preset(
     kind: SceneKind | None = None,
     downsample: float | None = None,
     test_every: int | None = None,
+    capture: CaptureConfig | None = None,
 ) -> Config:
     """Return the default configuration for a capture on a device.
 
@@ -46,11 +49,12 @@ def preset(
         kind: kind of scene, where it is known better than the reader recognises it.
         downsample: factor that the photos are shrunk by; None follows the device.
         test_every: see `split_views`.
+        capture: choices with which the capture was read; None: the defaults.
     """
-    kind = kind or scene.kind
+    kind, capture = kind or scene.kind, capture or CaptureConfig()
     downsample = downsample or default_downsample(scene, device)
-    cameras = [scene.views[v].camera for v in split_views(scene, test_every).train]
-    return settings_for(
+    cameras = [scene.views[v].camera for v in split_views(scene, test_every, capture.test_views).train]
+    config = settings_for(
         kind,
         device,
         n_pixels=sum(camera.width * camera.height for camera in cameras) / downsample**2,
@@ -59,6 +63,7 @@ def preset(
         downsample=downsample,
         test_every=test_every,
     )
+    return replace(config, capture=capture)
 
 
 def settings_for(
@@ -105,9 +110,9 @@ def settings_for(
             distortion_weight=1e-3 if open_ended else 0.0,
             # Many samples lie behind the surfaces of an open scene. Rooms and single objects gain nothing.
             end_from=0.25 if kind == "unbounded" else 1.0,
-            # Captures from one side lose by it (fern 0.6 dB), and fog is no danger there.
-            photo_depth=kind != "forward",
         ),
+        # Captures from one side lose by the sweep (fern 0.6 dB), not by points.
+        photo_depth=PhotoDepthConfig(sweep=kind != "forward"),
         features=FeatureFieldConfig(
             encoding=HashLayout() if on_gpu else HashLayout(levels=12, log2_table=17, finest_resolution=512)
         ),

@@ -90,9 +90,12 @@ def test_transforms_json(tmp_path: Path):
     assert config.marching.near > 0
 
 
-def test_depth_from_the_photos_is_for_all_but_captures_from_one_side(scene: Scene):
-    on = {kind: preset(scene, place(scene), CPU, kind=kind).training.photo_depth for kind in get_args(SceneKind)}
-    assert on == {"synthetic": True, "unbounded": True, "replica": True, "forward": False}
+def test_photos_are_swept_in_all_but_captures_from_one_side(scene: Scene):
+    configs = {kind: preset(scene, place(scene), CPU, kind=kind) for kind in get_args(SceneKind)}
+    assert {kind: config.photo_depth.sweep for kind, config in configs.items()} == {
+        "synthetic": True, "unbounded": True, "replica": True, "forward": False,
+    }  # fmt: skip
+    assert all(config.training.photo_depth for config in configs.values()), "points give depth"
 
 
 def test_steps_on_a_cpu_follow_pixels_and_kind(scene: Scene):

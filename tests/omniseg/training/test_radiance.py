@@ -12,10 +12,13 @@ import torch
 from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config
+from omniseg.data.depth_maps import DepthMaps
+from omniseg.data.images import ImageSet
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.evaluation.image_metrics import psnr
-from omniseg.fields import RadianceField
+from omniseg.fields import RadianceField, Space
 from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.training import trainer as trainer_module
 from omniseg.training.losses import distortion
@@ -83,7 +86,7 @@ def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(mak
     started = make(replace(ball_config(), seed=7)).field.state_dict()
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(7)
-    expected = RadianceField(ball_config().radiance, ball_config().marching.bound).to(device).state_dict()
+    expected = RadianceField(ball_config().radiance, Space.from_config(ball_config().marching)).to(device).state_dict()
     assert same(dict(started), dict(expected))
 
 
@@ -409,26 +412,36 @@ def test_distortion_loss_makes_weights_compact(make):
     assert compactness(0.5) < 0.8 * compactness(0.0)
 
 
+def photo_depth(images: ImageSet, factor: float, near: float = 0.2) -> PhotoDepth:
+    """Return the true depths, times a factor, as if they were estimated."""
+    assert images.depths is not None
+    depths = (images.depths.cpu().float() * factor).half()
+    maps = DepthMaps(images.names, depths, images.sizes.cpu(), images.cameras.intrinsics.cpu())
+    return PhotoDepth(maps, coverage=0.5, look_coverage=0.5, texture=0.75, near=near, seconds=1.0)
+
+
 def test_estimated_depth_pulls_at_first_and_no_longer_after_its_fade(device):
     """A wrong depth changes the first steps, and no step from the middle of the training on."""
     images = ball_images(depth=True).to(device)
-    wrong = replace(images, depths=images.depths * 0.7)
+    plain = replace(images, depths=None)
+    right, wrong = photo_depth(images, 1.0), photo_depth(images, 0.7)
 
-    def loss(images, done: float) -> float:
-        trainer = RadianceTrainer(ball_config(steps=100), images, nearest=0.2)
+    def loss(depth: PhotoDepth, done: float) -> float:
+        trainer = RadianceTrainer(ball_config(steps=100), plain, photo_depth=depth)
         trainer.progress.step = round(done * 100)
         return float(trainer.step().loss)
 
-    assert loss(wrong, 0.0) > loss(images, 0.0) + 1e-3
-    assert loss(wrong, 0.5) == loss(images, 0.5)
+    assert loss(wrong, 0.0) > loss(right, 0.0) + 1e-3
+    assert loss(wrong, 0.5) == loss(right, 0.5)
 
 
 def test_matter_before_the_nearest_depth_costs_on_rays_without_depth(device):
     images = ball_images(depth=True).to(device)
-    unknown = replace(images, depths=torch.zeros_like(images.depths))
+    plain = replace(images, depths=None)
 
     def loss(nearest: float) -> float:
-        return float(RadianceTrainer(ball_config(steps=100), unknown, nearest=nearest).step().loss)
+        unknown = photo_depth(images, 0.0, nearest)
+        return float(RadianceTrainer(ball_config(steps=100), plain, photo_depth=unknown).step().loss)
 
     assert loss(2.0) > loss(0.0)
 
