@@ -39,8 +39,8 @@ class RayBatch:
     def part(self, rays: slice) -> RayBatch:
         """Return some of the rays."""
         depth = None if self.depth is None else self.depth[rays]
-        own = (values[rays] for values in (self.pixels, self.views, self.rays_o, self.rays_d, self.rgb, self.alpha))
-        return RayBatch(*own, depth)
+        rays_o, rays_d, rgb, alpha = self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays]
+        return RayBatch(self.pixels[rays], self.views[rays], rays_o, rays_d, rgb, alpha, depth)
 
 
 class RaySampler:

@@ -99,7 +99,7 @@ class RadianceTrainer(Trainer):
         ends = None if tiles is None or self.done < training.end_from else self.ray_ends.ends[tiles[mine]]
         coarseness = training.coarseness ** (1 - ramp)
         rendering = self.renderer.train(
-            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness, ends=ends
+            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness, t_max=ends
         )
         if tiles is not None:
             with span("ray ends"):
