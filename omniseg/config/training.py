@@ -54,6 +54,16 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Fraction of the training over which steps shorten to `marching.step` and skipping of empty cells sets in."""
     coarseness: float = 3.0
     """Length of a step at the start, as a multiple of `marching.step`; 1: as long as at the end."""
+    end_from: float = 1.0
+    """Fraction of the training after which a ray ends soon behind what was opaque before; from 1 on: never."""
+    end_tile: int = 8
+    """Side of the tiles of a photo, pixels, whose rays end at the same distance."""
+    end_transmittance: float = 1e-4
+    """Transmittance below which a ray counts as opaque."""
+    end_steps: float = 6.0
+    """Number of marching steps by which a ray goes on behind what is opaque."""
+    end_rate: float = 0.3
+    """Fraction of the way that the end of a tile moves nearer in one update; it moves farther at once."""
     grid_every: int = 32
     """Number of steps between two updates of the occupancy grid."""
     grid_warmup_every: int = 16
@@ -95,6 +105,11 @@ class RadianceTrainingConfig(OptimizationConfig):
         require(1 <= self.max_rays_change < math.inf, "max_rays_change", ">= 1", self.max_rays_change)
         require(0 < self.ramp <= 1, "ramp", "in (0, 1]", self.ramp)
         require(1 <= self.coarseness < math.inf, "coarseness", ">= 1", self.coarseness)
+        require(0 <= self.end_from < math.inf, "end_from", ">= 0", self.end_from)
+        require(self.end_tile >= 1, "end_tile", ">= 1", self.end_tile)
+        require(0 < self.end_transmittance < 1, "end_transmittance", "in (0, 1)", self.end_transmittance)
+        require(0 <= self.end_steps < math.inf, "end_steps", ">= 0", self.end_steps)
+        require(0 < self.end_rate <= 1, "end_rate", "in (0, 1]", self.end_rate)
         for name in ("initial_samples_per_ray", "grid_every", "grid_warmup_every"):
             require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         require(self.grid_warmup_steps >= 0, "grid_warmup_steps", ">= 0", self.grid_warmup_steps)

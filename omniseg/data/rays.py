@@ -20,6 +20,7 @@ _TABLE_PIXELS = 2**24
 class RayBatch:
     """Rays through pixel centres, with the colours and depths of the pixels.
 
+    pixels: (n,) int64 number of each ray's pixel in the set.
     views: (n,) int64 view of each ray.
     rays_o, rays_d: (n, 3) origins and unit directions, scene coordinates.
     rgb: (n, 3) float32 in [0, 1], straight colour.
@@ -27,6 +28,7 @@ class RayBatch:
     depth: (n,) float32 distance along the ray, scene units, 0: unknown; None if no view has depth.
     """
 
+    pixels: Tensor
     views: Tensor
     rays_o: Tensor
     rays_d: Tensor
@@ -37,7 +39,8 @@ class RayBatch:
     def part(self, rays: slice) -> RayBatch:
         """Return some of the rays."""
         depth = None if self.depth is None else self.depth[rays]
-        return RayBatch(self.views[rays], self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays], depth)
+        rays_o, rays_d, rgb, alpha = self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays]
+        return RayBatch(self.pixels[rays], self.views[rays], rays_o, rays_d, rgb, alpha, depth)
 
 
 class RaySampler:
@@ -84,6 +87,7 @@ class RaySampler:
             depth = self.depth_maps.at(views, directions)
         colour = gather_rows(images.pixels, index).float() / 255
         return RayBatch(
+            pixels=index,
             views=views,
             rays_o=rays_o,
             rays_d=rays_d,

@@ -169,15 +169,20 @@ class Renderer:
         """Return where each ray enters and leaves the box, (n_rays, 2)."""
         return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), self._aabb, near=self.config.near), dim=1)
 
-    def train(self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0) -> TrainingRendering:
+    def train(
+        self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0, t_max: Tensor | None = None
+    ) -> TrainingRendering:
         """Render rays for a training step; differentiable in the field and the rays.
 
         Args:
             rays_o, rays_d: (n_rays, 3) origins and unit directions, scene coordinates.
             jitter: (n_rays,) in [0, 1), where each ray starts within its first step.
             coarseness: factor by which steps are longer than configured.
+            t_max: (n_rays,) distance behind which each ray has no samples; None: it ends where it leaves the box.
         """
         rule, bounds = self.rule(coarseness), self._bounds(rays_o, rays_d)
+        if t_max is not None:
+            bounds[:, 1] = torch.minimum(bounds[:, 1], t_max)
         first = (bounds[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         bounds[:, 0] += jitter * first
         samples = self._march(rays_o, rays_d, bounds, rule, self.config.max_samples)

@@ -19,6 +19,7 @@ from omniseg.rendering.renderer import Renderer, TrainingRendering
 from omniseg.run_folder import RADIANCE_RESUME
 from omniseg.training.camera_optimizer import CameraOptimizer
 from omniseg.training.losses import depth_error, distortion, opacity_entropy, weight_before
+from omniseg.training.ray_ends import RayEnds
 from omniseg.training.trainer import StepReport, Trainer, seeded
 
 
@@ -55,6 +56,7 @@ class RadianceTrainer(Trainer):
         with seeded(config.seed):
             self.field = RadianceField(config.radiance, Space.from_config(config.marching), operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
+        self.ray_ends = RayEnds(images, training)
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
         self.camera_optimizer = CameraOptimizer(
             len(images.names), poses=training.refine_poses, exposure=training.exposure
@@ -63,7 +65,12 @@ class RadianceTrainer(Trainer):
             config,
             training,
             device,
-            modules={"field": self.field, "grid": self.grid, "corrections": self.camera_optimizer},
+            modules={
+                "field": self.field,
+                "grid": self.grid,
+                "corrections": self.camera_optimizer,
+                "ray_ends": self.ray_ends,
+            },
             groups=[
                 (list(self.field.parameters()), 1.0),
                 (list(self.camera_optimizer.parameters()), training.correction_lr),
@@ -87,14 +94,19 @@ class RadianceTrainer(Trainer):
         with span("rays"):
             batch = self.sampler.sample(n_rays, self.camera_optimizer.cameras(self.cameras))
             jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
+            tiles = self.ray_ends.tiles(batch.pixels, batch.views) if training.end_from < 1 else None
         mine = distributed.process().rank_slice(n_rays)
+        ends = None if tiles is None or self.done < training.end_from else self.ray_ends.ends[tiles[mine]]
         coarseness = training.coarseness ** (1 - ramp)
         rendering = self.renderer.train(
-            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness
+            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness, t_max=ends
         )
+        if tiles is not None:
+            with span("ray ends"):
+                self.ray_ends.update(tiles, rendering)
         n_samples = distributed.sum_int(rendering.samples.n_samples)
         with span("loss"):
-            squared_error, loss = self._loss(batch, mine, rendering)
+            squared_error, loss = self._loss(batch, mine, rendering, ends)
         self.descend(loss)
         squared_error, loss = distributed.sum_scalars(squared_error, loss)
 
@@ -121,18 +133,24 @@ class RadianceTrainer(Trainer):
         mine = positions[distributed.process().rank_slice(len(positions))]
         return distributed.all_gather(self.field.density(mine).sigmas, len(positions))
 
-    def _loss(self, batch: RayBatch, mine: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, batch: RayBatch, mine: slice, rendering: TrainingRendering, ends: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return what this rank's rays add to the squared error and to the loss of a batch."""
         training, own = self.config.training, batch.part(mine)
         background = _background(training, len(batch.rgb), self.generator)[mine]
         alpha = own.alpha[:, None]
         target = own.rgb * alpha + background * (1 - alpha)
-        colour = self.camera_optimizer.colour(rendering.over(background), own.views)
+        colour, opacity = self.camera_optimizer.colour(rendering.over(background), own.views), rendering.opacity
+        if ends is not None:
+            cut = self.ray_ends.cut(rendering, ends)
+            target = torch.where(cut[:, None], colour.detach(), target)
+            opacity = torch.where(cut, opacity.detach(), opacity)
         share = len(own.rgb) / len(batch.rgb)
         squared_error = (colour - target).square().mean() * share
         loss = squared_error
         if training.opacity_weight:
-            loss = loss + training.opacity_weight * share * opacity_entropy(rendering.opacity)
+            loss = loss + training.opacity_weight * share * opacity_entropy(opacity)
         if training.distortion_weight:
             loss = loss + training.distortion_weight * share * distortion(rendering)
         if own.depth is not None and batch.depth is not None:

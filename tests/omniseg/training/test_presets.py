@@ -115,3 +115,8 @@ def test_steps_on_a_cpu_follow_pixels_and_kind(scene: Scene):
 def test_the_sample_room_trains_for_about_a_minute():
     room = settings_for("replica", CPU, n_pixels=80 * 240 * 180, longest_side=240)
     assert repr(room.training.steps) == "1100", "a whole number"
+
+
+def test_rays_end_behind_surfaces_in_open_scenes_alone(scene: Scene):
+    ends = {kind: preset(scene, place(scene), CPU, kind=kind).training.end_from < 1 for kind in get_args(SceneKind)}
+    assert ends == {"synthetic": False, "unbounded": True, "replica": False, "forward": False}

@@ -94,7 +94,8 @@ CHANGES = {
     "training": {
         "lr_floor": 1.0, "adam_betas": (0.8, 0.9), "adam_eps": 1e-3, "fill": 0.5, "initial_samples_per_ray": 16,
         "min_rays": 300, "max_rays": 80, "max_rays_change": 1.1, "ramp": 0.5, "coarseness": 1.0, "grid_every": 5,
-        "grid_warmup_every": 3, "grid_warmup_steps": 2, "correction_lr": 0.5,
+        "grid_warmup_every": 3, "grid_warmup_steps": 2, "correction_lr": 0.5, "end_from": 1.0, "end_tile": 5,
+        "end_transmittance": 0.1, "end_steps": 1.0, "end_rate": 0.9,
     },
     "marching": {"occupancy_decay": 0.1, "occupancy_stride": 2, "frustum_margin": 0.0},
     "radiance": {"table_init": 1e-2, "sh_degree": 2, "log_density_bias": 1.0},
@@ -105,7 +106,9 @@ CHANGES = {
 def test_every_number_of_the_configuration_counts(make, device, section: str):
     on_cpu(device)
     schedule = {"steps": 12, "grid_every": 4, "grid_warmup_every": 2, "grid_warmup_steps": 4}
-    config = ball_config(**schedule, samples_per_step=2048, refine_poses=True)
+    # Any ray counts as opaque soon, so that ends matter in 12 steps.
+    ends = {"end_from": 0.1, "end_transmittance": 0.9, "end_tile": 3}
+    config = ball_config(**schedule, **ends, samples_per_step=2048, refine_poses=True)
 
     def trained(config: Config) -> dict[str, torch.Tensor]:
         trainer = train(make(config, ball_images(3)))
