@@ -16,6 +16,7 @@ from omniseg_kernels import (
     agreeing_views,
     compositing,
     distortion,
+    feature_smoothing,
     gather,
     hash_encoding,
     marching,
@@ -26,6 +27,7 @@ from omniseg_kernels.ray_aabb import ray_aabb
 from omniseg_kernels.reference import compositing as compositing_reference
 from omniseg_kernels.reference import depth_consistency as depth_consistency_reference
 from omniseg_kernels.reference import distortion as distortion_reference
+from omniseg_kernels.reference import feature_smoothing as feature_smoothing_reference
 from omniseg_kernels.reference import gather as gather_reference
 from omniseg_kernels.reference import hash_encoding as hash_encoding_reference
 from omniseg_kernels.reference import marching as marching_reference
@@ -369,6 +371,30 @@ def depth_consistency_case(step: StepInputs) -> Case:
     )
 
 
+def feature_smoothing_case(step: StepInputs, dim: int = 32, n_guides: int = 4, rounds: int = 3) -> Case:
+    """Return the case of smoothing a picture with as many pixels as samples."""
+    side, device = max(int(len(step.positions) ** 0.5), 1), step.positions.device
+    features = torch.nn.functional.normalize(1 + torch.randn(side, side, dim, device=device), dim=2)
+    guides = torch.rand(side, side, n_guides, device=device)
+    solid = torch.rand(side, side, device=device) < 0.9
+
+    def ours(twin=feature_smoothing) -> tuple[Tensor, ...]:
+        return (twin.smooth_features(features, guides, solid, rounds=rounds, agreement=20.0),)
+
+    in_torch = partial(ours, feature_smoothing_reference)
+    return Case(
+        name="feature_smoothing",
+        size=f"{side} x {side}, {dim} channels, {n_guides} guides, {rounds} rounds",
+        unit="pixel",
+        count=side * side,
+        reference=in_torch,
+        forms={OURS: ours, "torch": in_torch},
+        # A round reads features, guides and mask and writes features; each neighbour costs a dot product, a distance of
+        # guides, an exponential and a weighted sum.
+        work=(Work(rounds * (8 * dim + 4 * n_guides + 1), rounds * 8 * (4 * dim + 3 * n_guides + 20)),),
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """Operator at one size; `make` makes its case from the input of a step and whether to measure torch.compile."""
@@ -394,4 +420,5 @@ def rows(size: Size) -> list[Row]:
         Row("gather", lambda step, _: gather_case(step)),
         Row("plane_sweep", lambda step, _: plane_sweep_case(step)),
         Row("depth_consistency", lambda step, _: depth_consistency_case(step)),
+        Row("feature_smoothing", lambda step, _: feature_smoothing_case(step)),
     ]

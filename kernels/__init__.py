@@ -15,6 +15,7 @@ from ._pinhole import PinholeViews
 from .compositing import VolumeRendering, composite, volume_render
 from .depth_consistency import agreeing_views
 from .distortion import distortion_loss
+from .feature_smoothing import smooth_features
 from .gather import append_ray_channels, sample_positions
 from .hash_encoding import HashLayout, hash_encode
 from .launch import Arch, arch, current_arch, init
@@ -67,6 +68,7 @@ __all__ = [
     "ray_aabb",
     "sample_cells",
     "sample_positions",
+    "smooth_features",
     "spherical_harmonics",
     "update_densities",
     "visible_cells",

@@ -15,7 +15,6 @@ that store to an array are separate, because the compiler must assume that a sto
 
 from dataclasses import dataclass
 from functools import cache
-from math import factorial, log
 
 import taichi as ti
 import torch
@@ -23,27 +22,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._packed import extent
+from ._vector_math import dot, exponential
 from .launch import TI_DTYPE, arch, check_dtype, check_like, check_shape, launch
 
 _MOST_CHANNELS = 32
 _TILE = 16
-_LANES = 4
-"""Number of partial sums over channels, so that additions do not wait for each other."""
-
-
-@ti.func
-def _exp(x: ti.f32) -> ti.f32:
-    """Return exp(x) to a relative 2e-7 for x in [-87, 88], and exp(-87) below.
-
-    It is 2^k times a polynomial, which can be vectorised; a call of the C library cannot.
-    """
-    octaves = ti.max(x, -87.0) * ti.static(1 / log(2))
-    k = ti.cast(octaves - 0.5, ti.i32)
-    rest = (octaves - ti.cast(k, ti.f32)) * ti.static(log(2))
-    power = ti.f32(ti.static(1 / factorial(6)))
-    for n in ti.static((5, 4, 3, 2, 1, 0)):
-        power = power * rest + ti.static(1 / factorial(n))
-    return ti.bit_cast((k + 127) << 23, ti.f32) * power
 
 
 def _channels(real, n_channels: int):
@@ -54,15 +37,6 @@ def _channels(real, n_channels: int):
     if not n_channels:
         return ti.types.ndarray(real, ndim=2)
     return ti.types.ndarray(ti.types.vector(n_channels, real), ndim=1)
-
-
-@ti.func
-def _dot(a, b, real: ti.template(), n_channels: ti.template()):
-    """Return the sum over channels of a * b, in `_LANES` partial sums."""
-    parts = ti.Vector.zero(real, _LANES)
-    for c in ti.static(range(n_channels)):
-        parts[c % _LANES] += a[c] * b[c]
-    return parts.sum()
 
 
 @ti.func
@@ -97,7 +71,7 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
                 count = ti.min(tile, end - first)
                 for i in range(count):
                     thickness = sigmas[first + i] * (t_ends[first + i] - t_starts[first + i])
-                    w[i] = _exp(-thickness) if ti.static(dtype == torch.float32) else ti.exp(-thickness)
+                    w[i] = exponential(-thickness) if ti.static(dtype == torch.float32) else ti.exp(-thickness)
                 for i in range(count):
                     T_behind = T * w[i]
                     w[i] = T - T_behind
@@ -135,7 +109,7 @@ def _render_kernels(dtype: torch.dtype, n_channels: int, on: str):
                     s = first + i
                     total = g_weights[s] + g_total + g_along * (t_starts[s] + t_ends[s])
                     if ti.static(n_channels):
-                        total += _dot(cotangent, values[s], real, n_channels)
+                        total += dot(cotangent, values[s], real, n_channels)
                     g[i] = total
                 for j in range(count):
                     i = count - 1 - j
@@ -266,7 +240,7 @@ def _composite_kernels(dtype: torch.dtype, n_channels: int):
         for r in range(packed_info.shape[0]):
             start, end = extent(packed_info, r, g_weights.shape[0])
             for s in range(start, end):
-                g_weights[s] = _dot(g_out[r], values[s], real, n_channels)
+                g_weights[s] = dot(g_out[r], values[s], real, n_channels)
 
     @ti.kernel
     def backward_values(weights: samples, packed_info: rays, g_out: channels, g_values: channels):

@@ -14,6 +14,7 @@ COMMANDS = {
     "segment": "select by clicks, strokes or boxes, or segment everything, into masks and cut-outs",
     "export": "write meshes, point clouds, cut-outs or masks",
     "render": "render a video or pictures along a camera path",
+    "viewer": "serve a web page to click in, on this machine or through ssh",
     "gui": "open a window to click in",
     "run_colmap": "estimate the poses of photos or of a video",
     "run_sam": "make mask hierarchies of photos",
@@ -21,9 +22,9 @@ COMMANDS = {
 }
 """Names of the commands and what each does."""
 
-_SPIN_COUNT = {"gui": "0"}
+_SPIN_COUNT = {"gui": "0", "viewer": "0"}
 """Values of GOMP_SPINCOUNT other than 20000. Waiting threads of torch spin and take cores from the kernels, and in the
-window also from the drawing."""
+window and on the page also from what draws there."""
 
 
 def run(name: str) -> None:

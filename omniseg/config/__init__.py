@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
+from omniseg.config.capture import Alpha, CaptureConfig
 from omniseg.config.fields import FeatureFieldConfig, HashFieldConfig, MarchingConfig, RadianceFieldConfig
 from omniseg.config.photo_depth import NeighbourConfig, PhotoDepthConfig
 from omniseg.config.require import require
-from omniseg.config.selection import LevelConfig, PromptConfig, SegmentTreeConfig
+from omniseg.config.selection import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
 from omniseg.config.training import (
     Background,
     ContrastiveLoss,
@@ -27,7 +28,9 @@ from omniseg.errors import InputError
 from omniseg.plain_values import from_plain
 
 __all__ = [
+    "Alpha",
     "Background",
+    "CaptureConfig",
     "Config",
     "ContrastiveLoss",
     "FeatureFieldConfig",
@@ -35,6 +38,7 @@ __all__ = [
     "HashFieldConfig",
     "LevelConfig",
     "MarchingConfig",
+    "MaskConfig",
     "NeighbourConfig",
     "OptimizationConfig",
     "PhotoDepthConfig",
@@ -42,9 +46,13 @@ __all__ = [
     "RadianceFieldConfig",
     "RadianceTrainingConfig",
     "SegmentTreeConfig",
+    "SmoothingConfig",
 ]
 
-_RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"})}
+_RENAMED = {
+    ("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"}),
+    ("training", "photo_depth_tolerance"): ("depth_tolerance", {}),
+}
 """Fields that an older version wrote by another name: (section, old name) -> new name, and new names of its values."""
 
 
@@ -60,6 +68,7 @@ class Config:
     """Factor by which photos are shrunk from the camera's full resolution."""
     test_every: Annotated[int | None, tyro.conf.Suppress] = None
     """Hold out every Nth view, by name, for testing; 0: none. Unset: the split of the capture, else every 8th."""
+    capture: Annotated[CaptureConfig, tyro.conf.Suppress] = field(default_factory=CaptureConfig)
     seconds: float = 0.0
     """Seconds to train each stage; 0: train the given number of steps."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)
@@ -68,7 +77,9 @@ class Config:
     training: RadianceTrainingConfig = field(default_factory=RadianceTrainingConfig)
     features: FeatureFieldConfig = field(default_factory=FeatureFieldConfig)
     feature_training: FeatureTrainingConfig = field(default_factory=FeatureTrainingConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     segment_tree: SegmentTreeConfig = field(default_factory=SegmentTreeConfig)
 

@@ -1,9 +1,51 @@
-"""Configuration of selecting: levels of a click, strokes and boxes, segments of everything."""
+"""Configuration of selecting: smooth features, levels of a click, strokes and boxes, segments of everything."""
 
 import math
 from dataclasses import dataclass
 
 from omniseg.config.require import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothingConfig:
+    """Edge-aware mean of the features of a picture; it takes ragged borders, specks and holes from masks."""
+
+    rounds: int = 3
+    """Number of rounds in a picture whose longest side has `side` pixels; each reaches twice as far as the one before.
+    A picture twice as large gets one more, so that all are smoothed over the same part of the scene. 0: off."""
+    side: float = 240.0
+    """See `rounds`."""
+    agreement: float = 20.0
+    """Sharpness in features: a neighbour weighs exp(agreement * (cosine - 1))."""
+    colour: float = 0.1
+    """Difference in colour, of values in [0, 1], that makes an edge."""
+    distance: float = 0.03
+    """Difference in distance from the camera that makes an edge, as a fraction of the distance."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rounds <= 16, "rounds", "0 to 16", self.rounds)
+        require(1 <= self.side < math.inf, "side", ">= 1", self.side)
+        require(0 <= self.agreement < math.inf, "agreement", ">= 0", self.agreement)
+        for name in ("colour", "distance"):
+            require(0 < getattr(self, name) < math.inf, name, "> 0", getattr(self, name))
+
+    def rounds_in(self, longest_side: int) -> int:
+        """Return the number of rounds in a picture of this longest side, pixels."""
+        if not self.rounds:
+            return 0
+        return min(max(self.rounds + round(math.log2(longest_side / self.side)), 1), 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """Masks of selections in a view."""
+
+    min_piece: float = 0.01
+    """Smallest piece of a mask, as a share of its largest one. Smaller ones go unless they were clicked in, and
+    holes that small are filled; 0: off."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.min_piece < 1, "min_piece", "in [0, 1)", self.min_piece)
 
 
 @dataclass(frozen=True, kw_only=True)

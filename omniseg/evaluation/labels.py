@@ -21,6 +21,7 @@ from omniseg.evaluation.views import photo_and_background
 from omniseg.rendering.view import render_view
 from omniseg.rendering.visualize import to_uint8
 from omniseg.run_folder import RENDERS, Model, update_metrics
+from omniseg.selection.mask_pieces import clean_mask
 from omniseg.selection.query import similarity
 from omniseg.selection.segment_tree import SegmentTree
 
@@ -52,8 +53,8 @@ def load_labels(view: View, width: int, height: int) -> dict[str, np.ndarray]:
 
 
 def feature_view(model: Model, name: str, cameras: Cameras, view: int, labels: Mapping[str, np.ndarray]) -> FeatureView:
-    """Render features, depth and positions of one view, without colour."""
-    rendered = render_view(model.renderer, cameras, view, colour=False)
+    """Render features, depth and positions of one view."""
+    rendered = render_view(model.renderer, cameras, view)
     return FeatureView(
         name=name,
         features=rendered.unit_features,
@@ -90,12 +91,22 @@ def evaluate_labels(
     rendered = []
     for view, source in enumerate(tqdm(views, desc="features of test views", unit="view", disable=not progress)):
         labels = load_labels(source, *images.sizes[view].tolist())
+        valid = images.valid_mask(view)
+        if valid is not None:
+            labels = {level: np.where(valid.cpu().numpy(), ids, 0) for level, ids in labels.items()}
         if labels:
             rendered.append(feature_view(model, source.name, images.cameras, view, labels))
     levels = {level for view in rendered for level in view.labels}
     min_pixels = max(round(MIN_SHARE * int(images.sizes.prod(1).min())), 1)
     found = {
-        level: measure_level(rendered, level, min_pixels=min_pixels, prompts=prompts, progress=progress)
+        level: measure_level(
+            rendered,
+            level,
+            min_pixels=min_pixels,
+            prompts=prompts,
+            min_piece=model.config.masks.min_piece,
+            progress=progress,
+        )
         for level in sorted(levels, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     }
     qualities = {level: quality for level, quality in found.items() if quality is not None}
@@ -105,7 +116,9 @@ def evaluate_labels(
         matches = _measure_tree(tree, rendered, qualities, min_pixels, progress)
         qualities = {level: replace(quality, everything_miou=matches[level]) for level, quality in qualities.items()}
     for level, quality in qualities.items():
-        save_image(run / RENDERS / f"{level}.png", _picture(level, quality, rendered, images))
+        save_image(
+            run / RENDERS / f"{level}.png", _picture(level, quality, rendered, images, model.config.masks.min_piece)
+        )
     update_metrics(run, {"levels": {level: asdict(quality) for level, quality in qualities.items()}})
     return qualities
 
@@ -134,17 +147,21 @@ def _measure_tree(
 
 def table(qualities: Mapping[str, LevelQuality]) -> str:
     """Return the figures of all levels as a table for a person to read."""
-    lines = [f"{'level':<10}{'labels':>8}{'click':>8}{'prompt':>8}{'recall 50':>11}{'recall 75':>11}"]
+    head = f"{'level':<10}{'labels':>8}{'click':>8}{'prompt':>8}{'boundary':>10}{'specks':>8}{'holes':>7}"
+    lines = [f"{head}{'recall 50':>11}{'recall 75':>11}"]
     everything = any(q.everything_miou is not None for q in qualities.values())
     lines[0] += f"{'everything':>12}" * everything
     for level, q in qualities.items():
-        figures = f"{q.click_miou:8.3f}{q.prompt_miou:8.3f}{q.recall_50:11.3f}{q.recall_75:11.3f}"
+        shape = f"{q.boundary_iou:10.3f}{q.specks:8.1f}{q.holes:7.1f}"
+        figures = f"{q.click_miou:8.3f}{q.prompt_miou:8.3f}{shape}{q.recall_50:11.3f}{q.recall_75:11.3f}"
         figures += "" if q.everything_miou is None else f"{q.everything_miou:12.3f}"
         lines.append(f"{level:<10}{len(q.labels):8d}{figures}")
     return "\n".join(lines)
 
 
-def _picture(level: str, quality: LevelQuality, views: Sequence[FeatureView], images: ImageSet) -> np.ndarray:
+def _picture(
+    level: str, quality: LevelQuality, views: Sequence[FeatureView], images: ImageSet, min_piece: float
+) -> np.ndarray:
     """Return the picture of a level: a few best labels above the worst, each with the click and with another view.
 
     The other view is the one that shows most of the label.
@@ -152,13 +169,15 @@ def _picture(level: str, quality: LevelQuality, views: Sequence[FeatureView], im
     by_iou = sorted((q for q in quality.labels if q.click is not None), key=lambda q: -(q.click or 0.0))
     chosen = by_iou if len(by_iou) <= 2 * _SHOWN else [*by_iou[:_SHOWN], *by_iou[-_SHOWN:]]
     chosen = chosen or list(quality.labels[: 2 * _SHOWN])
-    tiles = [_tiles(level, q, views, images) for q in chosen]
+    tiles = [_tiles(level, q, views, images, min_piece) for q in chosen]
     rows = [[tile for pair in tiles[k : k + _SHOWN] for tile in pair] for k in range(0, len(tiles), _SHOWN)]
     height = min(tile.shape[0] for row in rows for tile in row)
     return contact_sheet([[tile[:height] for tile in row] for row in rows])
 
 
-def _tiles(level: str, quality: LabelQuality, views: Sequence[FeatureView], images: ImageSet) -> list[np.ndarray]:
+def _tiles(
+    level: str, quality: LabelQuality, views: Sequence[FeatureView], images: ImageSet, min_piece: float
+) -> list[np.ndarray]:
     """Return a label's click in its own view, and what it selects in the other view that shows most of the label."""
     by_name = {view.name: view for view in views}
     click = by_name[quality.view].features[[quality.clicked]]
@@ -169,8 +188,8 @@ def _tiles(level: str, quality: LabelQuality, views: Sequence[FeatureView], imag
         if view is None:
             continue
         photo, _ = photo_and_background(images, images.names.index(view.name))
-        selected = similarity(view.features, click)[:, 0] >= quality.threshold
         truth = view.labels[level] == quality.id
+        selected = (similarity(view.features, click)[:, 0] >= quality.threshold).view(truth.shape).cpu().numpy()
         at = divmod(quality.clicked, truth.shape[1]) if view.name == quality.view else None
-        tiles.append(mark_selection(to_uint8(photo), selected.view(truth.shape).cpu().numpy(), truth, at))
+        tiles.append(mark_selection(to_uint8(photo), clean_mask(selected, min_piece), truth, at))
     return tiles

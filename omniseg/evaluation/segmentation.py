@@ -1,11 +1,13 @@
 """Agreement of selections with true labels: click mIoU, prompt mIoU and recall of each level.
 
-All three select by a threshold on a score. `best_threshold` is exact: it tries every distinct score.
+All of them select by a threshold on a score. `best_threshold` is exact: it tries every distinct score.
 
     click   one click at the pixel of the label farthest from its border, in the view where the label is largest
     prompt  OmniSeg3D's protocol on Replica: many positive and negative pixels, of the view where the object's own size
             (sum of squared depths) is largest. The score of a pixel is the 0.95 quantile, over the positive ones, of
             similarity * exp(-distance / (2 sizes of the object)), less 0.15 times that of the best negative one
+    shape   of the masks of a click: boundary IoU, the IoU of the strips, 2 pixels wide, along the borders of mask and
+            label (Cheng et al. 2021); specks and holes, the pieces and the holes that a mask has more than its label
     recall  the share of labels that a click selects with an IoU of at least 0.5, or 0.75, in its own view
 
 Segments of everything are measured by the one that fits a label best, see `best_matches`.
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from omniseg.selection.mask_pieces import clean_mask, count_pieces
 from omniseg.selection.query import similarity
 
 PROMPTS = 64
@@ -32,6 +35,8 @@ _NEGATIVE_SHARE = 0.15
 """The best score for a negative pixel, times this, is subtracted (OmniSeg3D's protocol)."""
 _DECAY = 0.5
 """The score falls by exp(-this * distance / size of the object) (OmniSeg3D's protocol)."""
+_BORDER = 2.0
+"""Width of the strip along a border that the boundary IoU compares, pixels."""
 _RECALLS = (0.5, 0.75)
 """Least IoU of a label that counts as found, for `recall_50` and `recall_75`."""
 
@@ -69,6 +74,7 @@ class LabelQuality:
         threshold: best one in that view, of the similarity with the click.
         click, prompt: mean IoU over the other views that show the label; None where no other view does.
         same_view: IoU of the click in the reference view itself.
+        boundary, specks, holes: shape of the click's masks, means over the other views; None as `click`.
     """
 
     id: int
@@ -79,6 +85,9 @@ class LabelQuality:
     click: float | None
     prompt: float | None
     same_view: float
+    boundary: float | None = None
+    specks: float | None = None
+    holes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class LevelQuality:
         click_miou, prompt_miou: means over the labels that could be measured; NaN where none could.
         recall_50, recall_75: shares of the labels, see above.
         labels: figures of each label.
+        boundary_iou, specks, holes: shape of the masks of clicks, means over the labels; NaN where none was measured.
         everything_miou: mean IoU of the best match among the segments of everything; None where not measured.
     """
 
@@ -97,6 +107,9 @@ class LevelQuality:
     recall_50: float
     recall_75: float
     labels: tuple[LabelQuality, ...]
+    boundary_iou: float = float("nan")
+    specks: float = float("nan")
+    holes: float = float("nan")
     everything_miou: float | None = None
 
 
@@ -121,6 +134,22 @@ def iou(selected: Tensor, truth: Tensor) -> float:
     """Return the intersection over union of two bool tensors; 1 where both are empty."""
     union = int((selected | truth).sum())
     return int((selected & truth).sum()) / union if union else 1.0
+
+
+def boundary_iou(selected: np.ndarray, truth: np.ndarray) -> float:
+    """Return the IoU of the strips inside two masks (height, width) bool along their borders (Cheng et al. 2021).
+
+    The border of the picture is a border of what it cuts. 1 where both masks are empty.
+    """
+    a, b = _strip(selected), _strip(truth)
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def _strip(mask: np.ndarray) -> np.ndarray:
+    """Return the pixels of a mask at most `_BORDER` pixels from one outside of it."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    return mask & (cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] <= _BORDER)
 
 
 def best_matches(labels: np.ndarray, cuts: Sequence[np.ndarray], min_pixels: int) -> dict[int, float]:
@@ -157,6 +186,7 @@ def measure_level(
     *,
     min_pixels: int,
     prompts: int = PROMPTS,
+    min_piece: float = 0.0,
     progress: bool = True,
 ) -> LevelQuality | None:
     """Measure every label of one level.
@@ -166,6 +196,7 @@ def measure_level(
         level: name.
         min_pixels: a label counts in a view where it has at least this many pixels.
         prompts: most positive, and most negative, pixels of a prompt.
+        min_piece: masks of clicks lose pieces and holes below this share of their largest piece (`MaskConfig`).
         progress: show a bar.
     Returns:
         The figures; None where no label is large enough in any view.
@@ -176,7 +207,7 @@ def measure_level(
     found = []
     for label in tqdm(ids, desc=f"labels of level {level}", unit="label", delay=2, leave=False, disable=not progress):
         shown = [view for view in views if pixels[view.name].get(label, 0) >= min_pixels]
-        found.append(_measure_label(shown, level, label, prompts))
+        found.append(_measure_label(shown, level, label, prompts, min_piece))
     if not found:
         return None
     return LevelQuality(
@@ -185,6 +216,9 @@ def measure_level(
         recall_50=float(np.mean([q.same_view >= _RECALLS[0] for q in found])),
         recall_75=float(np.mean([q.same_view >= _RECALLS[1] for q in found])),
         labels=tuple(found),
+        boundary_iou=_mean([q.boundary for q in found]),
+        specks=_mean([q.specks for q in found]),
+        holes=_mean([q.holes for q in found]),
     )
 
 
@@ -194,7 +228,9 @@ def _mean(values: Sequence[float | None]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts: int) -> LabelQuality:
+def _measure_label(
+    shown: Sequence[FeatureView], level: str, label: int, prompts: int, min_piece: float
+) -> LabelQuality:
     """Measure one label in the views that show it."""
     truths = [torch.from_numpy(view.labels[level].reshape(-1) == label).to(view.depth.device) for view in shown]
     at = int(np.argmax([int(truth.sum()) for truth in truths]))
@@ -202,21 +238,34 @@ def _measure_label(shown: Sequence[FeatureView], level: str, label: int, prompts
     clicked = innermost(reference.labels[level] == label)
     click = reference.features[[clicked]]
     threshold, same_view = best_threshold(similarity(reference.features, click)[:, 0], truth)
-    ious = [
-        iou(similarity(view.features, click)[:, 0] >= threshold, mask)
-        for n, (view, mask) in enumerate(zip(shown, truths))
-        if n != at
-    ]
+    others = [view for n, view in enumerate(shown) if n != at]
+    shapes = [_shape(view, level, label, click, threshold, min_piece) for view in others]
+    means: list[float | None] = [float(value) for value in np.mean(shapes, axis=0)] if shapes else [None] * 4
     return LabelQuality(
         id=label,
         view=reference.name,
         pixels=int(truth.sum()),
         clicked=clicked,
         threshold=threshold,
-        click=float(np.mean(ious)) if ious else None,
+        click=means[0],
         prompt=_prompt_iou(shown, truths, prompts),
         same_view=same_view,
+        boundary=means[1],
+        specks=means[2],
+        holes=means[3],
     )
+
+
+def _shape(
+    view: FeatureView, level: str, label: int, click: Tensor, threshold: float, min_piece: float
+) -> tuple[float, float, int, int]:
+    """Return IoU, boundary IoU, specks and holes of what a click (1, dim) of another view selects in this one."""
+    truth = view.labels[level] == label
+    selected = (similarity(view.features, click)[:, 0] >= threshold).view(truth.shape).cpu().numpy()
+    mask = clean_mask(selected, min_piece)
+    (pieces, holes), (true_pieces, true_holes) = count_pieces(mask), count_pieces(truth)
+    overlap = int((mask & truth).sum()) / int((mask | truth).sum())
+    return overlap, boundary_iou(mask, truth), max(pieces - true_pieces, 0), max(holes - true_holes, 0)
 
 
 def _prompt_iou(shown: Sequence[FeatureView], truths: Sequence[Tensor], prompts: int) -> float | None:

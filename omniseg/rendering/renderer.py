@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Cameras
-from omniseg.config import MarchingConfig
+from omniseg.config import MarchingConfig, SmoothingConfig
 from omniseg.fields import KERNELS, FeatureField, OccupancyGrid, Operators, RadianceField
 from omniseg.fields.radiance import Density
 from omniseg.profiling import span
@@ -21,6 +21,7 @@ from omniseg_kernels.compositing import VolumeRendering
 from omniseg_kernels.marching import RaySamples, StepRule
 from omniseg_kernels.ray_aabb import ray_aabb
 
+_SMOOTHING = SmoothingConfig()
 _PAD = 4096
 """Multiple that the number of samples is padded to: matrix libraries prepare themselves for every new size."""
 _RAYS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
@@ -38,19 +39,23 @@ class Rendering:
         opacity: (n_rays,) in [0, 1].
         depth: (n_rays,) distance along the ray times opacity, scene units.
         features: (n_rays, dim), not of unit length; None unless they were asked for.
+        sky: (n_rays, 3) colour behind everything; None if the field has none.
     """
 
     rgb: Tensor
     opacity: Tensor
     depth: Tensor
     features: Tensor | None = None
+    sky: Tensor | None = None
 
     @staticmethod
     def cat(parts: "Sequence[Rendering]") -> "Rendering":
         """Concatenate the rays of at least one part; either all parts have features or none has."""
         rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
-        seen = [part.features for part in parts if part.features is not None]
-        return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
+        features, skies = ([x for part in parts if (x := getattr(part, n)) is not None] for n in ("features", "sky"))
+        return Rendering(
+            rgb, opacity, depth, torch.cat(features) if features else None, torch.cat(skies) if skies else None
+        )
 
     @property
     def solid(self) -> Tensor:
@@ -68,8 +73,8 @@ class Rendering:
         return self.rgb / self.opacity.clamp(min=1e-6)[:, None]
 
     def over(self, background: Tensor | float) -> Tensor:
-        """Return the colour (n_rays, 3) in front of a background colour."""
-        return self.rgb + (1 - self.opacity)[:, None] * background
+        """Return the colour (n_rays, 3) in front of the sky, or of a background colour where there is none."""
+        return self.rgb + (1 - self.opacity)[:, None] * (background if self.sky is None else self.sky)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +140,7 @@ class Renderer:
         config: marching and its thresholds.
         features: the feature field, for `render(features=True)`, `visible` and `composite_features`.
         operators: implementation of marching, gathering and compositing.
+        smoothing: of the features of whole pictures (`omniseg.rendering.view`); those of rays are not smoothed.
     """
 
     def __init__(
@@ -144,7 +150,9 @@ class Renderer:
         config: MarchingConfig,
         features: FeatureField | None = None,
         operators: Operators = KERNELS,
+        smoothing: SmoothingConfig = _SMOOTHING,
     ) -> None:
+        self.smoothing = smoothing
         self.field, self.grid, self.config, self.features, self.operators = field, grid, config, features, operators
         device = grid.bits.device
         half_edges = torch.tensor(config.box, device=device)
@@ -161,15 +169,20 @@ class Renderer:
         """Return where each ray enters and leaves the box, (n_rays, 2)."""
         return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), self._aabb, near=self.config.near), dim=1)
 
-    def train(self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0) -> TrainingRendering:
+    def train(
+        self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0, t_max: Tensor | None = None
+    ) -> TrainingRendering:
         """Render rays for a training step; differentiable in the field and the rays.
 
         Args:
             rays_o, rays_d: (n_rays, 3) origins and unit directions, scene coordinates.
             jitter: (n_rays,) in [0, 1), where each ray starts within its first step.
             coarseness: factor by which steps are longer than configured.
+            t_max: (n_rays,) distance behind which each ray has no samples; None: it ends where it leaves the box.
         """
         rule, bounds = self.rule(coarseness), self._bounds(rays_o, rays_d)
+        if t_max is not None:
+            bounds[:, 1] = torch.minimum(bounds[:, 1], t_max)
         first = (bounds[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         bounds[:, 0] += jitter * first
         samples = self._march(rays_o, rays_d, bounds, rule, self.config.max_samples)
@@ -179,7 +192,8 @@ class Renderer:
         with span("compositing"):
             ends = samples.t_starts, samples.t_ends
             out = self.operators.volume_render(*ends, density.sigmas, rgb, samples.packed_info)
-        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=out.weights)
+        sky = self.field.sky(rays_d) if self.config.sky else None
+        return TrainingRendering(out.values, out.opacity, out.depth, sky=sky, samples=samples, weights=out.weights)
 
     def _march(self, rays_o: Tensor, rays_d: Tensor, bounds: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
         """Return the samples in occupied cells, at most `max_samples` a ray."""
@@ -251,7 +265,8 @@ class Renderer:
             if features:
                 heavy.append(stretch.heavy(self._min_weight))
         found = self.composite_features(self._pack(heavy, rays_o, rays_d)) if features else None
-        return Rendering(rgb, opacity, depth, found)
+        sky = self.field.sky(rays_d) if colour and self.config.sky else None
+        return Rendering(rgb, opacity, depth, found, sky)
 
     @property
     def _min_weight(self) -> float:

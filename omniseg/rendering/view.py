@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from omniseg.cameras import Cameras
+from omniseg.config import SmoothingConfig
 from omniseg.rendering.renderer import Renderer, Rendering
+from omniseg.rendering.smoothing import edge_guides, smooth_picture
 
 _FEWEST_RAYS = 256
 """Rays of the shortest step of a progressive rendering."""
@@ -25,8 +28,9 @@ class RenderedView:
 
     Attributes:
         cameras: the one camera, at the size of this picture.
-        rendering: of its height * width rays.
-        unit_features: (height * width, dim) of unit length; 0 where nothing is seen; dim is 0 without features.
+        rendering: of its height * width rays; its features are not smoothed.
+        unit_features: (height * width, dim) of unit length, smooth within edges (`SmoothingConfig`); 0 where
+            nothing is seen; dim is 0 without features.
         positions: (height * width, 3) surface points, scene coordinates.
         solid: (height * width,) bool, true where something opaque is seen.
         width, height: pixels.
@@ -44,9 +48,16 @@ class RenderedView:
 
     @classmethod
     def from_rendering(
-        cls, cameras: Cameras, rays_o: Tensor, rays_d: Tensor, rendering: Rendering, *, name: str = ""
+        cls,
+        cameras: Cameras,
+        rays_o: Tensor,
+        rays_d: Tensor,
+        rendering: Rendering,
+        smoothing: SmoothingConfig,
+        *,
+        name: str = "",
     ) -> RenderedView:
-        """Make the view of one camera from all of its rays (height * width, 3) and their rendering.
+        """Make the view of one camera from all of its rays (height * width, 3) and their rendering, with colour.
 
         Raises:
             ValueError: there is not one ray for each pixel.
@@ -57,6 +68,7 @@ class RenderedView:
         positions = rays_o + rendering.distance[:, None] * rays_d
         none = rendering.rgb.new_zeros(len(rays_o), 0)
         features = none if rendering.features is None else F.normalize(rendering.features, dim=1)
+        features = smooth_picture(features, rendering, width, height, smoothing)
         return cls(cameras, rendering, features, positions, rendering.solid, width, height, name=name)
 
     def __repr__(self) -> str:
@@ -64,7 +76,7 @@ class RenderedView:
 
     @property
     def rgb(self) -> np.ndarray:
-        """Colour (height, width, 3) float32 in [0, 1] over black; read-only. Black if rendered without colour."""
+        """Colour (height, width, 3) float32 in [0, 1] over black; read-only."""
         return self._grid(self.rendering.rgb)
 
     @property
@@ -74,9 +86,9 @@ class RenderedView:
 
     @property
     def features(self) -> np.ndarray:
-        """Features (height, width, dim) float32 of unit length; 0 where nothing is seen; read-only.
+        """Smooth features (height, width, dim) float32 of unit length; read-only.
 
-        dim is 0 where the run has no feature field.
+        They are 0 where nothing is seen; dim is 0 where the run has no feature field.
         """
         return self._grid(self.unit_features)
 
@@ -92,9 +104,7 @@ class RenderedView:
         return array
 
 
-def render_view(
-    renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "", colour: bool = True
-) -> RenderedView:
+def render_view(renderer: Renderer, cameras: Cameras, view: int = 0, *, name: str = "") -> RenderedView:
     """Render one of these cameras, with features if there are any.
 
     Args:
@@ -102,11 +112,38 @@ def render_view(
         cameras: at the size of the picture.
         view: index of the camera.
         name: of the view.
-        colour: evaluate the colour; without it the picture is black.
     """
     rays_o, rays_d = cameras.image_rays(view)
-    rendering = renderer.render(rays_o, rays_d, colour=colour, features=renderer.features is not None)
-    return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, name=name)
+    rendering = renderer.render(rays_o, rays_d, features=renderer.features is not None)
+    return RenderedView.from_rendering(cameras[[view]], rays_o, rays_d, rendering, renderer.smoothing, name=name)
+
+
+def smooth_at(
+    features: Tensor, rendering: Rendering, xy: Tensor, view: RenderedView, config: SmoothingConfig
+) -> Tensor:
+    """Return smooth features of single rays, by one more round over the 3 x 3 pixels of a view around each.
+
+    Args:
+        features: (n, dim) of unit length.
+        rendering: of these n rays, with colour.
+        xy: (n, 2) points of the view at which they pass, pixels.
+        view: what its camera sees.
+        config: rounds, and what makes an edge.
+    Returns:
+        (n, dim) of unit length.
+    """
+    if not config.rounds:
+        return features
+    offsets = torch.tensor([-1, 0, 1], device=xy.device)
+    x = (xy[:, 0].long()[:, None] + offsets.repeat(3)).clamp(0, view.width - 1)
+    y = (xy[:, 1].long()[:, None] + offsets.repeat_interleave(3)).clamp(0, view.height - 1)
+    pixels = (y * view.width + x).view(-1)
+    near = view.unit_features[pixels].view(len(xy), 9, -1)
+    seen = Rendering(*(values[pixels] for values in (view.rendering.rgb, view.rendering.opacity, view.rendering.depth)))
+    apart = (edge_guides(seen, config).view(len(xy), 9, -1) - edge_guides(rendering, config)[:, None]).square().sum(2)
+    weights = torch.exp(config.agreement * ((near * features[:, None]).sum(2) - 1) - 0.5 * apart)
+    weights = weights * seen.solid.view(len(xy), 9)
+    return F.normalize(features + (weights[..., None] * near).sum(1), dim=1)
 
 
 class ProgressiveViews:
@@ -115,11 +152,15 @@ class ProgressiveViews:
     Args:
         renderer: with a feature field.
         budget: seconds that one step should take; a window reads mouse and keys between steps.
-        coarsest: the first picture has this many times fewer pixels along each side than the last one.
+        coarsest: the first picture has at most this many times fewer pixels along each side than the last one.
+        first: seconds that the first picture may take, as fine as that allows; None: one step.
     """
 
-    def __init__(self, renderer: Renderer, budget: float = 0.03, coarsest: int = 16) -> None:
+    def __init__(
+        self, renderer: Renderer, budget: float = 0.03, coarsest: int = 16, first: float | None = None
+    ) -> None:
         self.renderer, self.budget, self.coarsest = renderer, budget, coarsest
+        self.first = first
         self._rays_a_second = 2e4
         self._steps: Iterator[RenderedView | None] = iter(())
 
@@ -133,13 +174,13 @@ class ProgressiveViews:
 
     def _refine(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         width, height = cameras.size[0].tolist()
-        shrink = self.coarsest
-        while shrink > 1 and width * height / shrink**2 < self._rays_a_second * self.budget / 4:
-            shrink //= 2  # as fine as one step manages: a GPU begins with the whole picture
-        while shrink:
-            small = cameras.resized(max(width // shrink, 1))
-            yield from self._render(small)
-            shrink //= 2
+        # As fine as the time allows: a GPU begins with the whole picture.
+        seconds = self.budget if self.first is None else self.first
+        shrink = min(max((width * height / (self._rays_a_second * seconds)) ** 0.5, 1.0), float(self.coarsest))
+        while shrink > 1:
+            yield from self._render(cameras.resized(max(int(width / shrink), 1)))
+            shrink = shrink / 2 if shrink >= 3 else 1.0  # no two pictures that hardly differ
+        yield from self._render(cameras)
 
     def _render(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         rays_o, rays_d = cameras.image_rays(0)
@@ -154,4 +195,4 @@ class ProgressiveViews:
             done += count
             if done < len(rays_o):
                 yield None
-        yield RenderedView.from_rendering(cameras, rays_o, rays_d, Rendering.cat(parts))
+        yield RenderedView.from_rendering(cameras, rays_o, rays_d, Rendering.cat(parts), self.renderer.smoothing)

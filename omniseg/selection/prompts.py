@@ -9,27 +9,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniseg.cameras import Cameras
 from omniseg.config import PromptConfig
 from omniseg.rendering.renderer import Renderer
-from omniseg.rendering.view import RenderedView
+from omniseg.rendering.view import RenderedView, smooth_at
 from omniseg.selection.query import Click, score
 
 
 def clicks_at(
-    renderer: Renderer, cameras: Cameras, points: Sequence[tuple[float, float]], accept: bool
+    renderer: Renderer, view: RenderedView, points: Sequence[tuple[float, float]], accept: bool
 ) -> tuple[Click, ...]:
-    """Return clicks on what one camera sees at points (x, y), pixels; points where nothing solid is seen are left out.
+    """Return clicks on what a view shows at points (x, y), pixels; points where nothing solid is seen are left out.
 
-    Each point is rendered by itself, so that a click is exact even in a view that was rendered coarsely.
+    Each point is rendered by itself, so that a click is exact even in a view that was rendered coarsely; its feature is
+    smoothed with those of the pixels around it.
     """
+    cameras = view.cameras
     xy = cameras.c2w.new_tensor(points).reshape(-1, 2)
     rays_o, rays_d = cameras.rays(torch.zeros(len(xy), dtype=torch.int64, device=xy.device), xy)
-    rendering = renderer.render(rays_o, rays_d, colour=False, features=True)
+    rendering = renderer.render(rays_o, rays_d, features=True)
     assert rendering.features is not None
     solid = rendering.solid.nonzero()[:, 0]
     positions = rays_o + rendering.distance[:, None] * rays_d
-    features = F.normalize(rendering.features, dim=1)
+    features = smooth_at(F.normalize(rendering.features, dim=1), rendering, xy, view, renderer.smoothing)
     return tuple(
         Click(accept, (x, y, z), tuple(feature))
         for (x, y, z), feature in zip(positions[solid].tolist(), features[solid].tolist())

@@ -2,9 +2,10 @@
 
     {"format": 1, "features": FINGERPRINT, "active": 0, "selections": [
         {"name": ..., "colour": [r, g, b], "threshold": ..., "spatial_weight": ...,
-         "clicks": [{"accept": true, "position": [x, y, z], "feature": [...]}, ...]}, ...]}
+         "min_piece": ..., "clicks": [{"accept": true, "position": [x, y, z], "feature": [...]}, ...]}, ...]}
 
-Positions are scene coordinates. FINGERPRINT is that of the feature field that was clicked in.
+Positions are scene coordinates; a file without "min_piece" means 0. FINGERPRINT is that of the feature field that was
+clicked in.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from omniseg.errors import InputError
 from omniseg.files import write_atomic
 from omniseg.rendering.view import RenderedView
+from omniseg.selection.mask_pieces import clean_mask
 from omniseg.selection.query import Click, score
 
 _FORMAT = 1
@@ -48,6 +50,7 @@ class Selection:
         clicks: accepted and rejected points.
         threshold: points that score at least this are selected, in [0, 1].
         spatial_weight: rate at which the score falls with the distance from a click, 1 / scene unit; 0: not at all.
+        min_piece: its masks lose pieces and holes smaller than this share of the largest piece; 0: they keep them.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Selection:
     clicks: tuple[Click, ...] = ()
     threshold: float = 0.9
     spatial_weight: float = 0.0
+    min_piece: float = 0.0
 
     def __repr__(self) -> str:
         rejected = sum(not click.accept for click in self.clicks)
@@ -82,7 +86,20 @@ class Selection:
     def mask(self, view: RenderedView) -> np.ndarray:
         """Return which pixels of a view are selected, (height, width) bool."""
         selected = self.select(view.unit_features, view.positions) & view.solid
-        return selected.view(view.height, view.width).cpu().numpy()
+        return self.clean(selected.view(view.height, view.width).cpu().numpy(), view)
+
+    def clean(self, mask: np.ndarray, view: RenderedView) -> np.ndarray:
+        """Return a mask (height, width) bool of a view without small pieces and holes; clicked pieces stay."""
+        accepted = [click.position for click in self.clicks if click.accept]
+        if self.min_piece <= 0 or not accepted:
+            return mask
+        xy, _, inside = view.cameras.project(view.positions.new_tensor(accepted))
+        kept = [
+            (min(int(y), view.height - 1), min(int(x), view.width - 1))
+            for (x, y), shown in zip(xy[0].tolist(), inside[0].tolist())
+            if shown
+        ]
+        return clean_mask(mask, self.min_piece, kept)
 
 
 @dataclass(frozen=True)
@@ -199,10 +216,13 @@ def _selection(entry: Any, dim: int | None) -> Selection:
     threshold, weight = float(entry["threshold"]), float(entry["spatial_weight"])
     if not (0 <= threshold <= 1 and 0 <= weight < math.inf):
         raise ValueError("threshold, spatial_weight: expected a number in [0, 1] and one of at least 0")
+    min_piece = float(entry.get("min_piece", 0.0))
+    if not 0 <= min_piece < 1:
+        raise ValueError("min_piece: expected a number in [0, 1)")
     clicks = tuple(_click(click, dim) for click in entry["clicks"])
     if not isinstance(entry["name"], str) or not entry["name"].strip():
         raise ValueError("name: expected text")
-    return Selection(entry["name"], (red, green, blue), clicks, threshold, weight)
+    return Selection(entry["name"], (red, green, blue), clicks, threshold, weight, min_piece)
 
 
 def _click(entry: Any, dim: int | None) -> Click:

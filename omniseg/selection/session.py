@@ -97,7 +97,7 @@ class SegmentationSession:
         self.renderer = model.renderer
         self.mode: Mode = "single"
         self.view: RenderedView | None = None
-        self._selections = Selections((empty_selection(()),))
+        self._selections = Selections((self._empty(()),))
         self._undo: list[Selections] = []
         self._redo: list[Selections] = []
         self._sliding: str | None = None
@@ -135,7 +135,7 @@ class SegmentationSession:
     def mask(self) -> np.ndarray:
         """Return which pixels of the current view the active selection selects, (height, width) bool."""
         view = self._current_view()
-        return self._selected().view(view.height, view.width).cpu().numpy()
+        return self.current.clean(self._selected().view(view.height, view.width).cpu().numpy(), view)
 
     def labels(self) -> np.ndarray:
         """Return the number uint8, from 1, of the selection that each pixel (height, width) is in; 0: none.
@@ -210,6 +210,11 @@ class SegmentationSession:
         self._change(replace(self.current, clicks=(*kept, click), threshold=threshold))
         return self._result()
 
+    def replace(self, selection: Selection) -> Edit:
+        """Replace the active selection by another one, such as a segment of everything."""
+        self._change(selection)
+        return self._result()
+
     def clear(self) -> Edit:
         """Remove all clicks of the active selection."""
         self._change(replace(self.current, clicks=()))
@@ -262,7 +267,7 @@ class SegmentationSession:
     def new_selection(self, name: str | None = None) -> Edit:
         """Add an empty selection and make it the active one; it gets a new name where `name` is None or taken."""
         before = self._selections.all
-        self._commit(Selections((*before, empty_selection(before, name)), len(before)))
+        self._commit(Selections((*before, self._empty(before, name)), len(before)))
         return self._result("new selection")
 
     def activate(self, number: int) -> Edit:
@@ -291,7 +296,7 @@ class SegmentationSession:
     def remove(self) -> Edit:
         """Remove the active selection; the last one is replaced by an empty one."""
         removed, before = self._selections.active, self._selections.all
-        kept = (*before[:removed], *before[removed + 1 :]) or (empty_selection(()),)
+        kept = (*before[:removed], *before[removed + 1 :]) or (self._empty(()),)
         name = self.current.name
         self._commit(Selections(kept, min(removed, len(kept) - 1)))
         return self._result(f"removed {name}")
@@ -342,6 +347,10 @@ class SegmentationSession:
 
     # Private
 
+    def _empty(self, existing: Sequence[Selection], name: str | None = None) -> Selection:
+        """Return a new selection without clicks, with the configured treatment of small pieces."""
+        return replace(empty_selection(existing, name), min_piece=self.model.config.masks.min_piece)
+
     def _current_view(self) -> RenderedView:
         if self.view is None:
             raise RuntimeError("the session has no view yet: call look() or show() first")
@@ -356,7 +365,7 @@ class SegmentationSession:
         return self._scored[2]
 
     def _selected(self) -> Tensor:
-        """Return the mask (pixels,) of the active selection."""
+        """Return which pixels (pixels,) score enough for the active selection, small pieces included."""
         return self.current.above(self._scores())
 
     def _hits(self, points: Sequence[tuple[float, float]], accept: bool) -> tuple[Click, ...]:
@@ -365,7 +374,7 @@ class SegmentationSession:
         inside = [(x, y) for x, y in points if 0 <= x < view.width and 0 <= y < view.height]
         if not inside:
             raise Refused(f"outside the picture, which is {view.width} x {view.height} pixels")
-        clicks = clicks_at(self.renderer, view.cameras, inside, accept)
+        clicks = clicks_at(self.renderer, view, inside, accept)
         if not clicks:
             raise NothingThere("nothing is there; click on something solid")
         return clicks
@@ -397,7 +406,7 @@ class SegmentationSession:
         """Describe the selections as they are after an edit."""
         if self.view is None:
             return Edit(self.current, None, action=action)
-        count = 0 if self.current.is_empty else int(self._selected().sum())
+        count = 0 if self.current.is_empty else int(self.mask().sum())
         return Edit(self.current, count, action=action)
 
     def _change(self, selection: Selection, sliding: str | None = None) -> None:

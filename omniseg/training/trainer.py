@@ -18,6 +18,7 @@ from omniseg.config import Config, OptimizationConfig
 from omniseg.errors import InputError
 from omniseg.profiling import span
 from omniseg.run_folder import read_metadata, read_tensors, with_prefix, write_tensors
+from omniseg.training.learning_curve import LearningCurve
 
 FREE_ON_RESUME = ("scene", "seconds", "levels", "prompts", "segment_tree")
 """Fields of the configuration that may change on resume in either stage."""
@@ -89,6 +90,7 @@ class Trainer(ABC):
         self.config, self.optimization, self.device = config, optimization, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.progress = Progress()
+        self.curve = LearningCurve(device)
         chosen: list[dict[str, Any]] = [{"params": params, "scale": scale} for params, scale in groups if params]
         self.optimizer = torch.optim.Adam(
             chosen, lr=optimization.lr, betas=optimization.adam_betas, eps=optimization.adam_eps, fused=True
@@ -204,7 +206,8 @@ class Trainer(ABC):
             with tqdm(total=total, unit=unit, disable=not progress, bar_format=_BAR, desc=self.stage) as bar:
                 bar.update(self.done * total)
                 while self.done < 1:
-                    out = self.step()
+                    before, out = self.done, self.step()
+                    self.curve.add(before, out.error)
                     rays += out.n_rays
                     now = time.perf_counter()
                     self.progress.seconds = now - begin

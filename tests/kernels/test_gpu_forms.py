@@ -7,10 +7,11 @@ import torch
 from torch.testing import assert_close
 
 from helpers import RAGGED, TOLERANCE, grad, make_rays
-from omniseg_kernels import PinholeViews, SweepRule, compositing, hash_encoding, plane_sweep
+from omniseg_kernels import PinholeViews, SweepRule, compositing, feature_smoothing, hash_encoding, plane_sweep
 from omniseg_kernels.compositing import volume_render
 from omniseg_kernels.hash_encoding import HashLayout, hash_encode
 from omniseg_kernels.reference import compositing as compositing_reference
+from omniseg_kernels.reference import feature_smoothing as feature_smoothing_reference
 from omniseg_kernels.reference import hash_encoding as reference
 from omniseg_kernels.reference import plane_sweep as plane_sweep_reference
 
@@ -95,3 +96,16 @@ def test_plane_sweep(sizes, rule, device, monkeypatch):
     # As in test_plane_sweep.py, for scores; both forms find the same plane.
     assert_close(got.scores, want.scores, rtol=0, atol=5e-4)
     assert_close(got.distances, on_cpu.distances, rtol=1e-2, atol=0)
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (19, 23)], ids=str)
+def test_feature_smoothing(size, device, monkeypatch):
+    if device.type != "cpu":
+        pytest.skip("test_feature_smoothing.py tests this form where it is used")
+    monkeypatch.setattr(feature_smoothing, "arch", lambda: "cuda")
+    features = torch.nn.functional.normalize(torch.ones(5) + 0.5 * torch.randn(*size, 5), dim=2)
+    args = features, torch.randn(*size, 4), torch.rand(*size) < 0.8
+    numbers = {"rounds": 3, "agreement": 6.0}
+    got = feature_smoothing.smooth_features(*args, **numbers)
+    assert_close(got, feature_smoothing_reference.smooth_features(*args, **numbers), rtol=1e-5, atol=2e-6)

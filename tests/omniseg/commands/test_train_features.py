@@ -46,7 +46,8 @@ def test_both_stages_leave_fields_figures_and_pictures(command: Run, masked: Pat
     assert metrics["train_seconds"].keys() == {"radiance", "features"}
     assert metrics["levels"].keys() == LEVELS
     for level in metrics["levels"].values():
-        assert level.keys() == {"click_miou", "prompt_miou", "recall_50", "recall_75", "labels", "everything_miou"}
+        names = {"click_miou", "prompt_miou", "boundary_iou", "specks", "holes", "recall_50", "recall_75"}
+        assert level.keys() == names | {"labels", "everything_miou"}
         assert 0 <= level["click_miou"] <= 1
         assert level["labels"][0].keys() >= {"id", "view", "pixels", "click", "prompt", "same_view"}
 

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from omniseg.evaluation.segmentation import FeatureView, best_threshold, innermost, iou, measure_level, similarity
+from omniseg.evaluation.segmentation import (
+    FeatureView,
+    best_threshold,
+    boundary_iou,
+    innermost,
+    iou,
+    measure_level,
+    similarity,
+)
 
 SIZE = 20
 
@@ -141,3 +149,36 @@ def test_prompt_takes_the_view_where_the_object_itself_is_larger(device):
     assert one.prompt is not None
     assert one.prompt == 1, "the best threshold in the far view is perfect in the near one"
     assert one.click == pytest.approx(5 / 7)
+
+
+def test_boundary_iou_by_hand():
+    truth = np.zeros((30, 40), bool)
+    truth[5:25, 5:35] = True
+    inner = np.zeros_like(truth)
+    inner[8:22, 8:32] = True
+    assert boundary_iou(truth, truth) == 1
+    assert boundary_iou(truth & ~truth, truth & ~truth) == 1
+    assert boundary_iou(inner, truth) == 0  # its strip begins where the other ends
+    shifted = np.roll(truth, 1, axis=1)
+    strip, other = 20 * 30 - 16 * 26, 16 + 2 * 28 + 16  # all; the rows at top and bottom, and a column on each side
+    other = 4 * 29 + 2 * 16  # four rows of 29 pixels in common, and a column on each side between them
+    assert boundary_iou(shifted, truth) == pytest.approx(other / (2 * strip - other))
+
+
+def test_specks_and_holes_are_those_that_the_label_does_not_have(device):
+    ids = ids_of(10)
+    ids[4, 4] = 0  # a hole of the label itself
+    mistake = ids.copy()
+    mistake[8, 5] = mistake[11, 6] = 2
+    mistake[6, 15] = 1
+    views = [view_of("a", ids, device), view_of("b", ids, device, mistake), view_of("c", ids, device, mistake)]
+    quality = measure_level(views, "object", min_pixels=10, progress=False)
+    clean = measure_level(views, "object", min_pixels=10, min_piece=0.05, progress=False)
+    assert quality is not None
+    assert clean is not None
+    first, second = quality.labels
+    assert (first.specks, first.holes, second.specks, second.holes) == (1, 2, 2, 1)
+    assert (quality.specks, quality.holes) == (1.5, 1.5)
+    assert 0.5 < quality.boundary_iou < 1
+    assert (clean.specks, clean.holes) == (0, 0)
+    assert clean.click_miou > quality.click_miou

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from learned_ball import learned_ball
-from omniseg.rendering.view import ProgressiveViews, RenderedView, render_view
+from omniseg.config import SmoothingConfig
+from omniseg.rendering.renderer import Rendering
+from omniseg.rendering.view import ProgressiveViews, RenderedView, render_view, smooth_at
 from tiny_scene import RADIUS, SIDE
 
 
@@ -45,6 +48,37 @@ def test_pictures_are_those_of_the_pixels(device):
         view.rgb[0] = 1  # what is selected in it later would change
 
 
+def test_features_are_smooth_as_the_configuration_says(device):
+    model = learned_ball(device)
+    cameras = model.viewpoints.cameras.resized(72)[[2]]
+    views = []
+    for rounds in (0, 2, 4):
+        config = replace(model.config, smoothing=SmoothingConfig(rounds=rounds, agreement=2.0))
+        views.append(render_view(replace(model, config=config).renderer, cameras))
+    raw, some, more = views
+    assert (raw.unit_features == F.normalize(raw.rendering.features, dim=1)).all()
+    assert (some.unit_features[~some.solid] == raw.unit_features[~raw.solid]).all()
+    roughness = [float((view.features[1:] - view.features[:-1])[20:50, 20:50].std()) for view in views]
+    assert roughness[0] > 1.05 * roughness[1] > 1.05 * roughness[2]
+    for view in (some, more):
+        assert (view.unit_features * raw.unit_features).sum(1)[raw.solid].mean() > 0.95
+        assert (view.rendering.features == raw.rendering.features).all()
+
+
+def test_a_ray_is_smoothed_like_the_pixel_it_passes_through(device):
+    model = learned_ball(device)
+    cameras = model.viewpoints.cameras.resized(72)[[2]]
+    view, config = render_view(model.renderer, cameras), model.renderer.smoothing
+    pixels = view.solid.view(72, 72)[24:48, 24:48].nonzero() + 24
+    at = pixels[:, 0] * 72 + pixels[:, 1]
+    ray = Rendering(*(values[at] for values in (view.rendering.rgb, view.rendering.opacity, view.rendering.depth)))
+    raw = F.normalize(view.rendering.features, dim=1)[at]
+    found = smooth_at(raw, ray, pixels.flip(1) + 0.5, view, config)
+    want = view.unit_features[at]
+    assert (1 - (found * want).sum(1)).mean() < 0.5 * (1 - (raw * want).sum(1)).mean()
+    assert (smooth_at(raw, ray, pixels.flip(1) + 0.5, view, SmoothingConfig(rounds=0)) == raw).all()
+
+
 def test_a_view_without_a_feature_field_has_no_channels(device):
     model = replace(learned_ball(device), features=None)
     view = render_view(model.renderer, model.viewpoints.cameras, 2)
@@ -61,7 +95,7 @@ def test_a_view_needs_all_pixels(device):
     few = [each[:7] for each in rays]
     seen = model.renderer.render(*few, features=True)
     with pytest.raises(ValueError, match="one for each pixel"):
-        RenderedView.from_rendering(cameras, *few, seen)
+        RenderedView.from_rendering(cameras, *few, seen, model.renderer.smoothing)
 
 
 def test_progressive_frames_get_finer_and_end_whole(device):

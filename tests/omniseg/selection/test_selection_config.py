@@ -2,7 +2,13 @@
 
 import pytest
 
-from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig
+from omniseg.config import LevelConfig, MaskConfig, PromptConfig, SegmentTreeConfig, SmoothingConfig
+
+
+def test_larger_pictures_are_smoothed_in_more_rounds():
+    config = SmoothingConfig(rounds=3, side=240)
+    assert [config.rounds_in(side) for side in (1, 60, 240, 480, 800, 2**20)] == [1, 1, 3, 4, 5, 15]
+    assert SmoothingConfig(rounds=0).rounds_in(800) == 0
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,12 @@ from omniseg.config import LevelConfig, PromptConfig, SegmentTreeConfig
         (LevelConfig, {"max_levels": 0}),
         (LevelConfig, {"first_width": 2.0}),
         (LevelConfig, {"min_step": 0.9}),
+        (MaskConfig, {"min_piece": 1.0}),
+        (SmoothingConfig, {"rounds": -1}),
+        (SmoothingConfig, {"side": 0.5}),
+        (SmoothingConfig, {"agreement": float("inf")}),
+        (SmoothingConfig, {"colour": 0.0}),
+        (SmoothingConfig, {"distance": float("nan")}),
         (PromptConfig, {"scribble_clicks": 0}),
         (PromptConfig, {"scribble_spacing": 0.0}),
         (PromptConfig, {"box_grid": 0}),

@@ -74,3 +74,27 @@ def test_a_mask_is_a_picture_of_what_is_selected(device):
     assert torch.equal(torch.from_numpy(mask).view(-1), flat.cpu())
     everything = replace(selection, threshold=0.0).mask(view)
     assert (everything == view.solid.view(SIDE, SIDE).cpu().numpy()).all()
+
+
+def test_a_mask_loses_small_pieces_unless_they_were_clicked(device):
+    model = learned_ball(device)
+    view = render_view(model.renderer, model.viewpoints.cameras, 1)
+    features, at = torch.zeros_like(view.unit_features), SIDE // 2
+    features[:, 0] = 1
+    features.view(SIDE, SIDE, -1)[at - 3 : at + 3, at - 3 : at + 3] = torch.eye(8, device=device)[1]
+    features.view(SIDE, SIDE, -1)[at, at] = features[0]  # a hole
+    features.view(SIDE, SIDE, -1)[at + 5, at] = features[0].roll(1)  # a speck
+    view = replace(view, unit_features=features)
+    clicks = [
+        Click(True, tuple(view.positions.view(SIDE, SIDE, 3)[row, at].tolist()), tuple(features[0].roll(1).tolist()))
+        for row in (at - 2, at + 5)
+    ]
+    ragged = Selection("a", (0, 0, 0), (clicks[0],), 0.9)
+    assert ragged.mask(view).sum() == 36
+    clean = replace(ragged, min_piece=0.1).mask(view)
+    assert clean.sum() == 36
+    assert clean[at, at]
+    assert not clean[at + 5, at]
+    both = replace(ragged, clicks=tuple(clicks), min_piece=0.1).mask(view)
+    assert both.sum() == 37
+    assert both[at + 5, at]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learned_ball import learned_ball, quarter_labels
-from omniseg.config import LevelConfig
+from omniseg.config import LevelConfig, MaskConfig
 from omniseg.errors import InputError, NothingThere, Refused
 from omniseg.evaluation.segmentation import iou
 from omniseg.selection.session import SegmentationSession
@@ -230,6 +230,29 @@ def test_levels_follow_the_configuration(session):
     assert len(session.levels()) == 1
 
 
+def test_small_pieces_follow_the_configuration(session):
+    assert session.current.min_piece == session.model.config.masks.min_piece > 0
+    masks = []
+    for share in (0.05, 0.0):
+        session.model = replace(session.model, config=replace(session.model.config, masks=MaskConfig(min_piece=share)))
+        session.new_selection()
+        session.look(session.model.viewpoints.cameras, VIEW)
+        session.click(*middle(half(VIEW, 1)))
+        # The clicked half has the feature of the click, the other half another one, but for a speck.
+        feature = session.view.unit_features.new_tensor(session.current.clicks[0].feature)
+        ours, speck = half(VIEW, 1), int(half(VIEW, 2).nonzero()[len(half(VIEW, 2).nonzero()) // 2])
+        ours[speck] = True
+        session.show(
+            replace(session.view, unit_features=torch.where(ours[:, None].to(feature.device), feature, -feature))
+        )
+        masks.append(selected(session))
+        assert session.set_threshold(0.9).n_pixels == int(masks[-1].sum())
+        assert (selected(session) == torch.from_numpy(session.current.mask(session.view)).view(-1)).all()
+    clean, raw = masks
+    assert (clean != raw).nonzero()[:, 0].tolist() == [speck]
+    assert raw[speck]
+
+
 def test_undo_and_redo(session):
     x, y = middle(half(VIEW, 1))
     session.click(x, y)
@@ -330,6 +353,7 @@ def test_a_file_of_another_run_is_refused(session, device, tmp_path: Path):
         (lambda c: c["selections"][0].pop("threshold"), "threshold"),
         (lambda c: c["selections"][0].update(threshold=2), "threshold"),
         (lambda c: c["selections"][0].update(spatial_weight=float("nan")), "spatial_weight"),
+        (lambda c: c["selections"][0].update(min_piece=1.0), "min_piece"),
         (lambda c: c["selections"][0].update(colour=[1, 2]), "expected 3"),
         (lambda c: c["selections"][0].update(colour=[1, 2, 999]), "colour"),
         (lambda c: c["selections"][0].update(name=""), "name"),

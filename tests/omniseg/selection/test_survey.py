@@ -1,6 +1,7 @@
 """Points and depth maps of the learned ball, seen through some of its views."""
 
 import torch
+from torch.nn import functional as F
 
 from learned_ball import learned_ball
 from omniseg.rendering.view import render_view
@@ -15,7 +16,8 @@ def test_points_are_the_solid_pixels_of_the_views(device):
     assert found.features is not None
     assert len(found) == sum(int(view.solid.sum()) for view in views)
     torch.testing.assert_close(found.positions, torch.cat([view.positions[view.solid] for view in views]))
-    torch.testing.assert_close(found.features, torch.cat([view.unit_features[view.solid] for view in views]))
+    seen = [F.normalize(view.rendering.features, dim=1)[view.solid] for view in views]  # not smoothed
+    torch.testing.assert_close(found.features, torch.cat(seen))
 
 
 def test_fewer_rays_are_every_nth_of_each_view(device):
