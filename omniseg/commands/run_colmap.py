@@ -20,7 +20,7 @@ class Arguments:
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS_OR_VIDEO")]
-    """Folder of photos (JPEG, PNG, HEIC with pillow-heif...), or a video."""
+    """Folder of photos (JPEG, PNG, HEIC with the extra heic...), or a video."""
     out: Annotated[Path | None, common.optional("DIR", "the parent of a folder images, else scenes/NAME")] = None
     """Folder of the capture."""
     frames: Annotated[int | None, common.optional("N", "100 of a video, all photos of a folder")] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -89,12 +90,12 @@ def find_source(path: Path) -> Source:
             kinds = ", ".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
             raise InputError(f"{path}: is no video ({kinds}); give a video, or the folder of the photos")
         return Source(path, "video")
-    direct = any(file.suffix.lower() in (*IMAGE_SUFFIXES, *HEIC_SUFFIXES) for file in path.iterdir())
+    direct = any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     if not direct and (path / "images").is_dir():
         path = path / "images"
-    files = [*list_images(path), *_list_heic(path)]
+    files = list_images(path)
     if not files:
-        raise InputError(f"{path}: holds no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}, heic)")
+        raise InputError(f"{path}: holds no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})")
     if len(files) < LEAST_IMAGES:
         raise InputError(f"{path}: holds {len(files)} photos; poses need at least {LEAST_IMAGES}, better 30 or more")
     return Source(path, "photos", tuple(sorted(files, key=_natural)))
@@ -214,13 +215,15 @@ def _copy_upright(path: Path, out: Path, turned: bool) -> None:
 
 
 def _open(path: Path) -> Image.Image:
-    if _is_heic(path.name):
-        try:
-            from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise InputError(f"{path}: HEIC is not read; convert it to JPEG, or pip install pillow-heif") from None
-        register_heif_opener()
-    return Image.open(path)
+    if not _is_heic(path.name):
+        return Image.open(path)
+    try:
+        heif = importlib.import_module("pillow_heif")
+    except ImportError:
+        raise InputError(
+            f"{path}: is HEIC, which is not read; convert it to JPEG, or: pip install 'omniseg3d[heic]'"
+        ) from None
+    return heif.open_heif(path, convert_hdr_to_8bit=True).to_pillow()
 
 
 def _stored_name(file: str) -> str:
@@ -231,10 +234,6 @@ def _stored_name(file: str) -> str:
 
 def _is_heic(name: str) -> bool:
     return Path(name).suffix.lower() in HEIC_SUFFIXES
-
-
-def _list_heic(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in _files(folder) if _is_heic(path.name)]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -59,8 +59,8 @@ def _nothing_found(root: Path) -> str:
     photos = [folder for folder in (root, *image_folders(root, "").values()) if _has_photos(folder)]
     if photos:
         return (
-            f"{photos[0]}: these are photos without poses: compute the poses first, for example with "
-            f"`colmap automatic_reconstructor` (docs/data.md). {_looked_for()}"
+            f"{photos[0]}: these are photos without poses: estimate the poses first with: omniseg run_colmap, or "
+            f"make everything with: omniseg capture (docs/data.md). {_looked_for()}"
         )
     return f"{root}: no scene found. {_looked_for()}"
 

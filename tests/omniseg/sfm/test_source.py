@@ -59,8 +59,21 @@ def test_heic_names_the_way_out_where_it_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     folder = write_photos(tmp_path / "photos", arc(2))
     (folder / "IMG_2.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(InputError, match=r"IMG_2\.HEIC: HEIC is not read; convert it to JPEG, or pip install"):
+    with pytest.raises(InputError, match=r"IMG_2\.HEIC: is HEIC, which is not read; convert it to JPEG, or: pip"):
         prepare_images(find_source(folder), tmp_path / "out", None, progress=False)
+
+
+def test_heic_becomes_jpeg_that_keeps_its_focal_length(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="HEIC photos: pip install -e '.[heic]'")
+    for k in range(3):
+        write_jpeg(tmp_path / "p" / f"{k}.jpg", photo(arc(3)[k]))
+        heif.from_pillow(Image.open(tmp_path / "p" / f"{k}.jpg")).save(tmp_path / "p" / f"{k}.HEIC")
+        (tmp_path / "p" / f"{k}.jpg").unlink()
+    images = prepare_images(find_source(tmp_path / "p"), tmp_path / "out", None, progress=False)
+    assert images.names == ("0.jpg", "1.jpg", "2.jpg")
+    assert images.groups == ((0, 1, 2),)
+    assert np.abs(read_image(tmp_path / "out" / "1.jpg").astype(int) - photo(arc(3)[1])).mean() < 6
+    assert Image.open(tmp_path / "out" / "1.jpg").getexif().get_ifd(EXIF_IFD)[FOCAL_35MM] == 26
 
 
 # Photos
