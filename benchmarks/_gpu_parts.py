@@ -33,7 +33,7 @@ from omniseg.run_folder import METRICS, Model, load_model, read_tensors
 from omniseg.training.features import FeatureTrainer
 from omniseg.training.presets import preset
 from omniseg.training.radiance import RadianceTrainer
-from omniseg_sample_room.capture import make_sample
+from omniseg_sample_scenes.capture import make_sample
 from quality import QUICK
 
 RAYS, STEPS, MINUTE = 8192, 20_000, 60.0

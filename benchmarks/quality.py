@@ -3,34 +3,35 @@
     python benchmarks/quality.py                        train the sample room and every capture found, print the table
     python benchmarks/quality.py --captures DIR ...     train these captures only
     python benchmarks/quality.py runs/*                 train nothing; print the table of runs that train.py measured
+    python benchmarks/quality.py --matrix               make sample scenes of every kind with three seeds, train all
     python benchmarks/quality.py --quick                take a few steps of everything, to see that it runs
 
 Captures are looked for in the folder `scenes` and in the folder that the environment variable OMNISEG_CAPTURES names.
 Each is trained and measured by `apps/train.py` with its defaults, in a process of its own; this file collects the
 figures from `metrics.json`.
+
+The matrix trains without depth images. Its first kinds are for choosing parameters, the others only for reporting: what
+is tuned on scenes looks better there than anywhere else. A scene's seed is its training's seed, too.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from _figures import Row, read_row
+from _matrix import SEEDS, make_scene, matrix_table
 from _timing import ROOT, save, surroundings
 from omniseg import devices
 from omniseg.commands import common
-from omniseg.config import Config
 from omniseg.data.formats import read_scene
-from omniseg.data.images import view_cameras
-from omniseg.data.normalisation import place
-from omniseg.data.splits import split_views
 from omniseg.errors import InputError
-from omniseg.run_folder import METRICS
+from omniseg_sample_scenes.kinds import KINDS, KindName
 
 SAMPLE = ROOT / "scenes" / "sample"
 CAPTURES_VARIABLE = "OMNISEG_CAPTURES"
@@ -46,42 +47,6 @@ QUICK = (
     "--feature-training.rays-per-step=64",
 )
 """Options of train.py that make a training take a moment."""
-_FIGURES = ("click_miou", "prompt_miou", "recall_50", "recall_75")
-
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one capture, a row of the table.
-
-    Attributes:
-        photos: width, height and number of the test views.
-        seconds: training time by stage.
-        levels: figures by level of the labels; empty without labels or features.
-    """
-
-    scene: str
-    format: str
-    photos: tuple[int, int, int]
-    seconds: dict[str, float]
-    psnr: float
-    ssim: float
-    levels: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    @property
-    def cells(self) -> list[str]:
-        """Cells of the row."""
-        width, height, count = self.photos
-        seconds = " + ".join(f"{seconds:.0f}" for seconds in self.seconds.values())
-        return [
-            self.scene, self.format, f"{width} x {height}", str(count), seconds, f"{self.psnr:.2f}", f"{self.ssim:.3f}",
-            *(self._level(level) for level in ("part", "object", "group")),
-        ]  # fmt: skip
-
-    def _level(self, level: str) -> str:
-        if level not in self.levels:
-            return ""
-        click, prompt, recall_50, recall_75 = (self.levels[level][name] for name in _FIGURES)
-        return f"{click:.3f}, {prompt:.3f}, {recall_50:.2f} / {recall_75:.2f}"
 
 
 def captures_folder() -> Path | None:
@@ -128,27 +93,6 @@ def train(capture: Path, run: Path, options: Sequence[str]) -> None:
         raise InputError(f"{capture}: training ended with status {done.returncode}; see above")
 
 
-def read_row(run: Path) -> Row:
-    """Read the figures of a run folder.
-
-    Raises:
-        InputError: it has none, or its capture is gone.
-    """
-    config = Config.load(run / "config.yaml")
-    try:
-        metrics = json.loads((run / METRICS).read_text())
-        psnr, ssim, seconds = metrics["psnr"], metrics["ssim"], metrics["train_seconds"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run}: holds no figures; measure it with: python apps/evaluate.py {run}") from error
-    scene = read_scene(config.scene)
-    views = [scene.views[v] for v in split_views(scene, config.test_every).test]
-    size = view_cameras(views, place(scene).normalisation, config.downsample).size[0].tolist()
-    levels = {level: {name: figures[name] for name in _FIGURES} for level, figures in metrics.get("levels", {}).items()}
-    path = Path(config.scene)
-    name = f"{path.parent.name}/{path.name}" if path.is_file() else path.name
-    return Row(name, scene.format, (size[0], size[1], len(views)), seconds, psnr, ssim, levels)
-
-
 def table(rows: Sequence[Row]) -> str:
     """Format rows as a Markdown table."""
     four = "click, prompt, recall 50 / 75"
@@ -172,9 +116,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="folder to keep the runs in (default: they are deleted)"
     )
+    parser.add_argument("--matrix", action="store_true", help="train sample scenes of every kind with several seeds")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), help="kinds of the matrix (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds of the matrix (default: 0 1 2)")
     parser.add_argument("--quick", action="store_true", help="take a few steps of everything, to see that it runs")
-    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/quality-DEVICE.json)")
+    default = "benchmarks/results/quality-DEVICE.json, or matrix-DEVICE.json"
+    parser.add_argument("--out", type=Path, help=f"JSON file (default: {default})")
     options = parser.parse_args()
+    if options.matrix and (options.run or options.captures):
+        parser.error("--matrix makes its own captures: leave out run folders and --captures")
+    if not options.matrix and (options.kinds or options.seeds):
+        parser.error("--kinds and --seeds choose parts of the matrix: add --matrix")
     if options.quick and options.seconds is not None:
         parser.error("--quick and --seconds both set the length of the training: give one of them")
     if options.run and (options.captures or options.runs or options.quick or options.seconds is not None):
@@ -195,26 +147,48 @@ def trained(captures: Sequence[Path], runs: Path, options: Sequence[str]) -> Ite
         yield row
 
 
+def trained_matrix(options: argparse.Namespace, runs: Path, extra: Sequence[str]) -> Iterator[Callable[[], Row]]:
+    """Yield for each scene of the matrix a function that makes it, trains it into a subfolder of `runs`, and returns
+    its row."""
+    for kind in options.kinds or KINDS:
+        for seed in options.seeds or SEEDS:
+
+            def row(kind: KindName = kind, seed: int = seed) -> Row:
+                scene = make_scene(runs / "scenes", kind, seed, small=options.quick)
+                # A scene that ends in fog shall have its figures, too.
+                train(scene, runs / scene.name, [*extra, "--seed", str(seed), "--force"])
+                return read_row(runs / scene.name)
+
+            yield row
+
+
 def main() -> None:
     """Train and measure every capture; report those that fail at the end."""
     options = parse()
     device = devices.start(options.device).type
-    parents = [path for path in (ROOT / "scenes", captures_folder()) if path]
-    captures = find_captures(parents) if options.captures is None else [path.resolve() for path in options.captures]
     extra = ["--device", device, *(QUICK if options.quick else ())]
     extra += [] if options.seconds is None else ["--seconds", str(options.seconds)]
     rows, failed = [], []
     with tempfile.TemporaryDirectory() as temporary:
         runs = (options.runs or Path(temporary)).resolve()
-        known = [partial(read_row, run) for run in options.run]
-        for row in known or trained(captures, runs, extra):
+        if options.run:
+            jobs = [partial(read_row, run) for run in options.run]
+        elif options.matrix:
+            jobs = trained_matrix(options, runs, extra)
+        else:
+            parents = [path for path in (ROOT / "scenes", captures_folder()) if path]
+            given = options.captures
+            captures = find_captures(parents) if given is None else [path.resolve() for path in given]
+            jobs = trained(captures, runs, extra)
+        for row in jobs:
             try:
                 rows.append(row())
             except InputError as error:
                 failed.append(str(error))
     if rows:
-        print(table(rows))
-        default = None if options.quick or options.run else ROOT / f"benchmarks/results/quality-{device}.json"
+        print(matrix_table(rows) if options.matrix else table(rows))
+        name = "matrix" if options.matrix else "quality"
+        default = None if options.quick or options.run else ROOT / f"benchmarks/results/{name}-{device}.json"
         if out := options.out or default:
             facts = {"surroundings": surroundings(), "quick": options.quick, "seconds": options.seconds}
             save(out, {**facts, "rows": [asdict(row) for row in rows], "failed": failed})

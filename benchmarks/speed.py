@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 # As in apps/train.py: idle torch threads spin, and would take the cores from the kernels.
@@ -35,7 +36,7 @@ from _timing import ROOT, Spread, compare, save, surroundings
 from omniseg import devices
 from omniseg.commands import common
 from omniseg.errors import InputError
-from omniseg_sample_room.capture import make_sample
+from omniseg_sample_scenes.capture import make_sample
 
 PARTS = ("operators", "steps", "growth", "lifting", "psnr")
 _DEFAULT = PARTS[:-1]
@@ -156,8 +157,10 @@ def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
         # The tiny room of --quick is kept out of the folder where quality.py looks for captures.
         path = ROOT / ("build/benchmark" if options.quick else "scenes/sample")
         if not (path / "sam").is_dir():
-            few = {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
-            make_sample(path, overwrite=True, progress=False, **few)
+            make = partial(make_sample, path, overwrite=True, progress=False)
+            if options.quick:
+                make = partial(make, train_views=6, test_views=2, width=60, height=45)
+            make()
     return Capture.load(path, device, options.downsample, options.quick)
 
 

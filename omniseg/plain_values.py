@@ -22,8 +22,12 @@ def from_plain(kind: Any, value: Any, where: str = "") -> Any:
         return kind(
             **{name: from_plain(hints[name], value[name], _join(where, name)) for name in hints if name in value}
         )
-    if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(get_args(kind)):
-        return tuple(from_plain(item_kind, item, where) for item_kind, item in zip(get_args(kind), value))
+    if get_origin(kind) is tuple and isinstance(value, list):
+        kinds = get_args(kind)
+        if len(kinds) == 2 and kinds[1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        if len(kinds) == len(value):
+            return tuple(from_plain(item_kind, item, where) for item_kind, item in zip(kinds, value))
     if not _is_instance(kind, value):
         expected = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
         raise ValueError(f"{where or 'file'}: expected {expected}, got {value!r}")

@@ -3,6 +3,7 @@
     config.yaml                 the resolved configuration
     radiance.safetensors        field, occupancy grid and cameras; its metadata hold the normalisation of the scene
     features.safetensors        feature field, of the geometry beside it
+    photo_depth.safetensors     depth that was estimated from the photos, on small pictures
     resume/STAGE.safetensors    what a stage learns, with optimiser, progress and random state, to go on training
     log/, log/features/         TensorBoard logs of the two stages
     metrics.json                figures of the held-out views
@@ -30,9 +31,11 @@ from torch import Tensor
 
 from omniseg.cameras import Cameras
 from omniseg.config import Config
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.normalisation import Normalisation
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.errors import InputError
-from omniseg.fields import FeatureField, OccupancyGrid, RadianceField
+from omniseg.fields import FeatureField, OccupancyGrid, RadianceField, Space
 from omniseg.files import write_atomic
 from omniseg.rendering.renderer import Renderer
 
@@ -43,11 +46,13 @@ METRICS = "metrics.json"
 RENDERS = "renders"
 SEGMENTS = "segments.safetensors"
 SELECTIONS = "selections.json"
+PHOTO_DEPTH = "photo_depth.safetensors"
 RADIANCE_LOG, FEATURES_LOG = "log", "log/features"
 RADIANCE_RESUME, FEATURES_RESUME = "resume/radiance.safetensors", "resume/features.safetensors"
 SCREENSHOTS, EXPORTS = "screenshots", "exports"
 
 _CAMERA_TENSORS = ("c2w", "intrinsics", "distortion", "model", "size")
+_DEPTH_FIGURES = ("coverage", "look_coverage", "texture", "near", "seconds", "from_points")
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,7 +155,7 @@ def load_model(run: Path, device: torch.device) -> Model:
         raise InputError(f"{run}: no such run folder; train one with: omniseg train --run {run}")
     config = Config.load(run / CONFIG)
     tensors, metadata = read_tensors(run / RADIANCE, device)
-    field = RadianceField(config.radiance, config.marching.bound)
+    field = RadianceField(config.radiance, Space.from_config(config.marching))
     grid = OccupancyGrid(config.marching, device=device)
     for prefix, module in (("field.", field), ("grid.", grid)):
         _restore(run / RADIANCE, tensors, prefix, module)
@@ -169,7 +174,7 @@ def load_model(run: Path, device: torch.device) -> Model:
     features, feature_seconds = None, 0.0
     if (run / FEATURES).exists():
         tensors, metadata = read_tensors(run / FEATURES, device)
-        features = FeatureField(config.features, config.marching.bound)
+        features = FeatureField(config.features, Space.from_config(config.marching))
         _restore(run / FEATURES, tensors, "features.", features)
         features = features.to(device)
         try:
@@ -193,6 +198,37 @@ def fingerprint(run: Path) -> str:
         raise InputError(
             f"{run}: has no features yet; add them with: omniseg train --run {run} --stage features"
         ) from error
+
+
+def save_photo_depth(run: Path, depth: PhotoDepth) -> None:
+    """Write the depth that was estimated from the photos into a run folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    maps = depth.maps
+    tensors = {"distances": maps.distances, "sizes": maps.sizes, "intrinsics": maps.intrinsics}
+    figures = {name: getattr(depth, name) for name in _DEPTH_FIGURES}
+    write_tensors(run / PHOTO_DEPTH, tensors, {"names": maps.names, **figures})
+
+
+def load_photo_depth(run: Path) -> PhotoDepth | None:
+    """Read the depth from the photos that a run keeps, on the host.
+
+    Returns:
+        None where it keeps none: it had depth images, estimated none, or is of an earlier version.
+    Raises:
+        InputError: the file is damaged or foreign.
+    """
+    path = run / PHOTO_DEPTH
+    if not path.exists():
+        return None
+    tensors, metadata = read_tensors(path, torch.device("cpu"))
+    try:
+        maps = DepthMaps(_names(metadata["names"]), tensors["distances"], tensors["sizes"], tensors["intrinsics"])
+        return PhotoDepth(maps, **{name: float(metadata[name]) for name in _DEPTH_FIGURES})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the depth of a run of this version ({error!r}); remove it") from error
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
@@ -239,10 +275,24 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
     Raises:
         InputError: the file is missing, damaged or foreign.
     """
+    return _read(path, str(device), tensors=True)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON values alone of what `write_tensors` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or foreign.
+    """
+    return _read(path, "cpu", tensors=False)[1]
+
+
+def _read(path: Path, device: str, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt", device=device) as file:
             metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, metadata
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; this run has not got that far") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

@@ -13,15 +13,23 @@ _BALL, _DOME, _FLOOR = 0.5, 4.0, -0.6
 """Radii of ball and dome, both around the origin, and height of the floor."""
 
 
-def trace(rays_o: Tensor, rays_d: Tensor) -> Tensor:
-    """Return the distance (n,) of the nearest surface along rays that begin inside of the dome and out of the ball."""
+def trace(rays_o: Tensor, rays_d: Tensor, centre: tuple[float, float, float] = (0, 0, 0)) -> Tensor:
+    """Return the distance (n,) of the nearest surface along rays that begin inside of the dome and out of the ball.
+
+    `centre` is where the ball is.
+    """
+    to_ball = _to_ball(rays_o - torch.tensor(centre), rays_d)
     along, origin = (rays_o * rays_d).sum(1), (rays_o * rays_o).sum(1)
-    ball = along * along - origin + _BALL**2
-    to_ball = torch.where((ball > 0) & (along < 0), -along - ball.clamp(min=0).sqrt(), torch.inf)
     to_dome = -along + (along * along - origin + _DOME**2).sqrt()
     down = rays_d[:, 2].clamp(max=-1e-6)
     to_floor = torch.where(rays_d[:, 2] < -1e-6, (_FLOOR - rays_o[:, 2]) / down, torch.inf)
     return torch.stack([to_ball, to_dome, to_floor]).amin(0)
+
+
+def _to_ball(rays_o: Tensor, rays_d: Tensor) -> Tensor:
+    along, origin = (rays_o * rays_d).sum(1), (rays_o * rays_o).sum(1)
+    ball = along * along - origin + _BALL**2
+    return torch.where((ball > 0) & (along < 0), -along - ball.clamp(min=0).sqrt(), torch.inf)
 
 
 def paint(points: Tensor, finest: float = 60.0, waves: int = 48) -> Tensor:
@@ -50,16 +58,23 @@ def poses_around(n: int, radius: float = 1.6, height: float = 0.35, arc: float =
 PINHOLE = Camera(160, 120, 150.0, 150.0, 80.0, 60.0)
 
 
-def photo_set(camera=PINHOLE, n=14, *, plain=False, alpha=False, sizes=None):
-    """Return photos of the analytic scene on an arc, and the true distances; with `alpha`, the dome is transparent."""
+def photo_set(camera=PINHOLE, n=14, *, plain=False, alpha=False, sizes=None, moving=False):
+    """Return photos of the analytic scene on an arc, and the true distances.
+
+    With `alpha`, the dome is transparent; `moving`: the ball is elsewhere in each photo, with its paint.
+    """
     shot = [camera if sizes is None else camera.resized(*sizes[v % len(sizes)]) for v in range(n)]
     cameras = Cameras.stack(shot, poses_around(n, arc=0.125 * n))
     pixels, distances = [], []
     for v in range(n):
         rays_o, rays_d = cameras.image_rays(v)
-        t = trace(rays_o, rays_d)
+        centre = (0.4 * math.sin(2.4 * v), 0.4 * math.cos(2.4 * v), 0.0) if moving else (0.0, 0.0, 0.0)
+        t = trace(rays_o, rays_d, centre)
         points = rays_o + t[:, None] * rays_d
         colour = torch.full_like(points, 0.6) if plain else paint(points)
+        if moving:
+            on_ball = (t == _to_ball(rays_o - torch.tensor(centre), rays_d))[:, None]
+            colour = torch.where(on_ball, paint(points - torch.tensor(centre)), colour)
         if alpha:
             colour = torch.cat([colour, (points.norm(dim=1) < 3.9).float()[:, None]], 1)
         pixels.append((255 * colour).round().byte())

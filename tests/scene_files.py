@@ -116,12 +116,16 @@ def cameras_bin(cameras: Sequence[tuple] = (PINHOLE,)) -> bytes:
     return out
 
 
-def images_bin(names: Sequence[str], poses: np.ndarray, camera_id: int = 1, n_observed: int = 2) -> bytes:
+def images_bin(
+    names: Sequence[str], poses: np.ndarray, camera_id: int = 1, n_observed: int = 2, seen: Sequence = ()
+) -> bytes:
+    """Return images.bin; `seen` has the ids of the points that each image sees, else they see none."""
     out = struct.pack("<Q", len(names))
     for i, (name, c2w) in enumerate(zip(names, poses)):
         q, t = world_to_camera(c2w)
         out += struct.pack("<I7dI", i + 1, *q, *t, camera_id) + name.encode() + b"\0"
-        out += struct.pack("<Q", n_observed) + struct.pack("<ddq", 1.0, 2.0, -1) * n_observed
+        ids = [*(seen[i] if len(seen) else ()), *[-1] * n_observed]
+        out += struct.pack("<Q", len(ids)) + b"".join(struct.pack("<ddq", 1.0, 2.0, point) for point in ids)
     return out
 
 
@@ -142,13 +146,14 @@ def write_colmap(
     points: np.ndarray | None = None,
     images: bool = True,
     folder: str = "sparse/0",
+    seen: Sequence = (),
 ) -> list[str]:
     """Write a binary COLMAP capture, and return its image names."""
     names = [f"{i:04d}.png" for i in range(len(poses))] if names is None else list(names)
     model = root / folder
     model.mkdir(parents=True, exist_ok=True)
     (model / "cameras.bin").write_bytes(cameras_bin(cameras))
-    (model / "images.bin").write_bytes(images_bin(names, poses, cameras[0][0]))
+    (model / "images.bin").write_bytes(images_bin(names, poses, cameras[0][0], seen=seen))
     (model / "points3D.bin").write_bytes(points_bin(np.empty((0, 3)) if points is None else points))
     if images:
         write_images(root / "images", names)

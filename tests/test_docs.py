@@ -135,7 +135,7 @@ def dotted_names(text: str) -> set[str]:
     return {
         name
         for piece in code(text)
-        for name in re.findall(r"(?<![\w./\"'])(omniseg(?:_kernels|_sample_room)?(?:\.\w+)+)", piece)
+        for name in re.findall(r"(?<![\w./\"'])(omniseg(?:_kernels|_sample_scenes)?(?:\.\w+)+)", piece)
         if not name.endswith((".py", ".yaml"))
     }
 

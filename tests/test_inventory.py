@@ -14,7 +14,7 @@ from omniseg.commands import COMMANDS
 
 KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("[!_]*.py") if path.stem != "launch")
 PUBLIC = [getattr(omniseg_kernels, name) for name in omniseg_kernels.__all__]
-PACKAGES = {"kernels": "omniseg_kernels", "omniseg": "omniseg", "data_tools/sample_room": "omniseg_sample_room"}
+PACKAGES = {"kernels": "omniseg_kernels", "omniseg": "omniseg", "data_tools/sample_scenes": "omniseg_sample_scenes"}
 """Import name of each folder of packages."""
 FUNCTIONS = [value for value in PUBLIC if inspect.isfunction(value) and value.__module__ != "omniseg_kernels.launch"]
 

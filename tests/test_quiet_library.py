@@ -99,7 +99,7 @@ def state():
 def raises(name):
     raise
 
-import omniseg_kernels, omniseg_sample_room
+import omniseg_kernels, omniseg_sample_scenes
 before = state()
 import omniseg
 found = 0

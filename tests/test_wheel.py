@@ -62,14 +62,14 @@ def run(installed: Path, tmp_path: Path):
 def test_a_wheel_holds_the_packages_and_their_types_but_no_tests_and_no_benchmarks(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"omniseg", "omniseg_kernels", "omniseg_sample_room"}
+    assert tops == {"omniseg", "omniseg_kernels", "omniseg_sample_scenes"}
     assert {f"{top}/py.typed" for top in tops} <= set(names)
     sources = {
         f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
         for package, folder in (
             ("omniseg", "omniseg"),
             ("omniseg_kernels", "kernels"),
-            ("omniseg_sample_room", "data_tools/sample_room"),
+            ("omniseg_sample_scenes", "data_tools/sample_scenes"),
         )
         for path in (ROOT / folder).rglob("*.py")
     }
@@ -77,7 +77,7 @@ def test_a_wheel_holds_the_packages_and_their_types_but_no_tests_and_no_benchmar
 
 
 def test_every_package_is_imported_from_the_installed_wheel(run, installed: Path):
-    packages = "omniseg, omniseg_kernels, omniseg_sample_room"
+    packages = "omniseg, omniseg_kernels, omniseg_sample_scenes"
     done = run("python", "-c", f"import {packages}; print(*(package.__file__ for package in ({packages})))")
     assert (done.returncode, done.stderr) == (0, "")
     assert all(Path(path).is_relative_to(installed) for path in done.stdout.split())

@@ -20,7 +20,7 @@ from omniseg.config import (
 )
 from omniseg.data.images import ImageSet
 from omniseg.data.normalisation import Normalisation
-from omniseg.fields import OccupancyGrid, RadianceField
+from omniseg.fields import OccupancyGrid, RadianceField, Space
 from omniseg.masks.hierarchy import MaskHierarchy, build_hierarchy
 from omniseg.masks.patches import PatchSet, ViewPatches
 from omniseg.masks.run_length import MaskStack
@@ -102,7 +102,7 @@ def ball_model(device: torch.device, seed: int = 0) -> Model:
     """Make an untrained model with three viewpoints."""
     torch.manual_seed(seed)
     config = ball_config()
-    field = RadianceField(config.radiance, config.marching.bound)
+    field = RadianceField(config.radiance, Space.from_config(config.marching))
     with torch.no_grad():
         field.table.uniform_(-1, 1)
     cameras = ball_cameras(3).to(device)

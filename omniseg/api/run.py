@@ -35,7 +35,7 @@ from omniseg.export.pictures import Cut, Show
 from omniseg.export.surface import ExportedSurface
 from omniseg.files import require_writable
 from omniseg.rendering.view import RenderedView, render_view
-from omniseg.run_folder import SELECTIONS, Model, fingerprint, load_model, read_metrics
+from omniseg.run_folder import SELECTIONS, Model, fingerprint, load_model, load_photo_depth, read_metrics
 from omniseg.selection.query import plateaus
 from omniseg.selection.segment_tree import SegmentTree, check_level
 from omniseg.selection.selections import (
@@ -315,7 +315,8 @@ class Run:
         Args:
             out: file NAME.mp4, or a folder.
             path: "orbit", "spiral", "views" (all photos), "test" (the held-out ones), or a JSON file of cameras.
-            show: "rgb", "depth", "features", or "segments" of the whole scene, one colour each.
+            show: "rgb", "depth", "features", "segments" of the whole scene, one colour each, or, along the path
+                "views" alone, "photo-depth": the depth that the training estimated from the photos.
             level: level of the segments; None: the run's default.
             frames: pictures along an orbit or a spiral.
             width: pixels per row; None: as many as the training photos had.
@@ -327,6 +328,8 @@ class Run:
         Raises:
             InputError: an argument does not fit, or the result cannot be written.
         """
+        if show == "photo-depth":
+            return self._render_photo_depth(Path(out), str(path), width, rate, progress)
         names, cameras = camera_paths.cameras_along(self.model, str(path), frames, width)
         pictures.check_pictures(Path(out), self.model, cameras, show, rate)
         segments = self.segments(level, progress=progress).segments if show == "segments" else None
@@ -335,6 +338,25 @@ class Run:
             show=show, segments=segments, rate=rate, background=background, progress=progress,
         )  # fmt: skip
         return len(names)
+
+    def _render_photo_depth(self, out: Path, path: str, width: int | None, rate: int, progress: bool) -> int:
+        """Write the depth from the photos that the run keeps; arguments, result and errors as for `render`."""
+        if path != "views":
+            raise BadArgument("path", "photo-depth belongs to the photos; expected views", path)
+        depth = load_photo_depth(self.path)
+        if depth is None:
+            raise InputError(
+                f"{self.path}: keeps no depth from its photos: it has depth images, none was estimated, "
+                "or the run is of an earlier version"
+            )
+        maps, cameras = depth.maps, self._cameras(width)
+        place = {name: k for k, name in enumerate(self.view_names)}
+        if not set(maps.names) <= set(place):
+            raise InputError(f"{self.path}: its depth from the photos belongs to other photos; train again")
+        cameras = cameras[[place[name] for name in maps.names]]
+        pictures.check_pictures(out, self.model, cameras, "photo-depth", rate)
+        pictures.export_photo_depth(out, maps.to(self.device), cameras, rate=rate, progress=progress)
+        return len(maps)
 
     def export_mesh(
         self,
@@ -476,7 +498,8 @@ class Run:
         return len(names), n_seen
 
     def _source_photos(self, scene: str | Path | None) -> SourcePhotos:
-        return SourcePhotos(find_capture(self.model.config.scene, None if scene is None else Path(scene)))
+        config = self.model.config
+        return SourcePhotos(find_capture(config.scene, None if scene is None else Path(scene)), config.capture)
 
     def _all_views(self, width: int | None, progress: bool) -> Iterator[RenderedView]:
         cameras = self._cameras(width)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omniseg import devices, distributed
 from omniseg.api.run import Run
-from omniseg.config import Config
+from omniseg.config import CaptureConfig, Config
 from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import place
 from omniseg.data.scene import SceneKind
@@ -30,6 +30,7 @@ def preset(
     kind: SceneKind | None = None,
     downsample: float | None = None,
     test_every: int | None = None,
+    capture: CaptureConfig | None = None,
     device: Device = "auto",
 ) -> Config:
     """Return the configuration that `train` uses for a capture on this device, to be changed by `dataclasses.replace`.
@@ -39,14 +40,26 @@ def preset(
         kind: kind of scene, where it is known better than the reader recognises it.
         downsample: factor that the photos are shrunk by; None follows the device.
         test_every: hold out every Nth view, 0 none; None: the split that the format gives, else every 8th.
+        capture: what the files leave open: folder of the photos, meaning of alpha, names of test views.
         device: what the training runs on.
     Raises:
         InputError: the capture cannot be read, or there is no such device.
     """
-    captured = read_scene(scene)
+    capture = _recorded(Path(scene), capture or CaptureConfig())
+    captured = read_scene(scene, capture)
     chosen = devices.choose(device, Process())
-    config = presets.preset(captured, place(captured), chosen, kind=kind, downsample=downsample, test_every=test_every)
+    config = presets.preset(
+        captured, place(captured), chosen, kind=kind, downsample=downsample, test_every=test_every, capture=capture
+    )
     return replace(config, scene=str(Path(scene).resolve()))
+
+
+def _recorded(scene: Path, capture: CaptureConfig) -> CaptureConfig:
+    """Return the choices with a path of the images that holds from any folder: below the capture, or absolute."""
+    images = Path(capture.images)
+    if not capture.images or images.is_absolute() or (scene / images).is_dir() or not images.is_dir():
+        return capture
+    return replace(capture, images=str(images.resolve()))
 
 
 def check(
@@ -64,7 +77,7 @@ def check(
     """
     chosen = devices.start(device)
     config = preset(scene, device=device) if config is None else config
-    training = Training(run=Path(), config=config, scene=read_scene(scene), progress=progress)
+    training = Training(run=Path(), config=config, scene=read_scene(scene, config.capture), progress=progress)
     images = training.images(training.splits.train)
     assert images is not None
     return check_photos(replace(images.to(chosen), depths=None), config, progress=progress)
@@ -81,6 +94,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     force: bool = False,
+    measure: bool = True,
     progress: bool = True,
 ) -> Run:
     """Train a capture, both stages, and measure the result on the held-out views.
@@ -98,6 +112,7 @@ def train(
         resume: continue the training that `out` holds.
         overwrite: replace the result that `out` holds.
         force: train features also where stage 1 ended in fog.
+        measure: measure the result on the held-out views.
         progress: show progress bars.
     Raises:
         NoSurfaces: stage 1 ended in fog; its result is saved and measured, and features are not trained.
@@ -113,7 +128,7 @@ def train(
         config = Config.load(out / CONFIG) if continues else preset(scene, device=device)
     if seconds is not None:
         config = replace(config, seconds=seconds)
-    captured = read_scene(scene)
+    captured = read_scene(scene, config.capture)
     training = Training(
         run=out,
         config=replace(config, scene=str(Path(scene).resolve())),
@@ -137,7 +152,7 @@ def train(
         return run
     if held_out is None:
         _log.warning("no view is held out: no test figures (--test-every 8 holds some out)")
-    else:
+    elif measure:
         views = training.views(training.splits.test)
         _log.info("%s", evaluate(model, views, held_out.to(chosen), out, progress=progress))
     if stage != "features":

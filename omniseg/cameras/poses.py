@@ -51,18 +51,19 @@ def axes_crossing(c2w: np.ndarray) -> AxesCrossing:
 
     Iteratively reweighted least squares, so that a few cameras that look elsewhere do not matter.
     """
-    forward, position = c2w[:, :, 2], c2w[:, :, 3]
+    middle = c2w[:, :, 3].mean(0)  # positions may be large, as those of georeferenced captures
+    forward, position = c2w[:, :, 2], c2w[:, :, 3] - middle
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     certainty = float(np.linalg.eigvalsh(across.mean(0))[0])
     weight = np.ones(len(c2w))
-    point = position.mean(0)
+    point = np.zeros(3)
     for _ in range(_REWEIGHTINGS):
         left = np.einsum("n,nij->ij", weight, across)
         right = np.einsum("n,nij,nj->i", weight, across, position)
         point = np.linalg.lstsq(left, right, rcond=1e-9)[0]
         miss = np.linalg.norm(np.einsum("nij,nj->ni", across, point - position), axis=1)
         weight = 1 / np.maximum(miss, 1e-3 * (np.median(miss) + 1e-12) + 1e-12)
-    return AxesCrossing(point, certainty)
+    return AxesCrossing(point + middle, certainty)
 
 
 def opengl_to_opencv(c2w: np.ndarray) -> np.ndarray:

@@ -8,20 +8,23 @@ import os
 import sys
 
 COMMANDS = {
+    "capture": "make a run of photos or a video: poses, masks, training, evaluation",
     "train": "learn a scene from posed photos and their masks",
     "evaluate": "measure a run on its held-out views",
     "segment": "select by clicks, strokes or boxes, or segment everything, into masks and cut-outs",
     "export": "write meshes, point clouds, cut-outs or masks",
     "render": "render a video or pictures along a camera path",
+    "viewer": "serve a web page to click in, on this machine or through ssh",
     "gui": "open a window to click in",
+    "run_colmap": "estimate the poses of photos or of a video",
     "run_sam": "make mask hierarchies of photos",
     "make_sample": "render the sample room: photos, depth, labels and masks",
 }
 """Names of the commands and what each does."""
 
-_SPIN_COUNT = {"gui": "0"}
+_SPIN_COUNT = {"gui": "0", "viewer": "0"}
 """Values of GOMP_SPINCOUNT other than 20000. Waiting threads of torch spin and take cores from the kernels, and in the
-window also from the drawing."""
+window and on the page also from what draws there."""
 
 
 def run(name: str) -> None:

@@ -26,7 +26,7 @@ class Arguments:
     like transforms.json, which needs no images."""
     show: Show = "rgb"
     """Content of the pictures. features: their three main directions as colours; segments: segments of the whole scene,
-    one colour each."""
+    one colour each; photo-depth: with --path views, the depth that the training estimated from the photos."""
     level: Annotated[float | None, common.optional("LEVEL", "the run's default, usually 3")] = None
     """Level of the segments, 0 is the finest; values between two levels too."""
     frames: int = 120

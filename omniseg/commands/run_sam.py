@@ -38,7 +38,8 @@ class Arguments:
     segmenter: Literal["felzenszwalb"] | None = None
     """Make masks from colour alone; the default without --checkpoint and --masks."""
     masks: Annotated[Path | None, common.optional("DIR", "none")] = None
-    """Folder of your own masks: DIR/NAME.json of segment-anything, or pictures DIR/NAME/*.png, for each photo."""
+    """Folder of your own masks: NAME.json of segment-anything, or NAME.png or NAME/*.png, black and white or ids, for
+    each photo; or COCO's JSON for all photos, in DIR or in its place."""
     out: Annotated[Path | None, common.optional("DIR", "beside the photos, where omniseg train looks")] = None
     """Folder for sam/, masks/ and patches/."""
     downsample: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 1.0

@@ -10,7 +10,7 @@ import tyro
 from omniseg import devices, distributed
 from omniseg.api.training import check, preset, train
 from omniseg.commands import common
-from omniseg.config import Config
+from omniseg.config import Alpha, CaptureConfig, Config
 from omniseg.data.scene import SceneKind
 from omniseg.devices import Device
 from omniseg.distributed import Process
@@ -48,6 +48,12 @@ class Options:
     """Factor to shrink the photos by."""
     test_every: Annotated[int | None, common.optional("N", "the split that the format gives, else 8")] = None
     """Hold out every Nth view for testing; 0 holds out none."""
+    test_views: Annotated[tuple[str, ...], common.optional("NAME [NAME ...]", "as --test-every says")] = ()
+    """Hold out the views of these names for testing, and train on all others."""
+    images: Annotated[Path | None, common.optional("DIR", "images, input, rgb, photos, or as the poses say")] = None
+    """Folder of the photos, below the capture or anywhere."""
+    alpha: Annotated[Alpha | None, common.optional("{transparent,left-out}", "transparent")] = None
+    """Meaning of an alpha channel: nothing is there, or its pixels are neither trained on nor measured."""
     resume: common.Switch = False
     """Continue the training that --run holds."""
     overwrite: common.Switch = False
@@ -56,12 +62,19 @@ class Options:
     def __post_init__(self) -> None:
         given = {"downsample": self.downsample, "test_every": self.test_every}
         Config(**{name: value for name, value in given.items() if value is not None})  # refuses what is out of range
+        if self.test_views and self.test_every is not None:
+            raise ValueError("--test-views and --test-every both choose the views to hold out: give one of them")
 
     force: common.Switch = False
     """Train features also where stage 1 found no surfaces."""
 
     check: common.Switch = False
     """Only judge the poses, by the depth that the photos show, and stop before the training."""
+
+    def capture(self, base: CaptureConfig) -> CaptureConfig:
+        """Return the choices of reading the capture, with what was given in place of `base`."""
+        given = {"images": str(self.images or ""), "alpha": self.alpha, "test_views": self.test_views}
+        return replace(base, **{name: value for name, value in given.items() if value})
 
     @property
     def kind(self) -> SceneKind | None:
@@ -100,6 +113,7 @@ def main() -> None:
         scene = options.scene or Path(base.scene)
         given = {"downsample": options.downsample, "test_every": options.test_every}
         base = replace(base, **{name: value for name, value in given.items() if value is not None})
+        base = replace(base, capture=options.capture(base.capture))
         if not scene.exists():
             raise InputError(f"{scene}: does not exist any more; give with --scene the place of the capture")
     else:
@@ -130,6 +144,7 @@ def _preset(options: Options, scene: Path) -> Config:
         kind=options.kind,
         downsample=options.downsample,
         test_every=options.test_every,
+        capture=options.capture(CaptureConfig()),
         device=options.device,
     )
 
@@ -149,12 +164,15 @@ def _shown_config(options: Options) -> Config:
 
 def _name(scene: Path) -> str:
     scene = scene.resolve()
-    return scene.parent.name if scene.suffix == ".json" else scene.name
+    scene = scene.parent if scene.is_file() else scene
+    if scene.name.isdecimal() and scene.parent.name == "sparse":  # one of several models in a capture
+        scene = scene.parents[1]
+    return scene.name
 
 
 def _make_sample_scene() -> Path:
     if distributed.process().rank == 0 and not (SAMPLE_SCENE / "sam").is_dir():
-        from omniseg_sample_room.capture import make_sample
+        from omniseg_sample_scenes.capture import make_sample
 
         common.say(f"no --scene given: making the sample room in {SAMPLE_SCENE}")
         make_sample(SAMPLE_SCENE, overwrite=True)  # replaces one of an earlier version, which had no masks

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
+from omniseg.config.capture import Alpha, CaptureConfig
 from omniseg.config.fields import FeatureFieldConfig, HashFieldConfig, MarchingConfig, RadianceFieldConfig
 from omniseg.config.photo_depth import NeighbourConfig, PhotoDepthConfig
 from omniseg.config.require import require
@@ -27,7 +28,9 @@ from omniseg.errors import InputError
 from omniseg.plain_values import from_plain
 
 __all__ = [
+    "Alpha",
     "Background",
+    "CaptureConfig",
     "Config",
     "ContrastiveLoss",
     "FeatureFieldConfig",
@@ -46,7 +49,10 @@ __all__ = [
     "SmoothingConfig",
 ]
 
-_RENAMED = {("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"})}
+_RENAMED = {
+    ("feature_training", "form"): ("loss", {"ranked": "ranking", "raised": "paper"}),
+    ("training", "photo_depth_tolerance"): ("depth_tolerance", {}),
+}
 """Fields that an older version wrote by another name: (section, old name) -> new name, and new names of its values."""
 
 
@@ -62,6 +68,7 @@ class Config:
     """Factor by which photos are shrunk from the camera's full resolution."""
     test_every: Annotated[int | None, tyro.conf.Suppress] = None
     """Hold out every Nth view, by name, for testing; 0: none. Unset: the split of the capture, else every 8th."""
+    capture: Annotated[CaptureConfig, tyro.conf.Suppress] = field(default_factory=CaptureConfig)
     seconds: float = 0.0
     """Seconds to train each stage; 0: train the given number of steps."""
     marching: MarchingConfig = field(default_factory=MarchingConfig)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from omniseg.config.true_or_false import TrueOrFalse
+
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourConfig:
@@ -30,8 +32,13 @@ class NeighbourConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoDepthConfig:
-    """Depth from the photos: size and planes of the sweep, and what counts as known."""
+    """Depth from the photos: size and planes of the sweep, and what counts as known.
 
+    Where the sweep knows nothing, points that COLMAP found in a photo give the distance of the pixel they are in.
+    """
+
+    sweep: TrueOrFalse = True
+    """Compare photos with one another; False: only the points of COLMAP give depth."""
     longest: int = 80
     """Longest side of the small pictures, in pixels."""
     shortest: int = 64

@@ -2,21 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from omniseg.config.require import require
-
-_TRUE_OR_FALSE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="{true,false}",
-    choices=("true", "false"),
-    instance_from_str=lambda words: words[0] == "true",
-    is_instance=lambda value: isinstance(value, bool),
-    str_from_instance=lambda value: [str(value).lower()],
-)
-"""Command line of a setting that is on by default and turned off by `--NAME false`."""
+from omniseg.config.true_or_false import TrueOrFalse
 
 Background = Literal["random", "white", "black"]
 ContrastiveLoss = Literal["ranking", "paper"]
@@ -65,6 +54,16 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Fraction of the training over which steps shorten to `marching.step` and skipping of empty cells sets in."""
     coarseness: float = 3.0
     """Length of a step at the start, as a multiple of `marching.step`; 1: as long as at the end."""
+    end_from: float = 1.0
+    """Fraction of the training after which a ray ends soon behind what was opaque before; from 1 on: never."""
+    end_tile: int = 8
+    """Side of the tiles of a photo, pixels, whose rays end at the same distance."""
+    end_transmittance: float = 1e-4
+    """Transmittance below which a ray counts as opaque."""
+    end_steps: float = 6.0
+    """Number of marching steps by which a ray goes on behind what is opaque."""
+    end_rate: float = 0.3
+    """Fraction of the way that the end of a tile moves nearer in one update; it moves farther at once."""
     grid_every: int = 32
     """Number of steps between two updates of the occupancy grid."""
     grid_warmup_every: int = 16
@@ -77,16 +76,18 @@ class RadianceTrainingConfig(OptimizationConfig):
     """Weight of the entropy of each ray's opacity, which makes a ray either opaque or transparent."""
     distortion_weight: float = 0.0
     """Weight of the distortion loss (mip-NeRF 360), which makes the weights along a ray compact."""
-    depth_weight: float = 0.1
-    """Weight of the squared error of depth, for scenes that have depth images."""
-    photo_depth: Annotated[bool, _TRUE_OR_FALSE, tyro.conf.FlagConversionOff] = True
+    depth_weight: float = 0.3
+    """Weight of the robust error of depth at the start, for scenes that have depth images; it fades along a cosine."""
+    depth_fade: float = 1.0
+    """Fraction of the training after which the depth of depth images counts no longer; above 1: to the end."""
+    depth_tolerance: float = 0.1
+    """Relative error of depth, measured or estimated, up to which the loss is quadratic, and linear beyond."""
+    photo_depth: TrueOrFalse = True
     """Estimate depth from the photos before training, for scenes without depth images."""
     photo_depth_weight: float = 0.3
     """Weight of the robust error of estimated depth at the start; it fades along a cosine."""
     photo_depth_fade: float = 0.5
     """Fraction of the training after which estimated depth no longer counts."""
-    photo_depth_tolerance: float = 0.1
-    """Relative error of estimated depth up to which the loss is quadratic, and linear beyond."""
     lens_weight: float = 0.1
     """Weight of the penalty on matter before the nearest estimated depth, on rays without depth; it fades linearly."""
     refine_poses: bool = False
@@ -104,11 +105,17 @@ class RadianceTrainingConfig(OptimizationConfig):
         require(1 <= self.max_rays_change < math.inf, "max_rays_change", ">= 1", self.max_rays_change)
         require(0 < self.ramp <= 1, "ramp", "in (0, 1]", self.ramp)
         require(1 <= self.coarseness < math.inf, "coarseness", ">= 1", self.coarseness)
+        require(0 <= self.end_from < math.inf, "end_from", ">= 0", self.end_from)
+        require(self.end_tile >= 1, "end_tile", ">= 1", self.end_tile)
+        require(0 < self.end_transmittance < 1, "end_transmittance", "in (0, 1)", self.end_transmittance)
+        require(0 <= self.end_steps < math.inf, "end_steps", ">= 0", self.end_steps)
+        require(0 < self.end_rate <= 1, "end_rate", "in (0, 1]", self.end_rate)
         for name in ("initial_samples_per_ray", "grid_every", "grid_warmup_every"):
             require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         require(self.grid_warmup_steps >= 0, "grid_warmup_steps", ">= 0", self.grid_warmup_steps)
-        require(0 < self.photo_depth_fade <= 1, "photo_depth_fade", "in (0, 1]", self.photo_depth_fade)
-        require(0 < self.photo_depth_tolerance <= 1, "photo_depth_tolerance", "in (0, 1]", self.photo_depth_tolerance)
+        require(0 < self.depth_fade < math.inf, "depth_fade", "> 0", self.depth_fade)
+        for name in ("depth_tolerance", "photo_depth_fade"):
+            require(0 < getattr(self, name) <= 1, name, "in (0, 1]", getattr(self, name))
         for name in ("photo_depth_weight", "lens_weight"):
             require(0 <= getattr(self, name) < math.inf, name, ">= 0", getattr(self, name))
         for name in ("opacity_weight", "distortion_weight", "depth_weight", "correction_lr"):

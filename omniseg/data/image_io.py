@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +23,8 @@ from omniseg.files import write_atomic
 # only their header is read.
 _HEADER_READERS = (PngImageFile, JpegImageFile, WebPImageFile, BmpImageFile, TiffImageFile)
 _ALPHA_MODES = ("RGBA", "LA")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of HEIF files with photos as phones take them, bytes 8 to 12."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ def image_header(path: Path) -> ImageHeader:
     """
     try:
         with path.open("rb") as file:
+            if _is_heif(file.read(12)):
+                image = _open_heif(path.read_bytes(), path)
+                return ImageHeader(image.width, image.height, image.mode in _ALPHA_MODES)
             for reader in _HEADER_READERS:
                 file.seek(0)
                 try:
@@ -59,6 +67,9 @@ def read_image(path: Path) -> np.ndarray:
         InputError: the file is missing, truncated, or no image of 8 or 16 bit.
     """
     data = read_bytes(path)
+    if _is_heif(data):
+        image = _open_heif(data, path)
+        return np.asarray(image.convert("RGBA" if image.mode in _ALPHA_MODES else "RGB"))
     image = None if _is_cut_short(data) else decode(data)
     if image is None:
         raise InputError(f"{path}: does not open as an image (truncated or another format); copy or export it again")
@@ -69,6 +80,28 @@ def read_image(path: Path) -> np.ndarray:
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+
+
+def _open_heif(data: bytes, path: Path) -> Any:
+    """Open a HEIC photo with pillow-heif, as it is shown: its turn is part of its pixels, not of EXIF.
+
+    Raises:
+        InputError: the file is damaged, or pillow-heif is not installed.
+    """
+    try:
+        heif = importlib.import_module("pillow_heif")
+    except ImportError as error:
+        raise InputError(
+            f"{path}: is HEIC, which is not read; convert it to JPEG, or install what reads it: pip install pillow-heif"
+        ) from error
+    try:
+        return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
+    except (OSError, ValueError, EOFError, SyntaxError, RuntimeError) as error:
+        raise InputError(f"{path}: does not open as a HEIC photo ({error}); copy or export it again") from error
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from omniseg.cameras import Camera, Cameras, pixel_centres
+from omniseg.cameras import Camera, Cameras
+from omniseg.data.depth_images import load_depth, warn_of_unit
 from omniseg.data.formats.folders import size_fits
-from omniseg.data.image_io import decode, nearest, read_bytes, read_image, same_aspect, shrink
+from omniseg.data.image_io import read_image, shrink
 from omniseg.data.memory import allocate_host, fits_on
 from omniseg.data.normalisation import Normalisation
 from omniseg.data.scene import Scene, View
+from omniseg.data.valid_pixels import ValidPixels, valid_mask
 from omniseg.errors import InputError
+
+_log = logging.getLogger("omniseg")
 
 _LONGEST_SIDE = {"cpu": 400, "cuda": 1600}
 """Longest side of a photo that `default_downsample` aims at, in pixels, by the type of the device."""
@@ -47,6 +51,7 @@ class ImageSet:
     names: names of the views.
     depths: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0: unknown; None if no
         view has depth.
+    valid: pixels that are trained on and measured; None: all.
     """
 
     pixels: Tensor
@@ -55,6 +60,7 @@ class ImageSet:
     cameras: Cameras
     names: tuple[str, ...]
     depths: Tensor | None
+    valid: ValidPixels | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,6 +76,22 @@ class ImageSet:
             return None
         width, height = self.sizes[view].tolist()
         return self.depths[self.offsets[view] : self.offsets[view + 1]].view(height, width)
+
+    @property
+    def n_valid(self) -> int:
+        """Number of pixels that are trained on and measured."""
+        return len(self.pixels) if self.valid is None else self.valid.n
+
+    def valid_pixels(self, ranks: Tensor) -> Tensor:
+        """Return the numbers (n,) of the valid pixels at ranks (n,) int64 in [0, n_valid), on the cameras' device."""
+        return ranks if self.valid is None else self.valid.pixels(ranks)
+
+    def valid_mask(self, view: int) -> Tensor | None:
+        """Return which pixels of one view are valid, (height, width) bool on the cameras' device; None: all."""
+        if self.valid is None:
+            return None
+        width, height = self.sizes[view].tolist()
+        return self.valid.mask(*self.offsets[view : view + 2].tolist()).view(height, width)
 
     @property
     def device(self) -> torch.device:
@@ -92,6 +114,7 @@ class ImageSet:
             sizes=self.sizes.to(device),
             cameras=self.cameras.to(device),
             depths=None if self.depths is None else self.depths.to(storage),
+            valid=None if self.valid is None else self.valid.to(device),
         )
 
 
@@ -146,12 +169,16 @@ def load_images(
     depths = allocate_host(2 * int(offsets[-1])).view(np.float16) if any(view.depth_path for view in views) else None
     n_threads = min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(n_threads)
+
+    def load(job: _Job) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        return *_load_pixels(job), load_depth(job.view, job.camera, normalisation.scale)
+
     try:
-        results = _in_order(
-            pool, lambda job: (_load_pixels(job), _load_depth(job, normalisation.scale)), jobs, _AHEAD * n_threads
-        )
+        results = _in_order(pool, load, jobs, _AHEAD * n_threads)
         bar = tqdm(results, total=len(jobs), desc="images", unit="img", delay=2, leave=False, disable=not progress)
-        for (image, depth), start, stop in zip(bar, offsets, offsets[1:]):
+        masks = []
+        for (image, mask, depth), start, stop in zip(bar, offsets, offsets[1:]):
+            masks.append(mask)
             if image.shape[2] == 4 and pixels.shape[1] == 3:
                 pixels = _with_alpha(stored, offsets[:-1], start)
             pixels[start:stop, : image.shape[2]] = image.reshape(-1, image.shape[2])
@@ -161,6 +188,8 @@ def load_images(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     c2w = normalisation.c2w(np.stack([view.c2w for view in views]))
+    if depths is not None:
+        warn_of_unit(views, depths, offsets, c2w[:, :, 3])
     return ImageSet(
         pixels=torch.from_numpy(pixels),
         offsets=torch.from_numpy(offsets),
@@ -168,7 +197,20 @@ def load_images(
         cameras=Cameras.stack(cameras, c2w),
         names=tuple(view.name for view in views),
         depths=None if depths is None else torch.from_numpy(depths),
+        valid=_valid(views, masks, offsets),
     )
+
+
+def _valid(views: Sequence[View], masks: Sequence[np.ndarray | None], offsets: np.ndarray) -> ValidPixels | None:
+    """Return the valid pixels of views, and log their share; None: all pixels are valid."""
+    if all(mask is None or mask.all() for mask in masks):
+        return None
+    valid = ValidPixels.from_masks(masks, offsets)
+    if not valid.n:
+        raise InputError(f"{views[0].ignore_path or views[0].image_path}: no pixel is left, here or in another view")
+    left_out = 100 * (1 - valid.n / int(offsets[-1]))
+    _log.info("masks leave out %.0f %% of the pixels of %d views", left_out, sum(mask is not None for mask in masks))
+    return valid
 
 
 def _in_order(
@@ -228,7 +270,8 @@ def _job(view: View, downsample: float | None) -> _Job:
     return _Job(view, view.images[factor], factor, camera.resized(width, height))
 
 
-def _load_pixels(job: _Job) -> np.ndarray:
+def _load_pixels(job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the photo at the camera's size, and which of its pixels are valid (None: all)."""
     image = read_image(job.path)
     height, width = image.shape[:2]
     camera = job.view.camera
@@ -238,48 +281,13 @@ def _load_pixels(job: _Job) -> np.ndarray:
         if job.factor > 1:
             expected += f" shrunk by {job.factor}"
         raise InputError(f"{job.path}: is {width} x {height}, but its camera is {expected}{turned}")
-    if image.shape[2] == 4 and image[..., 3].min() == 255:
+    mask = valid_mask(job.view, job.camera.width, job.camera.height, image)
+    if image.shape[2] == 4 and (job.view.ignore_transparent or image[..., 3].min() == 255):
         image = np.ascontiguousarray(image[..., :3])
     if width < job.camera.width or height < job.camera.height:  # the file's size is rounded down, ours to nearest
-        return cv2.resize(image, (job.camera.width, job.camera.height), interpolation=cv2.INTER_LINEAR)
-    return shrink(image, job.camera.width, job.camera.height)
+        return cv2.resize(image, (job.camera.width, job.camera.height), interpolation=cv2.INTER_LINEAR), mask
+    return shrink(image, job.camera.width, job.camera.height), mask
 
 
 def _turned(camera: Camera, width: int, height: int) -> bool:
     return camera.width != camera.height and width * camera.width == height * camera.height
-
-
-def _load_depth(job: _Job, scale: float) -> np.ndarray | None:
-    """Read a z-depth image as flat distances along the pixels' rays, scene units, 0: unknown."""
-    path = job.view.depth_path
-    if path is None:
-        return None
-    if path.suffix == ".npy":
-        try:
-            stored = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: is not a readable numpy array ({error})") from error
-    else:
-        stored = decode(read_bytes(path))
-    if stored is None or not isinstance(stored, np.ndarray) or stored.dtype.kind not in "uif":
-        raise InputError(f"{path}: does not open as a depth image (16-bit PNG, or .npy); export it again")
-    stored = stored[..., 0] if stored.ndim == 3 else stored
-    camera = job.camera
-    if stored.ndim != 2 or not same_aspect(stored.shape, (camera.height, camera.width)):
-        size = " x ".join(str(n) for n in stored.shape[::-1])
-        raise InputError(f"{path}: is {size}, which does not fit its camera of {camera.width} x {camera.height}")
-    z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
-    z = np.where(np.isfinite(z) & (z > 0), z, 0) * (job.view.depth_unit * scale)
-    cosine = _cosines(camera)
-    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
-
-
-@lru_cache(2)
-def _cosines(camera: Camera) -> np.ndarray:
-    """Return the cosine of the angle between each pixel's ray and the optical axis, flat float32.
-
-    Cached, since most views share a camera.
-    """
-    alone = Cameras.stack([camera], np.eye(3, 4)[None])
-    centres = pixel_centres(camera.width, camera.height)
-    return alone.directions(torch.zeros(len(centres), dtype=torch.int64), centres)[:, 2].numpy().copy()

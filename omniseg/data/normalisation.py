@@ -22,8 +22,8 @@ from omniseg.cameras.poses import axes_crossing
 from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
-MAX_CASCADES = 5
-"""Most cascades of the occupancy grid: farther than 16 scene units, everything counts as background."""
+MAX_CASCADES = 8
+"""Most cascades of the occupancy grid; farther than 128 scene units there is only sky."""
 
 _AABB_MARGIN = 1.05
 """Size of the scene's box over the given one: the density of a wall needs some volume behind its surface."""
@@ -62,6 +62,8 @@ _AGREEING_DEPTHS = (0.4, 2.5)
 _AHEAD_OF_SPREAD = 0.1
 """Least distance of a crossing in front of a camera, as a part of the cameras' spread: cameras at one place, too, have
 axes that cross there, but they do not look at it."""
+_ROUNDING = 1e-12
+"""Error of a coordinate by rounding, as a part of it: georeferenced positions are millions of metres."""
 _PARALLEL_FOCUS = 10.0
 """Focus distance over the cameras' spread for parallel axes without points: usually a hand that moves sideways covers
 a tenth of the distance."""
@@ -173,12 +175,13 @@ def place(scene: Scene) -> Placement:
     of it is subject).
 
     Raises:
-        InputError: a pose is not finite.
+        InputError: a pose is not finite, or all cameras stand at one place.
     """
     c2w = np.stack([view.c2w for view in scene.views])
     for view, pose in zip(scene.views, c2w):
         if not np.isfinite(pose).all():
             raise InputError(f"{scene.root}: view {view.name} has a pose with NaN or infinity; remove the view")
+    _refuse_one_place(scene, c2w)
     if scene.aabb is not None:
         half = 0.5 * float((scene.aabb[1] - scene.aabb[0]).max()) * _AABB_MARGIN
         placement = _placement(scene, np.eye(3), _Focus(scene.aabb.mean(0), half, _NEAR_OF_AABB * half), cascades=1)
@@ -202,6 +205,21 @@ def place(scene: Scene) -> Placement:
         reach = _REACH_OF_CAMERAS * reach
     cascades = math.ceil(math.log2(max(reach, 1.0))) + 1
     return _placement(scene, _upright(c2w), focus, min(cascades, MAX_CASCADES))
+
+
+def _refuse_one_place(scene: Scene, c2w: np.ndarray) -> None:
+    """Raise InputError if several cameras have one pose, or stand at one place, where photos alone show no depth."""
+    away = np.abs(c2w[:, :, 3] - c2w[0, :, 3]).max()
+    if len(c2w) < 2 or away > _ROUNDING * (1 + np.abs(c2w[:, :, 3]).max()):
+        return
+    if np.allclose(c2w, c2w[0], rtol=0, atol=1e-9):
+        raise InputError(f"{scene.root}: all {len(c2w)} poses are identical; the calibration or its export failed")
+    if any(view.depth_path is not None for view in scene.views):
+        return
+    raise InputError(
+        f"{scene.root}: all {len(c2w)} cameras stand at one place, so that nothing tells how far anything is; "
+        "take photos from different places"
+    )
 
 
 def _placement(scene: Scene, rotation: np.ndarray, focus: _Focus, cascades: int) -> Placement:
@@ -231,7 +249,7 @@ def _focus(scene: Scene, c2w: np.ndarray) -> _Focus:
     along = ((centre - position) * forward).sum(1)
     distance = float(np.median(along))
     spread = float(np.sqrt(((position - position.mean(0)) ** 2).sum(1).mean()))
-    ahead = _mostly(along > _AHEAD_OF_SPREAD * spread + 1e-6 * np.abs(position).max() + 1e-12)
+    ahead = _mostly(along > _AHEAD_OF_SPREAD * spread + _ROUNDING * np.abs(position).max() + 1e-12)
     crossing = certainty > _CROSSING and ahead
     if crossing and certainty < _CLEAR_CROSSING and depths is not None:  # nearly parallel: points are more reliable
         low, high = _AGREEING_DEPTHS

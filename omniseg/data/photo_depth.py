@@ -8,13 +8,14 @@ photos agree.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from omniseg.config import PhotoDepthConfig
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.images import ImageSet
 from omniseg.data.neighbours import choose_neighbours, with_those_that_chose
 from omniseg.data.pinholes import Pinholes
@@ -26,19 +27,34 @@ from omniseg_kernels.plane_sweep import Spacing
 class PhotoDepth:
     """Depth found from the photos.
 
-    distances: (n_pixels,) float16 distance along the ray of the pixel's centre, scene units, 0: unknown; packed as the
-        pixels of the image set, on the host.
-    coverage: share of pixels whose depth is known, among the photos that were swept, without transparent pixels.
+    maps: distances that the photos show, on small pictures.
+    coverage: share of pixels whose depth the sweep found, in the photos that were swept, without transparent pixels.
     look_coverage: the same of the quick look; little where poses are wrong.
-    near: distance of the first plane, scene units.
-    seconds: wall time.
+    texture: share of the same pixels that show texture; without it there is no depth.
+    near: distance before which the photos show nothing, scene units; 0: unknown, since nothing was swept.
+    seconds: wall time of the sweep.
+    from_points: share of the pixels of the maps whose distance is that of a point of structure from motion.
     """
 
-    distances: Tensor
+    maps: DepthMaps
     coverage: float
     look_coverage: float
+    texture: float
     near: float
     seconds: float
+    from_points: float = 0.0
+
+    @classmethod
+    def from_points_alone(cls, maps: DepthMaps) -> PhotoDepth:
+        """Build from the maps of points, where nothing was swept."""
+        share = float((maps.distances > 0).float().mean())
+        return cls(maps, 0.0, 0.0, 0.0, near=0.0, seconds=0.0, from_points=share)
+
+    def filled(self, points: DepthMaps) -> PhotoDepth:
+        """Return the same with the distances of points in pixels that have none."""
+        maps = self.maps.filled(points)
+        before, after = (float((m.distances > 0).float().mean()) for m in (self.maps, maps))
+        return replace(self, maps=maps, from_points=after - before)
 
 
 class _Known(NamedTuple):
@@ -80,8 +96,9 @@ def photo_depth(
         first = max(near, config.near_factor * float(nearest))
     sweep = _Sweep.from_photos(images, photos, longest, near, box, config, progress, look.neighbours.cpu())
     found = sweep.known(first, "inverse", config.planes, config.min_score, config.tolerance)
-    distances = sweep.pinholes.spread(found.distances.cpu(), images).clamp(max=6e4).half()
-    return PhotoDepth(distances, found.share, seen.share, first, time.perf_counter() - begin)
+    maps = sweep.pinholes.depth_maps(found.distances, images.names)
+    texture = sweep.pinholes.texture(config.radius, config.contrast)
+    return PhotoDepth(maps, found.share, seen.share, texture, first, time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import CameraModel, Cameras, pixel_centres
+from omniseg.data.depth_maps import FARTHEST, DepthMaps
 from omniseg.data.image_io import shrink
 from omniseg.data.images import ImageSet
 from omniseg_kernels import PinholeViews
@@ -29,9 +30,7 @@ class Pinholes:
     views: cameras of the pictures, scene coordinates, on the host.
     grey: (n_pixels,) float32 in [0, 1], packed, on the host.
     directions: (n_pixels, 3) unit directions of the rays, scene coordinates, on the host.
-    shown: (n_pixels,) bool, False where a photo is transparent, on the host.
-    lookups: for each picture, the pixel (of the picture) under the centre of each of the photo's pixels, int32, -1
-        where the photo shows what the picture does not. Photos of one camera share a tensor.
+    shown: (n_pixels,) bool, False where a photo is transparent or not valid, on the host.
     """
 
     photos: tuple[int, ...]
@@ -39,31 +38,23 @@ class Pinholes:
     grey: Tensor
     directions: Tensor
     shown: Tensor
-    lookups: tuple[Tensor, ...]
 
     @classmethod
     def from_images(cls, images: ImageSet, photos: list[int], longest: int, *, progress: bool = True) -> Pinholes:
         """Shrink photos to at most `longest` pixels a side, over white where they have alpha, and undistort them."""
-        cameras, lenses = images.cameras.to("cpu"), {}
-        sizes, intrinsics, grey, directions, shown, lookups = [], [], [], [], [], []
-        for v in tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress):
-            camera = cameras[[v]]
-            key = (
-                tuple(tuple(part[0].tolist()) for part in (camera.intrinsics, camera.distortion, camera.size)),
-                int(camera.model),
-            )
-            if key not in lenses:
-                lenses[key] = _Lens.from_camera(camera, longest)
-            lens: _Lens = lenses[key]
-            picture, opaque = lens.picture(images.image(v).cpu().numpy())
+        cameras = images.cameras.to("cpu")
+        sizes, intrinsics, grey, directions, shown = [], [], [], [], []
+        lenses = picture_lenses(cameras, photos, longest)
+        bar = tqdm(photos, desc="depth from the photos", unit="img", delay=2, leave=False, disable=not progress)
+        for v, lens in zip(bar, lenses):
+            picture, opaque = lens.picture(_shown(images, v))
             grey.append(picture)
             shown.append(opaque)
             sizes.append([lens.width, lens.height])
             intrinsics.append(lens.intrinsics)
-            directions.append(lens.directions @ camera.c2w[0, :, :3].T)
-            lookups.append(lens.lookup)
+            directions.append(lens.directions @ cameras.c2w[v, :, :3].T)
         views = PinholeViews(torch.tensor(sizes), cameras.c2w[photos].contiguous(), torch.stack(intrinsics))
-        return cls(tuple(photos), views, torch.cat(grey), torch.cat(directions), torch.cat(shown), tuple(lookups))
+        return cls(tuple(photos), views, torch.cat(grey), torch.cat(directions), torch.cat(shown))
 
     @property
     def origins(self) -> Tensor:
@@ -71,20 +62,53 @@ class Pinholes:
         counts = self.views.sizes.prod(1)
         return self.views.c2w[:, :, 3].repeat_interleave(counts, 0)
 
-    def spread(self, values: Tensor, images: ImageSet) -> Tensor:
-        """Return values (n_pixels,) of the pictures for each pixel of the photos, packed as these, 0 where unknown."""
-        out = torch.zeros(int(images.offsets[-1]), dtype=values.dtype)
-        starts = images.offsets.tolist()
-        for n, (v, lookup) in enumerate(zip(self.photos, self.lookups)):
-            picture = values[self.views.offsets[n] : self.views.offsets[n + 1]]
-            out[starts[v] : starts[v + 1]] = torch.where(lookup >= 0, picture[lookup.clamp(min=0)], 0)
-        return out
+    def texture(self, radius: int, contrast: float) -> float:
+        """Return the share of the pixels whose surroundings show texture, among those that are not transparent.
+
+        Args:
+            radius: of the square window around a pixel, in pixels.
+            contrast: standard deviation of grey values in the window above which it is texture.
+        """
+        sizes, counts = self.views.sizes.tolist(), self.views.sizes.prod(1).tolist()
+        side, textured = 2 * radius + 1, []
+        for grey, (width, height) in zip(self.grey.split(counts), sizes):
+            picture = grey.view(height, width).numpy()
+            mean, squares = (cv2.blur(values, (side, side)) for values in (picture, picture**2))
+            textured.append(torch.from_numpy(squares - mean**2 > contrast**2).flatten())
+        return float((torch.cat(textured) & self.shown).sum() / self.shown.sum().clamp(min=1))
+
+    def depth_maps(self, distances: Tensor, names: tuple[str, ...]) -> DepthMaps:
+        """Return the distances (n_pixels,) of the pictures, whose photos are in rising order, as maps of all photos.
+
+        Args:
+            distances: scene units, 0 where unknown.
+            names: names of all photos of the image set.
+        """
+        sizes = torch.zeros(len(names), 2, dtype=torch.int64)
+        intrinsics = torch.ones(len(names), 4)
+        sizes[list(self.photos)], intrinsics[list(self.photos)] = self.views.sizes, self.views.intrinsics
+        return DepthMaps(names, distances.clamp(max=FARTHEST).half().cpu(), sizes, intrinsics)
+
+
+def picture_lenses(cameras: Cameras, photos: list[int], longest: int) -> list[PictureLens]:
+    """Return the way from each of some photos to its picture of at most `longest` pixels a side."""
+    lenses, found = {}, []
+    for v in photos:
+        camera = cameras[[v]]
+        parts = (camera.intrinsics, camera.distortion, camera.size)
+        key = (tuple(tuple(part[0].tolist()) for part in parts), int(camera.model))
+        if key not in lenses:
+            lenses[key] = PictureLens.from_camera(camera, longest)
+        found.append(lenses[key])
+    return found
 
 
 @dataclass(frozen=True)
-class _Lens:
-    """Way from a photo to its picture and back, for all photos of one camera.
+class PictureLens:
+    """Way from a photo to its picture, for all photos of one camera.
 
+    width, height, intrinsics: of the picture; (4,) fx, fy, cx, cy in pixels.
+    directions: (height * width, 3) unit directions of its pixels, camera axes.
     small: size that a photo is first shrunk to.
     maps: where the picture's pixels are in the shrunk photo, for `cv2.remap`; None where they are the same.
     """
@@ -93,12 +117,11 @@ class _Lens:
     height: int
     intrinsics: Tensor
     directions: Tensor
-    lookup: Tensor
     small: tuple[int, int]
     maps: tuple[np.ndarray, np.ndarray] | None
 
     @classmethod
-    def from_camera(cls, camera: Cameras, longest: int) -> _Lens:
+    def from_camera(cls, camera: Cameras, longest: int) -> PictureLens:
         """Build the way of one camera (a batch of one)."""
         camera = replace(camera, c2w=torch.eye(3, 4)[None], traits=None)
         full_width, full_height = camera.size[0].tolist()
@@ -119,15 +142,8 @@ class _Lens:
         if not exact:
             xy = small.project(rays).xy[0].nan_to_num(-1).view(height, width, 2) - 0.5
             maps = xy[..., 0].contiguous().numpy(), xy[..., 1].contiguous().numpy()
-        every = pixel_centres(full_width, full_height)
-        x, y, z = camera.directions(torch.zeros(len(every), dtype=torch.int64), every).unbind(1)
-        in_front = z > 1e-3
-        i = torch.where(in_front, x / z * fx + cx, -1).floor().clamp(-1, width).long()
-        j = torch.where(in_front, y / z * fy + cy, -1).floor().clamp(-1, height).long()
-        shown = (i >= 0) & (j >= 0) & (i < width) & (j < height)
-        lookup = torch.where(shown, j * width + i, -1).int()
         unit = torch.nn.functional.normalize(rays, dim=1)
-        return cls(width, height, torch.tensor([fx, fy, cx, cy]), unit, lookup, tuple(small.size[0].tolist()), maps)
+        return cls(width, height, torch.tensor([fx, fy, cx, cy]), unit, tuple(small.size[0].tolist()), maps)
 
     def picture(self, photo: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the flat grey values in [0, 1] of a photo (height, width, 3 or 4) uint8, and where it is opaque."""
@@ -138,6 +154,15 @@ class _Lens:
             grey = cv2.remap(grey, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             alpha = cv2.remap(alpha, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         return torch.from_numpy(grey).flatten(), torch.from_numpy(alpha).flatten() > 0.5
+
+
+def _shown(images: ImageSet, view: int) -> np.ndarray:
+    """Return a photo (height, width, 3 or 4) uint8, transparent where its pixels are not valid."""
+    photo, valid = images.image(view).cpu().numpy(), images.valid_mask(view)
+    if valid is None:
+        return photo
+    alpha = photo[..., 3:] if photo.shape[2] == 4 else np.full_like(photo[..., :1], 255)
+    return np.concatenate([photo[..., :3], alpha * valid.cpu().numpy()[..., None]], axis=2)
 
 
 def _extent(camera: Cameras) -> tuple[Tensor, Tensor]:

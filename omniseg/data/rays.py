@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from omniseg.cameras import Cameras, pixel_centres
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.images import ImageSet
 from omniseg.data.memory import gather_rows
 
@@ -19,6 +20,7 @@ _TABLE_PIXELS = 2**24
 class RayBatch:
     """Rays through pixel centres, with the colours and depths of the pixels.
 
+    pixels: (n,) int64 number of each ray's pixel in the set.
     views: (n,) int64 view of each ray.
     rays_o, rays_d: (n, 3) origins and unit directions, scene coordinates.
     rgb: (n, 3) float32 in [0, 1], straight colour.
@@ -26,6 +28,7 @@ class RayBatch:
     depth: (n,) float32 distance along the ray, scene units, 0: unknown; None if no view has depth.
     """
 
+    pixels: Tensor
     views: Tensor
     rays_o: Tensor
     rays_d: Tensor
@@ -36,21 +39,27 @@ class RayBatch:
     def part(self, rays: slice) -> RayBatch:
         """Return some of the rays."""
         depth = None if self.depth is None else self.depth[rays]
-        return RayBatch(self.views[rays], self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays], depth)
+        rays_o, rays_d, rgb, alpha = self.rays_o[rays], self.rays_d[rays], self.rgb[rays], self.alpha[rays]
+        return RayBatch(self.pixels[rays], self.views[rays], rays_o, rays_d, rgb, alpha, depth)
 
 
 class RaySampler:
-    """Sampler that draws rays uniformly, with replacement, from all pixels of all views.
+    """Sampler that draws rays uniformly, with replacement, from all valid pixels of all views.
 
     Random numbers are drawn on the generator's device, so that one state of it gives the same rays on any device.
     Results are on the device of the images' cameras, wherever the pixels are.
+
+    Args:
+        images: set to draw from.
+        generator: source of the random numbers.
+        depth_maps: distances on the device of the cameras, for images without depths.
     """
 
-    def __init__(self, images: ImageSet, generator: torch.Generator) -> None:
+    def __init__(self, images: ImageSet, generator: torch.Generator, depth_maps: DepthMaps | None = None) -> None:
         self.images = images
+        self.depth_maps = depth_maps
         self.generator = generator
         self._ends = images.offsets[1:].contiguous()
-        self._n_pixels = len(images.pixels)
         self._rays = PixelRays(images.cameras, images.offsets)
 
     def sample(self, n: int, cameras: Cameras | None = None) -> RayBatch:
@@ -68,18 +77,23 @@ class RaySampler:
         cameras = images.cameras if cameras is None else cameras
         if len(cameras) != len(images):
             raise ValueError(f"cameras: expected {len(images)}, got {len(cameras)}")
-        draw = torch.randint(self._n_pixels, (n,), generator=self.generator, device=self.generator.device)
-        index = draw.to(images.device)
+        draw = torch.randint(images.n_valid, (n,), generator=self.generator, device=self.generator.device)
+        index = images.valid_pixels(draw.to(images.device))
         views = torch.searchsorted(self._ends, index, right=True)
-        rays_o, rays_d = self._rays.at(index, views, cameras)
+        directions = self._rays.directions(index, views, cameras)
+        rays_o, rays_d = cameras.world_rays(views, directions)
+        depth = None if images.depths is None else gather_rows(images.depths, index).float()
+        if self.depth_maps is not None:
+            depth = self.depth_maps.at(views, directions)
         colour = gather_rows(images.pixels, index).float() / 255
         return RayBatch(
+            pixels=index,
             views=views,
             rays_o=rays_o,
             rays_d=rays_d,
             rgb=colour[:, :3],
             alpha=colour[:, 3] if colour.shape[1] == 4 else colour.new_ones(n),
-            depth=None if images.depths is None else gather_rows(images.depths, index).float(),
+            depth=depth,
         )
 
 
@@ -128,9 +142,13 @@ class PixelRays:
         Returns:
             rays_o, rays_d: (n, 3), as from `Cameras.rays`.
         """
+        return cameras.world_rays(views, self.directions(index, views, cameras))
+
+    def directions(self, index: Tensor, views: Tensor, cameras: Cameras) -> Tensor:
+        """Return the unit directions (n, 3), camera axes, of pixels; arguments as for `at`."""
         if self._table is not None:
-            return cameras.world_rays(views, self._table[index + self._shift[views]])
+            return self._table[index + self._shift[views]]
         within = index - self._offsets[views]
         width = cameras.size[views, 0]
         row = torch.div(within, width, rounding_mode="floor")
-        return cameras.rays(views, torch.stack([within - row * width, row], dim=1) + 0.5)
+        return cameras.directions(views, torch.stack([within - row * width, row], dim=1) + 0.5)

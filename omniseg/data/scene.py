@@ -35,8 +35,12 @@ class View:
     depth_path: z-depth image, or None.
     depth_unit: input units per integer step of the depth image.
     depth_range: nearest and farthest z-depth, input units, if the format has them (LLFF).
+    ignore_path: black-and-white picture, black where pixels are neither trained on nor measured; None: all count.
+    ignore_transparent: True: neither are pixels of an alpha below one half; False: nothing is there.
     hierarchy_path: mask hierarchy `sam/NAME.npz`, or None.
     label_paths: evaluation labels `labels/LEVEL/NAME.png` by the name of their level.
+    seen_points: (n, 3) float64 reliable points, input coordinates, that structure from motion found in this image, or
+        None. Other points may be hidden in it.
     """
 
     name: str
@@ -47,8 +51,11 @@ class View:
     depth_path: Path | None = None
     depth_unit: float = 1.0
     depth_range: tuple[float, float] | None = None
+    ignore_path: Path | None = None
+    ignore_transparent: bool = False
     hierarchy_path: Path | None = None
     label_paths: Mapping[str, Path] = field(default_factory=dict)
+    seen_points: np.ndarray | None = None
 
     @property
     def image_path(self) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omniseg.data.formats import read_scene
-from omniseg.data.formats.folders import label_paths
+from omniseg.data.formats.sidecars import label_paths
 from omniseg.data.images import ImageSet, load_images
 from omniseg.data.scene import View
 from omniseg.data.splits import split_views
@@ -114,8 +114,10 @@ def evaluate_run(
     path = Path(scene or model.config.scene)
     if not path.exists():
         raise InputError(f"{path}: does not exist; give with --scene the place of this run's capture")
-    captured = read_scene(path)
-    views = [captured.views[v] for v in split_views(captured, model.config.test_every).require_test(captured)]
+    config = model.config
+    captured = read_scene(path, config.capture)
+    splits = split_views(captured, config.test_every, config.capture.test_views)
+    views = [captured.views[v] for v in splits.require_test(captured)]
     if labels is not None:
         if model.features is None:
             raise InputError(

@@ -12,12 +12,24 @@ _SSIM_SIGMA = 1.5
 """Standard deviation of the Gaussian window, pixels; cut off, the window is SSIM_WINDOW pixels wide."""
 
 
-def psnr(image: Tensor, target: Tensor) -> float:
-    """Return the peak signal-to-noise ratio, dB, of two images of one shape with values in [0, 1]; at most 100."""
-    return float(-10 * (image - target).square().mean().clamp(min=1e-10).log10())
+def psnr(image: Tensor, target: Tensor, valid: Tensor | None = None) -> float:
+    """Return the peak signal-to-noise ratio, dB, of two images of one shape with values in [0, 1]; at most 100.
+
+    Args:
+        image, target: (height, width, channels).
+        valid: (height, width) bool, pixels that count, at least one; None: all.
+    """
+    square = (image - target).square()
+    return float(-10 * (square if valid is None else square[valid]).mean().clamp(min=1e-10).log10())
 
 
-def ssim(image: Tensor, target: Tensor) -> float:
+def has_measurable(valid: Tensor) -> bool:
+    """Tell whether any pixel counts whose SSIM window lies within the image."""
+    edge = SSIM_WINDOW // 2
+    return bool(valid[edge:-edge, edge:-edge].any())
+
+
+def ssim(image: Tensor, target: Tensor, valid: Tensor | None = None) -> float:
     """Return the mean structural similarity (Wang et al. 2004, equation 13) over all channels.
 
     Gaussian window of 11 x 11 pixels, sigma 1.5, constants 0.01^2 and 0.03^2; windows that leave the image are left
@@ -25,6 +37,8 @@ def ssim(image: Tensor, target: Tensor) -> float:
 
     Args:
         image, target: (height, width, channels) in [0, 1], at least 11 pixels a side.
+        valid: (height, width) bool, pixels that count, at least one of them as far from the border as the window
+            reaches; the others are taken to be equal in both images. None: all.
     Raises:
         ValueError: shapes differ or an image is smaller than the window.
     """
@@ -34,6 +48,9 @@ def ssim(image: Tensor, target: Tensor) -> float:
             f"got {tuple(image.shape)} and {tuple(target.shape)}"
         )
     x, y = (pixels.detach().cpu().numpy().astype(np.float64) for pixels in (image, target))
+    counted = None if valid is None else valid.cpu().numpy()
+    if counted is not None:
+        x = np.where(counted[..., None], x, y)
     mean: Any = structural_similarity(
         x,
         y,
@@ -42,5 +59,10 @@ def ssim(image: Tensor, target: Tensor) -> float:
         gaussian_weights=True,
         sigma=_SSIM_SIGMA,
         use_sample_covariance=False,
+        full=counted is not None,
     )
-    return float(mean)
+    if counted is None:
+        return float(mean)
+    edge = SSIM_WINDOW // 2
+    inner = np.s_[edge:-edge, edge:-edge]
+    return float(mean[1][inner][counted[inner]].mean())

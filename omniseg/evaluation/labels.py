@@ -91,6 +91,9 @@ def evaluate_labels(
     rendered = []
     for view, source in enumerate(tqdm(views, desc="features of test views", unit="view", disable=not progress)):
         labels = load_labels(source, *images.sizes[view].tolist())
+        valid = images.valid_mask(view)
+        if valid is not None:
+            labels = {level: np.where(valid.cpu().numpy(), ids, 0) for level, ids in labels.items()}
         if labels:
             rendered.append(feature_view(model, source.name, images.cameras, view, labels))
     levels = {level for view in rendered for level in view.labels}

@@ -11,7 +11,7 @@ from omniseg.data.drawing import contact_sheet
 from omniseg.data.image_io import save_image
 from omniseg.data.images import ImageSet
 from omniseg.errors import InputError
-from omniseg.evaluation.image_metrics import SSIM_WINDOW, psnr, ssim
+from omniseg.evaluation.image_metrics import SSIM_WINDOW, has_measurable, psnr, ssim
 from omniseg.rendering.visualize import depth_picture, to_uint8
 from omniseg.run_folder import RENDERS, Model, update_metrics
 from omniseg.selection.survey import feature_colours
@@ -51,10 +51,10 @@ def photo_and_background(images: ImageSet, view: int) -> tuple[Tensor, float]:
 
 
 def check_sizes(images: ImageSet) -> None:
-    """Check that photos are large enough for SSIM.
+    """Check that photos are large enough for SSIM, and show something that is measured.
 
     Raises:
-        InputError: one is smaller than its window.
+        InputError: one is smaller than its window, or its mask leaves out everything.
     """
     if int(images.sizes.min()) < SSIM_WINDOW:
         width, height = images.sizes[int(images.sizes.min(1).values.argmin())].tolist()
@@ -62,6 +62,10 @@ def check_sizes(images: ImageSet) -> None:
             f"photos of {width} x {height} pixels cannot be measured; "
             f"train with a smaller --downsample, for at least {SSIM_WINDOW} pixels a side"
         )
+    for view, name in enumerate(images.names):
+        valid = images.valid_mask(view)
+        if valid is not None and not has_measurable(valid):
+            raise InputError(f"held-out view {name}: its mask leaves out every pixel; hold out other views")
 
 
 def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool = True) -> ImageQuality:
@@ -86,7 +90,8 @@ def evaluate_views(model: Model, images: ImageSet, run: Path, *, progress: bool 
         photo, background = photo_and_background(images, view)
         rendering = model.renderer.render_image(images.cameras, view, features=colours is not None and view in shown)
         picture = rendering.over(background).clamp(0, 1).view_as(photo)
-        views.append(ViewQuality(name, psnr(picture, photo), ssim(picture, photo)))
+        valid = images.valid_mask(view)
+        views.append(ViewQuality(name, psnr(picture, photo, valid), ssim(picture, photo, valid)))
         save_image(run / RENDERS / "test" / f"{name}.png", to_uint8(picture))
         if view in shown:
             rows.append([to_uint8(photo), to_uint8(picture), depth_picture(rendering, photo.shape[1])])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from omniseg.config import CaptureConfig
 from omniseg.data.drawing import paint_ids
 from omniseg.data.formats import read_scene
 from omniseg.data.image_io import read_image, same_aspect, save_image, shrink
@@ -22,14 +23,15 @@ class SourcePhotos:
 
     Args:
         scene: the capture; None: there are no photos.
+        capture: choices of reading it, those of the run.
     Raises:
         InputError: the capture cannot be read.
     """
 
-    def __init__(self, scene: Path | None) -> None:
+    def __init__(self, scene: Path | None, capture: CaptureConfig | None = None) -> None:
         self._paths: Mapping[str, Path] = {}
         if scene is not None:
-            self._paths = {view.name: view.image_path for view in read_scene(scene).views}
+            self._paths = {view.name: view.image_path for view in read_scene(scene, capture).views}
 
     def picture(self, name: str, view: RenderedView) -> np.ndarray:
         """Return the photo (height, width, 3) uint8 of this name at the size of a view, else the view's own colours.

@@ -3,6 +3,9 @@
 The features of the vertices, float32 (n, dim) in their order, are in NAME.features.npy beside NAME.ply or NAME.glb:
 3D programs know no property of so many channels, and some refuse a file that has one.
 
+Positions far from the origin, such as georeferenced ones, are doubles in PLY. In GLB, whose positions are float32, they
+are relative to a whole offset, which is the translation of the mesh's node, and a line of the log says it.
+
 GLB is written by trimesh. PLY is ours: trimesh writes neither normals nor a `segment` for point clouds, and colours
 only with an alpha channel.
 """
@@ -10,6 +13,7 @@ only with an alpha channel.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +30,12 @@ from omniseg.files import write_atomic
 MESH_SUFFIXES = (".ply", ".glb")
 POINT_SUFFIXES = (".ply",)
 
-_PLY_TYPES = {"f": "float", "u": "uchar", "i": "int"}
+_FAR = 10.0
+"""Distance from the origin, in extents of the shape, from which positions need more than float32."""
+
+_log = logging.getLogger("omniseg")
+
+_PLY_TYPES = {"f4": "float", "f8": "double", "u1": "uchar", "i4": "int"}
 _VERTEX = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
 _COLOUR = [(name, "u1") for name in ("red", "green", "blue")]
 _SEGMENT = [("segment", "<i4")]
@@ -98,9 +107,15 @@ def _parts(mesh: Mesh, normalisation: Normalisation) -> tuple[np.ndarray, np.nda
     return positions, normals, (mesh.colours.clamp(0, 1) * 255).round().byte().numpy()
 
 
+def _is_far(positions: np.ndarray) -> bool:
+    """Tell whether positions (n, 3) are so far from the origin that float32 rounds away details of their shape."""
+    return bool(len(positions)) and float(np.abs(positions).max()) > _FAR * float(np.ptp(positions, axis=0).max())
+
+
 def _vertices(mesh: Mesh, normalisation: Normalisation, more: list[tuple[str, str]]) -> np.ndarray:
     positions, normals, colours = _parts(mesh, normalisation)
-    vertices = np.zeros(len(positions), _VERTEX + _COLOUR + more)
+    places = [(name, "<f8" if _is_far(positions) else kind) for name, kind in _VERTEX[:3]]
+    vertices = np.zeros(len(positions), places + _VERTEX[3:] + _COLOUR + more)
     for fields, values in ((_VERTEX[:3], positions), (_VERTEX[3:], normals), (_COLOUR, colours)):
         for (name, _), column in zip(fields, values.T):
             vertices[name] = column
@@ -113,7 +128,7 @@ def _ply(elements: Mapping[str, np.ndarray]) -> bytes:
     for element, rows in elements.items():
         lines.append(f"element {element} {len(rows)}")
         for name in rows.dtype.names or ():
-            kind = _PLY_TYPES[rows.dtype[name].base.kind]
+            kind = _PLY_TYPES[rows.dtype[name].base.str[1:]]
             if rows.dtype[name].shape:
                 lines.append(f"property list uchar {kind} {name}")
             elif name != "count":  # which belongs to the list after it
@@ -124,10 +139,15 @@ def _ply(elements: Mapping[str, np.ndarray]) -> bytes:
 
 def _glb(mesh: Mesh, normalisation: Normalisation) -> bytes:
     positions, normals, colours = _parts(mesh, normalisation)
-    made = require_trimesh().Trimesh(
-        positions, mesh.faces.numpy(), vertex_normals=normals, vertex_colors=colours, process=False
-    )
-    return made.export(file_type="glb", include_normals=True)
+    trimesh, transform = require_trimesh(), np.eye(4)
+    if _is_far(positions):
+        offset = positions.mean(0).round()
+        positions, transform[:3, 3] = positions - offset, offset
+        _log.info("positions in the GLB file are relative to its node's translation, %.0f %.0f %.0f", *offset)
+    made = trimesh.Trimesh(positions, mesh.faces.numpy(), vertex_normals=normals, vertex_colors=colours, process=False)
+    scene = trimesh.Scene()
+    scene.add_geometry(made, transform=transform)
+    return scene.export(file_type="glb", include_normals=True)
 
 
 def _save(path: Path, data: bytes, mesh: Mesh) -> None:

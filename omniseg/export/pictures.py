@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import Cameras
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.drawing import distinct_colours, paint_ids
 from omniseg.data.image_io import save_image
 from omniseg.errors import BadArgument
@@ -19,13 +20,13 @@ from omniseg.export.video import save_frames
 from omniseg.files import require_writable
 from omniseg.rendering.renderer import Rendering
 from omniseg.rendering.view import render_view
-from omniseg.rendering.visualize import depth_picture, to_uint8
+from omniseg.rendering.visualize import depth_picture, distance_picture, to_uint8
 from omniseg.run_folder import Model
 from omniseg.selection.segment_tree import Segments
 from omniseg.selection.selections import Selection
 from omniseg.selection.survey import feature_colours
 
-Show = Literal["rgb", "depth", "features", "segments"]
+Show = Literal["rgb", "depth", "features", "segments", "photo-depth"]
 Cut = Literal["rgba", "masks"]
 
 
@@ -100,6 +101,24 @@ def _pictures(
             yield depth_picture(rendering, width)
         else:
             yield to_uint8(rendering.over(background).view(height, width, 3))
+
+
+def export_photo_depth(out: Path, maps: DepthMaps, cameras: Cameras, *, rate: int = 30, progress: bool = True) -> None:
+    """Write the depth that was estimated from photos as an MP4 video or a folder of PNG files; unknown is black.
+
+    Args:
+        out: a file NAME.mp4, or a folder.
+        maps: depth of the photos, on the device of the cameras.
+        cameras: cameras of the photos in `maps`, in that order.
+        rate: frames per second of the video.
+        progress: show a progress bar.
+    Raises:
+        InputError: nothing can be written.
+    """
+    distances = (maps.image(cameras, k).cpu().numpy() for k in range(len(maps)))
+    frames = (distance_picture(distance, distance > 0) for distance in distances)
+    bar = tqdm(frames, total=len(maps), desc="depth from the photos", unit="frame", disable=not progress)
+    save_frames(out, bar, list(maps.names), rate)
 
 
 def export_cut_pictures(

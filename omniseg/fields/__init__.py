@@ -4,5 +4,6 @@ from omniseg.fields.feature import FeatureField
 from omniseg.fields.occupancy_grid import OccupancyGrid
 from omniseg.fields.operators import KERNELS, Operators
 from omniseg.fields.radiance import RadianceField
+from omniseg.fields.space import Space
 
-__all__ = ["KERNELS", "FeatureField", "OccupancyGrid", "Operators", "RadianceField"]
+__all__ = ["KERNELS", "FeatureField", "OccupancyGrid", "Operators", "RadianceField", "Space"]

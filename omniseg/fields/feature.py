@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from omniseg.config import FeatureFieldConfig
 from omniseg.fields.mlp import MLP
 from omniseg.fields.operators import KERNELS, Operators
+from omniseg.fields.space import Space
 
 
 class FeatureField(nn.Module):
@@ -13,13 +14,13 @@ class FeatureField(nn.Module):
 
     Args:
         config: sizes.
-        bound: positions lie in [-bound, bound]^3, scene units; those outside are clamped to it.
+        space: the part of space that is covered; positions outside are clamped to it.
         operators: implementation of the hash encoding, and dtype of the matrix products.
     """
 
-    def __init__(self, config: FeatureFieldConfig, bound: float, operators: Operators = KERNELS) -> None:
+    def __init__(self, config: FeatureFieldConfig, space: Space, operators: Operators = KERNELS) -> None:
         super().__init__()
-        self.layout, self.bound, self.config, self.operators = config.encoding, bound, config, operators
+        self.layout, self.space, self.config, self.operators = config.encoding, space, config, operators
         table = torch.empty(self.layout.rows, self.layout.features)
         self.table = nn.Parameter(table.uniform_(-config.table_init, config.table_init))
         self.mlp = MLP((self.layout.channels, config.hidden, config.dim))
@@ -29,7 +30,7 @@ class FeatureField(nn.Module):
 
         Their length is arbitrary; training pulls the length of a rendered feature to 1.
         """
-        unit = positions * (0.5 / self.bound) + 0.5
+        unit = self.space.unit(positions)
         dtype = self.operators.matmul_dtype(positions.device)
         encoded = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
         return self.mlp(encoded).float()

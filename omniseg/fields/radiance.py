@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from omniseg.config import RadianceFieldConfig
 from omniseg.fields.mlp import MLP
 from omniseg.fields.operators import KERNELS, Operators
+from omniseg.fields.space import Space
 
 
 class _DensityHead(torch.autograd.Function):
@@ -62,13 +63,13 @@ class RadianceField(nn.Module):
 
     Args:
         config: sizes.
-        bound: positions lie in [-bound, bound]^3, scene units; those outside are clamped to it.
+        space: the part of space that is covered; positions outside are clamped to it.
         operators: implementation of the encodings, and dtype of the matrix products.
     """
 
-    def __init__(self, config: RadianceFieldConfig, bound: float, operators: Operators = KERNELS) -> None:
+    def __init__(self, config: RadianceFieldConfig, space: Space, operators: Operators = KERNELS) -> None:
         super().__init__()
-        self.layout, self.bound, self.config, self.operators = config.encoding, bound, config, operators
+        self.layout, self.space, self.config, self.operators = config.encoding, space, config, operators
         table = torch.empty(self.layout.rows, self.layout.features)
         self.table = nn.Parameter(table.uniform_(-config.table_init, config.table_init))
         self.density_mlp = MLP((self.layout.channels, config.hidden, 1 + config.geometry))
@@ -76,11 +77,19 @@ class RadianceField(nn.Module):
 
     def density(self, positions: Tensor) -> Density:
         """Return the density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
-        unit = positions * (0.5 / self.bound) + 0.5
-        dtype = self.operators.matmul_dtype(positions.device)
-        features = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
+        unit = self.space.unit(positions)
         bias, limit = self.config.log_density_bias, self.config.max_log_density
-        return Density(*density_head(self.density_mlp(features), bias, limit))
+        return Density(*density_head(self._channels(unit), bias, limit))
+
+    def sky(self, rays_d: Tensor) -> Tensor:
+        """Return the colour (n_rays, 3) at infinity in directions (n_rays, 3); differentiable in the parameters."""
+        geometry = self._channels(self.space.unit_at_infinity(rays_d))
+        return self.colour(geometry, rays_d, torch.arange(len(rays_d), dtype=torch.int32, device=rays_d.device))
+
+    def _channels(self, unit: Tensor) -> Tensor:
+        """Return the channels (n, 1 + geometry) of the density MLP at coordinates of the grid (n, 3)."""
+        dtype = self.operators.matmul_dtype(unit.device)
+        return self.density_mlp(self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype))
 
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
         """Return the colour of samples seen along their rays; differentiable in all but the indices.

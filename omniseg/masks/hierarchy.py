@@ -58,6 +58,15 @@ class MaskHierarchy:
             return self
         return MaskHierarchy(np.ascontiguousarray(nearest(self.indices, width, height)), self.correlation)
 
+    def within(self, valid: np.ndarray | None) -> MaskHierarchy:
+        """Return the hierarchy with no pixel in a mask but the `valid` ones, (height, width) bool; None: unchanged."""
+        if valid is None:
+            return self
+        seen = np.zeros(len(self.correlation), np.bool_)
+        seen[self.indices[valid]] = True
+        masks = self._with_patches(seen)
+        return MaskHierarchy(np.where(valid, masks.indices, 0).astype(np.int16), masks.correlation)
+
     def without_slivers(self) -> MaskHierarchy:
         """Return the hierarchy without the patches that are nowhere three pixels wide; their pixels are in no mask.
 
@@ -69,12 +78,16 @@ class MaskHierarchy:
         core &= (middle == ids[1:-1, :-2]) & (middle == ids[1:-1, 2:])
         wide = np.zeros(len(self.correlation), np.bool_)
         wide[middle[core]] = True
-        kept = np.flatnonzero(wide & (self.correlation.diagonal() > 0))
-        number = np.zeros(len(wide), np.int16)
+        return self._with_patches(wide)
+
+    def _with_patches(self, chosen: np.ndarray) -> MaskHierarchy:
+        """Return the hierarchy of the `chosen` patches, (n_patches,) bool, that are in masks, numbered from 1."""
+        kept = np.flatnonzero(chosen & (self.correlation.diagonal() > 0))[: _LARGEST_MATRIX - 1]
+        number = np.zeros(len(chosen), np.int16)
         number[kept] = np.arange(1, len(kept) + 1)
         correlation = np.zeros((len(kept) + 1, len(kept) + 1), np.uint8)
         correlation[1:, 1:] = self.correlation[np.ix_(kept, kept)]
-        return MaskHierarchy(number[middle], correlation)
+        return MaskHierarchy(number[self.indices], correlation)
 
     def save(self, path: Path) -> None:
         """Write `NAME.npz`, atomically.
@@ -198,20 +211,27 @@ def load_hierarchy(path: Path) -> MaskHierarchy:
         raise InputError(
             f"{path}: has no {' and no '.join(missing)}; delete it and make it again with: omniseg run_sam"
         )
-    indices, correlation = arrays["indices"], arrays["correlation"]
+    indices, correlation = _whole_numbers(arrays["indices"]), _whole_numbers(arrays["correlation"])
     problem = _problem(indices, correlation)
     if problem:
-        raise InputError(f"{path}: {problem}; delete it and make it again with: omniseg run_sam")
+        raise InputError(f"{path}: {problem}; save it as docs/data.md says, or make it again with: omniseg run_sam")
     return MaskHierarchy(indices.astype(np.int16), correlation.clip(0, _MOST_SHARED).astype(np.uint8))
+
+
+def _whole_numbers(array: np.ndarray) -> np.ndarray:
+    """Return an array of floats as integers where all of them are whole, as some programs save ids; else the array."""
+    if array.dtype.kind != "f" or not np.isfinite(array).all() or not (array == np.rint(array)).all():
+        return array
+    return array.astype(np.int64)
 
 
 def _problem(indices: np.ndarray, correlation: np.ndarray) -> str | None:
     """Describe the first thing that does not fit; None: all fits."""
     if indices.ndim != 2 or indices.dtype.kind not in "iu" or indices.size == 0:
-        return f"indices: expected an image of integers, got shape {indices.shape} of {indices.dtype}"
+        return f"indices: expected an image of whole numbers, got shape {indices.shape} of {indices.dtype}"
     n = len(correlation) if correlation.ndim == 2 else 0
     if not n or correlation.shape != (n, n) or correlation.dtype.kind not in "iu" or n > _LARGEST_MATRIX:
-        return f"correlation: expected a square matrix of integers, got {correlation.shape} of {correlation.dtype}"
+        return f"correlation: expected a square matrix of whole numbers, got {correlation.shape} of {correlation.dtype}"
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n:
         return f"indices run from {low} to {high}, but correlation has {n} patches"

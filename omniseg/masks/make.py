@@ -63,8 +63,8 @@ def plan(
     known = [photo for photo in photos if segmenter.knows(photo.name)]
     if not known:
         raise InputError(
-            f"there are no masks for any of the {len(photos)} photos; looked for {photos[0].name}.json and "
-            f"{photos[0].name}/*.png in the folder of --masks"
+            f"there are no masks for any of the {len(photos)} photos; looked for {photos[0].name}.json, "
+            f"{photos[0].name}.png and {photos[0].name}/*.png in the folder of --masks, and for COCO's JSON"
         )
     if len(known) < len(photos) and not process.rank:
         first = next(photo for photo in photos if photo not in known)

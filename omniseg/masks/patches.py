@@ -14,10 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniseg.cameras import Cameras
+from omniseg.data.formats.sidecars import unmatched_hierarchy
 from omniseg.data.image_io import same_aspect
 from omniseg.data.memory import fits_on
 from omniseg.data.rays import PixelRays
-from omniseg.data.scene import View
+from omniseg.data.scene import Scene, View
+from omniseg.data.valid_pixels import valid_mask
 from omniseg.errors import InputError
 from omniseg.masks.hierarchy import MaskHierarchy, load_hierarchy
 
@@ -175,7 +177,7 @@ def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True)
                 f"{path}: is {w} x {h}, which does not fit the photo of {width} x {height}; "
                 "make it again with: omniseg run_sam"
             )
-        hierarchy = hierarchy.resized(width, height).without_slivers()
+        hierarchy = hierarchy.resized(width, height).within(valid_mask(views[v], width, height)).without_slivers()
         if not hierarchy.labelled.any():
             empty += 1
             continue
@@ -189,6 +191,16 @@ def load_patches(views: Sequence[View], cameras: Cameras, progress: bool = True)
         why = f"{len(views) - len(found)} without a file, {empty} without a mask"
         _log.warning("masks of %d of %d views; the others are used for colour only (%s)", len(kept), len(views), why)
     return PatchSet(tuple(patches), cameras[kept], tuple(views[v].name for v in kept))
+
+
+def refuse_unmatched_masks(scene: Scene) -> None:
+    """Raise InputError if the capture holds mask hierarchies, but none that belongs to any of its views."""
+    stray = None if any(view.hierarchy_path for view in scene.views) else unmatched_hierarchy(scene.root)
+    if stray is not None:
+        raise InputError(
+            f"{stray}: is a mask hierarchy, but neither it nor another one is named as a view is "
+            f"(such as {scene.views[0].name}.npz); name them so, or make them again with: omniseg run_sam"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniseg.data.formats import READERS, read_scene
-from omniseg.data.formats.folders import IMAGE_SUFFIXES, list_images, view_names
+from omniseg.data.formats.folders import IMAGE_SUFFIXES, image_folders, list_images, view_names
 from omniseg.data.scene import Scene
 from omniseg.errors import InputError
 
@@ -48,8 +48,9 @@ def find_photos(images: Path) -> Photos:
     if images.is_file() or _is_capture(images):
         scene = read_scene(images)
         return Photos(scene.root, tuple(Photo(view.name, view.image_path) for view in scene.views))
-    if (images / "images").is_dir() and not any(p.suffix.lower() in IMAGE_SUFFIXES for p in images.iterdir()):
-        images = images / "images"  # of a capture that has no poses yet
+    folders = image_folders(images, "")
+    if folders and not any(p.suffix.lower() in IMAGE_SUFFIXES for p in images.iterdir()):
+        images = folders[min(folders)]  # of a capture that has no poses yet
     files = list_images(images)
     if not files:
         raise InputError(f"{images}: holds no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})")

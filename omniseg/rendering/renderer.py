@@ -39,19 +39,23 @@ class Rendering:
         opacity: (n_rays,) in [0, 1].
         depth: (n_rays,) distance along the ray times opacity, scene units.
         features: (n_rays, dim), not of unit length; None unless they were asked for.
+        sky: (n_rays, 3) colour behind everything; None if the field has none.
     """
 
     rgb: Tensor
     opacity: Tensor
     depth: Tensor
     features: Tensor | None = None
+    sky: Tensor | None = None
 
     @staticmethod
     def cat(parts: "Sequence[Rendering]") -> "Rendering":
         """Concatenate the rays of at least one part; either all parts have features or none has."""
         rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
-        seen = [part.features for part in parts if part.features is not None]
-        return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
+        features, skies = ([x for part in parts if (x := getattr(part, n)) is not None] for n in ("features", "sky"))
+        return Rendering(
+            rgb, opacity, depth, torch.cat(features) if features else None, torch.cat(skies) if skies else None
+        )
 
     @property
     def solid(self) -> Tensor:
@@ -69,8 +73,8 @@ class Rendering:
         return self.rgb / self.opacity.clamp(min=1e-6)[:, None]
 
     def over(self, background: Tensor | float) -> Tensor:
-        """Return the colour (n_rays, 3) in front of a background colour."""
-        return self.rgb + (1 - self.opacity)[:, None] * background
+        """Return the colour (n_rays, 3) in front of the sky, or of a background colour where there is none."""
+        return self.rgb + (1 - self.opacity)[:, None] * (background if self.sky is None else self.sky)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +169,20 @@ class Renderer:
         """Return where each ray enters and leaves the box, (n_rays, 2)."""
         return torch.stack(ray_aabb(rays_o.detach(), rays_d.detach(), self._aabb, near=self.config.near), dim=1)
 
-    def train(self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0) -> TrainingRendering:
+    def train(
+        self, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor, coarseness: float = 1.0, t_max: Tensor | None = None
+    ) -> TrainingRendering:
         """Render rays for a training step; differentiable in the field and the rays.
 
         Args:
             rays_o, rays_d: (n_rays, 3) origins and unit directions, scene coordinates.
             jitter: (n_rays,) in [0, 1), where each ray starts within its first step.
             coarseness: factor by which steps are longer than configured.
+            t_max: (n_rays,) distance behind which each ray has no samples; None: it ends where it leaves the box.
         """
         rule, bounds = self.rule(coarseness), self._bounds(rays_o, rays_d)
+        if t_max is not None:
+            bounds[:, 1] = torch.minimum(bounds[:, 1], t_max)
         first = (bounds[:, 0] * rule.cone_angle).clamp(rule.min_step, rule.max_step)
         bounds[:, 0] += jitter * first
         samples = self._march(rays_o, rays_d, bounds, rule, self.config.max_samples)
@@ -183,7 +192,8 @@ class Renderer:
         with span("compositing"):
             ends = samples.t_starts, samples.t_ends
             out = self.operators.volume_render(*ends, density.sigmas, rgb, samples.packed_info)
-        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=out.weights)
+        sky = self.field.sky(rays_d) if self.config.sky else None
+        return TrainingRendering(out.values, out.opacity, out.depth, sky=sky, samples=samples, weights=out.weights)
 
     def _march(self, rays_o: Tensor, rays_d: Tensor, bounds: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
         """Return the samples in occupied cells, at most `max_samples` a ray."""
@@ -255,7 +265,8 @@ class Renderer:
             if features:
                 heavy.append(stretch.heavy(self._min_weight))
         found = self.composite_features(self._pack(heavy, rays_o, rays_d)) if features else None
-        return Rendering(rgb, opacity, depth, found)
+        sky = self.field.sky(rays_d) if colour and self.config.sky else None
+        return Rendering(rgb, opacity, depth, found, sky)
 
     @property
     def _min_weight(self) -> float:

@@ -152,11 +152,15 @@ class ProgressiveViews:
     Args:
         renderer: with a feature field.
         budget: seconds that one step should take; a window reads mouse and keys between steps.
-        coarsest: the first picture has this many times fewer pixels along each side than the last one.
+        coarsest: the first picture has at most this many times fewer pixels along each side than the last one.
+        first: seconds that the first picture may take, as fine as that allows; None: one step.
     """
 
-    def __init__(self, renderer: Renderer, budget: float = 0.03, coarsest: int = 16) -> None:
+    def __init__(
+        self, renderer: Renderer, budget: float = 0.03, coarsest: int = 16, first: float | None = None
+    ) -> None:
         self.renderer, self.budget, self.coarsest = renderer, budget, coarsest
+        self.first = first
         self._rays_a_second = 2e4
         self._steps: Iterator[RenderedView | None] = iter(())
 
@@ -170,13 +174,13 @@ class ProgressiveViews:
 
     def _refine(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         width, height = cameras.size[0].tolist()
-        shrink = self.coarsest
-        while shrink > 1 and width * height / shrink**2 < self._rays_a_second * self.budget / 4:
-            shrink //= 2  # as fine as one step manages: a GPU begins with the whole picture
-        while shrink:
-            small = cameras.resized(max(width // shrink, 1))
-            yield from self._render(small)
-            shrink //= 2
+        # As fine as the time allows: a GPU begins with the whole picture.
+        seconds = self.budget if self.first is None else self.first
+        shrink = min(max((width * height / (self._rays_a_second * seconds)) ** 0.5, 1.0), float(self.coarsest))
+        while shrink > 1:
+            yield from self._render(cameras.resized(max(int(width / shrink), 1)))
+            shrink = shrink / 2 if shrink >= 3 else 1.0  # no two pictures that hardly differ
+        yield from self._render(cameras)
 
     def _render(self, cameras: Cameras) -> Iterator[RenderedView | None]:
         rays_o, rays_d = cameras.image_rays(0)

@@ -210,6 +210,11 @@ class SegmentationSession:
         self._change(replace(self.current, clicks=(*kept, click), threshold=threshold))
         return self._result()
 
+    def replace(self, selection: Selection) -> Edit:
+        """Replace the active selection by another one, such as a segment of everything."""
+        self._change(selection)
+        return self._result()
+
     def clear(self) -> Edit:
         """Remove all clicks of the active selection."""
         self._change(replace(self.current, clicks=()))

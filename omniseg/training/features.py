@@ -6,7 +6,7 @@ from torch import Tensor
 
 from omniseg import distributed
 from omniseg.config import Config
-from omniseg.fields import KERNELS, FeatureField, Operators
+from omniseg.fields import KERNELS, FeatureField, Operators, Space
 from omniseg.masks.patches import PatchSampler, PatchSet
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, VisibleSamples
@@ -35,7 +35,7 @@ class FeatureTrainer(Trainer):
     def __init__(self, config: Config, patches: PatchSet, renderer: Renderer, operators: Operators = KERNELS) -> None:
         device, training = patches.device, config.feature_training
         with seeded(config.seed):
-            self.features = FeatureField(config.features, config.marching.bound, operators).to(device)
+            self.features = FeatureField(config.features, Space.from_config(config.marching), operators).to(device)
         self.renderer = Renderer(renderer.field, renderer.grid, renderer.config, self.features, operators)
         super().__init__(
             config,

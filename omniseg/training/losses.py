@@ -24,39 +24,17 @@ def distortion(rendering: TrainingRendering) -> Tensor:
     return distortion_loss(rendering.weights, starts, ends, samples.packed_info).mean()
 
 
-def depth_error(rendering: TrainingRendering, depth: Tensor, n_known: Tensor | None = None) -> Tensor:
-    """Return the mean over rays of known depth d of the weighted squared distances of their samples from it.
-
-        sum_i w_i (t_i - d)^2
-
-    For an opaque ray this is the squared error of the rendered depth plus the variance of the weights around it, so
-    surfaces become thin as well as right. Differentiable in the weights.
-
-    Args:
-        rendering: rendering of n_rays.
-        depth: (n_rays,) true distance along the ray, scene units; 0 where unknown.
-        n_known: number of rays that the mean divides by; unless given, those of `depth` that are known.
-    """
-    samples, n_known = rendering.samples, (depth > 0).sum() if n_known is None else n_known
-    middles = 0.5 * (samples.t_starts + samples.t_ends)
-    known = depth.index_select(0, samples.ray_indices)
-    error = torch.where(known > 0, (middles - known).square(), 0.0)
-    return (rendering.weights * error).sum() / n_known.clamp(min=1)
-
-
-def robust_depth_error(
-    rendering: TrainingRendering, depth: Tensor, tolerance: float, n_known: Tensor | None = None
-) -> Tensor:
+def depth_error(rendering: TrainingRendering, depth: Tensor, tolerance: float, n_known: Tensor | None = None) -> Tensor:
     """Return the mean over rays of known depth d of the weighted robust errors of their samples.
 
         sum_i w_i h(min(|t_i - d| / d, 1)),  h(e) = e^2 where e < tolerance, else tolerance (2 e - tolerance)
 
-    Huber's loss of the relative error, which ends at 1: a wrong depth pulls no harder than a wrong colour. For depth
-    that is estimated, as `depth_error` is for depth that was measured. Differentiable in the weights.
+    Huber's loss of the relative error, which ends at 1: a wrong depth pulls no harder than a wrong colour. Samples that
+    are spread around the depth cost too, so surfaces become thin as well as right. Differentiable in the weights.
 
     Args:
         rendering: rendering of n_rays.
-        depth: (n_rays,) estimated distance along the ray, scene units; 0 where unknown.
+        depth: (n_rays,) distance along the ray, scene units; 0 where unknown.
         tolerance: relative error up to which the loss is quadratic, in (0, 1].
         n_known: number of rays that the mean divides by; unless given, those of `depth` that are known.
     """

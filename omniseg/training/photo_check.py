@@ -22,13 +22,15 @@ CAUSES = (
 """Causes of too little depth, and of fog, the likeliest first."""
 
 _LITTLE = 0.1
-"""Coverage of the quick look below which poses are probably wrong; right ones have 0.4 to 0.8."""
+"""Coverage of the quick look below which poses are probably wrong; right ones have 0.4 to 0.8. Share of pixels with
+texture below which nothing can be said; photos of rooms have 0.6 to 0.9."""
 _MANY_TIMES = 4.0
 """Factor by which the coverage is larger with the other camera axes, if these are the right ones."""
 _NEAREST = 1e-3
 """Nearest distance at which depth is looked for where rays begin at the camera, scene units."""
 _FEWEST = 3
 """Number of photos below which depth cannot be confirmed by two others."""
+_NO_DEPTH = "no depth from the photos, so that their poses are not judged and the training goes on without:"
 _SHOWN = 4
 """Most photos in the picture of depth."""
 
@@ -62,8 +64,12 @@ def check_photos(images: ImageSet, config: Config, *, progress: bool = True) -> 
     """
     near, box = max(config.marching.near, _NEAREST), config.marching.box
     depth = photo_depth(images, near, box, config.photo_depth, progress=progress)
-    if depth.look_coverage >= _LITTLE or len(images) < _FEWEST:
+    if len(images) < _FEWEST:
+        return PhotoCheck(depth, f"{_NO_DEPTH} it takes at least three photos")
+    if depth.look_coverage >= _LITTLE:
         return PhotoCheck(depth, "")
+    if depth.texture < _LITTLE:
+        return PhotoCheck(depth, f"{_NO_DEPTH} only {100 * depth.texture:.0f} % of pixels show texture")
     found = f"depth from the photos: only {100 * depth.look_coverage:.1f} % of pixels agree between photos"
     few_planes = replace(config.photo_depth, planes=2)  # the quick look alone
     other = photo_depth(_other_axes(images), near, box, few_planes, progress=progress)
@@ -89,13 +95,11 @@ def save_depth_picture(path: Path, images: ImageSet, depth: PhotoDepth) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    columns = []
+    columns, cameras = [], images.cameras.to("cpu")
     views = np.unique(np.linspace(0, len(images) - 1, _SHOWN).round().astype(int)).tolist()
     sizes = {tuple(images.sizes[view].tolist()) for view in views}
     for view in views if len(sizes) == 1 else views[:1]:
-        width, height = images.sizes[view].tolist()
-        distance = depth.distances[images.offsets[view] : images.offsets[view + 1]].float().cpu().numpy()
-        distance = distance.reshape(height, width)
+        distance = depth.maps.image(cameras, view).numpy()
         photo = images.image(view).cpu().numpy()[..., :3]
         columns.append(np.concatenate([photo, distance_picture(distance, distance > 0)]))
     save_image(path, contact_sheet([columns]))

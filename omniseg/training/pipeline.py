@@ -19,23 +19,27 @@ from omniseg.config import Config
 from omniseg.data.images import ImageSet, load_images, view_cameras
 from omniseg.data.normalisation import Placement, place
 from omniseg.data.photo_depth import PhotoDepth
+from omniseg.data.point_depth import point_depth
 from omniseg.data.scene import Scene, View
 from omniseg.data.splits import Splits, split_views
 from omniseg.errors import InputError, NoSurfaces
-from omniseg.masks.patches import PatchSet, load_patches
+from omniseg.masks.patches import PatchSet, load_patches, refuse_unmatched_masks
 from omniseg.run_folder import (
     CONFIG,
     FEATURES,
     FEATURES_LOG,
     METRICS,
+    PHOTO_DEPTH,
     RADIANCE,
     RADIANCE_LOG,
     RENDERS,
     Model,
     Viewpoints,
     load_model,
+    load_photo_depth,
     read_metrics,
     save_features,
+    save_photo_depth,
     save_radiance,
     update_metrics,
 )
@@ -50,6 +54,8 @@ Stage = Literal["all", "radiance", "features"]
 
 _EARLY = 0.2
 """Fraction of stage 1 after which fog shows."""
+_WORTH = 0.5
+"""Gain of twice as many steps, dB, that is worth a longer training."""
 
 _log = logging.getLogger("omniseg")
 
@@ -86,7 +92,7 @@ class Training:
     @cached_property
     def splits(self) -> Splits:
         """Indices of training and held-out views."""
-        return split_views(self.scene, self.config.test_every)
+        return split_views(self.scene, self.config.test_every, self.config.capture.test_views)
 
     def views(self, indices: tuple[int, ...]) -> list[View]:
         """Return these views of the scene."""
@@ -160,9 +166,7 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     assert images is not None
     images = images.to(device)  # no second copy stays on the host
     depth = estimate_depth(training, images)
-    if depth is not None:
-        images = replace(images, depths=depth.distances.to(images.pixels.device))
-    trainer = RadianceTrainer(training.config, images, nearest=None if depth is None else depth.near)
+    trainer = RadianceTrainer(training.config, images, photo_depth=depth)
     viewpoints = _viewpoints(training)
     if training.resume:
         trainer.resume(training.run)
@@ -183,15 +187,23 @@ def train_radiance(training: Training, device: torch.device) -> Model:
         trainer.save_resume(training.run)
 
     replaces, first_step = training.replaces, trainer.progress.step
+
+    def before() -> None:
+        if replaces:
+            _remove_results(training.run)
+        if depth is not None:
+            save_photo_depth(training.run, depth)
+
     _run(
         training, trainer, save, RADIANCE_LOG,
-        before=lambda: _remove_results(training.run) if replaces else None,
+        before=before,
         milestones={_EARLY: lambda: _look_early(trainer, images)},
     )  # fmt: skip
     if trainer.progress.step > first_step and distributed.process().rank == 0:
         _remove_features(training.run)  # they belong to a geometry that no longer exists
     distributed.barrier()  # before another process looks for them
     _report(trainer, training.run / RADIANCE)
+    _report_gain(trainer)
     agreement = surface_agreement(trainer.renderer, images)
     if distributed.process().rank == 0:
         update_metrics(training.run, {"surface_agreement": agreement})
@@ -204,16 +216,37 @@ def train_radiance(training: Training, device: torch.device) -> Model:
 def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
     """Estimate the depth of a capture that has none from its photos, and log how much was found.
 
+    A training that continues takes the depth that its run keeps.
+
     Returns:
-        None if the capture has depth images, or `training.photo_depth` is off.
+        None if the capture has depth images, `training.photo_depth` is off, or nothing is swept and no points are
+        known.
     """
     if images.depths is not None or not training.config.training.photo_depth:
         return None
-    found = check_photos(images, training.config, progress=training.progress)
-    _log.info("%s", found)
-    if found.warning:
-        _log.warning("%s", found.warning)
-    return found.depth
+    kept = load_photo_depth(training.run) if training.resume else None
+    if kept is not None and kept.maps.names == images.names:
+        share = float((kept.maps.distances > 0).float().mean())
+        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * share, training.run)
+        return kept
+    depth = None
+    if training.config.photo_depth.sweep:
+        found = check_photos(images, training.config, progress=training.progress)
+        _log.info("%s", found)
+        if found.warning:
+            _log.warning("%s", found.warning)
+        depth = found.depth
+    points = [view.seen_points for view in training.views(training.splits.train)]
+    if all(seen is None for seen in points):
+        return depth
+    placed = [None if p is None else torch.from_numpy(training.placement.normalisation.points(p)) for p in points]
+    longest = training.config.photo_depth.longest if depth is None else int(depth.maps.sizes.max())
+    sparse = point_depth(images, placed, longest)
+    depth = PhotoDepth.from_points_alone(sparse) if depth is None else depth.filled(sparse)
+    _log.info(
+        "depth of COLMAP's points: %.0f %% of pixels%s", 100 * depth.from_points, " more" if depth.coverage else ""
+    )
+    return depth
 
 
 def _look_early(trainer: RadianceTrainer, images: ImageSet) -> None:
@@ -279,6 +312,17 @@ def _report(trainer: Trainer, path: Path) -> None:
     _log.info("trained %d steps in %.0f s: %s", trainer.progress.step, trainer.progress.seconds, path)
 
 
+def _report_gain(trainer: RadianceTrainer) -> None:
+    """Log whether more steps would still pay, if enough of the training was seen to say so."""
+    gain = trainer.curve.gain_of_doubling()
+    if gain is None:
+        return
+    if gain >= _WORTH:
+        _log.info("more steps would still pay: about %.1f dB for twice as many", gain)
+    else:
+        _log.info("more steps would hardly pay: less than %.1f dB for twice as many", _WORTH)
+
+
 def _run(
     training: Training,
     trainer: Trainer,
@@ -311,6 +355,7 @@ def training_patches(training: Training, required: bool) -> PatchSet | None:
     patches = load_patches(views, cameras, progress=training.progress)
     if patches is not None:
         return patches
+    refuse_unmatched_masks(training.scene)
     what = f"{training.scene.root}: has no masks (sam/NAME.npz)"
     how = f"make them with: omniseg run_sam {training.scene.root}"
     if required:
@@ -327,7 +372,7 @@ def trained_radiance(training: Training, device: torch.device) -> Model:
     """
     model = load_model(training.run, device)
     _refuse_other_views(training, model.viewpoints, _viewpoints(training))
-    for name in ("marching", "radiance", "training", "downsample", "test_every"):
+    for name in ("marching", "radiance", "training", "downsample", "test_every", "capture"):
         if getattr(model.config, name) != getattr(training.config, name):
             raise InputError(
                 f"--{name.replace('_', '-')}: is fixed by the radiance field in {training.run}; leave it out"
@@ -364,6 +409,7 @@ def _refuse_other_views(training: Training, then: Viewpoints, now: Viewpoints) -
 def _remove_results(run: Path) -> None:
     """Remove figures and pictures of the run that was here before."""
     (run / METRICS).unlink(missing_ok=True)
+    (run / PHOTO_DEPTH).unlink(missing_ok=True)
     for folder in (RENDERS, RADIANCE_LOG):
         shutil.rmtree(run / folder, ignore_errors=True)
     _remove_features(run)

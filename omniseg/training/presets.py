@@ -6,10 +6,12 @@ from dataclasses import replace
 import torch
 
 from omniseg.config import (
+    CaptureConfig,
     Config,
     FeatureFieldConfig,
     FeatureTrainingConfig,
     MarchingConfig,
+    PhotoDepthConfig,
     RadianceFieldConfig,
     RadianceTrainingConfig,
 )
@@ -22,6 +24,11 @@ from omniseg_kernels.hash_encoding import HashLayout
 _FINEST_STEP = 2 * math.sqrt(3) / 1024
 """Step length of instant-ngp: 1/1024 of the diagonal of [-1, 1]^3."""
 
+_SAMPLE_ROOM_PIXELS, _SAMPLE_ROOM_STEPS = 80 * 240 * 180, 1_100
+"""Pixels of the training photos of the sample room, and its steps of stage 1 on a CPU."""
+_MOST_GROWTH = 2.25
+"""Most times as many steps that another scene gets, which keeps stage 1 to a few minutes."""
+
 
 def preset(
     scene: Scene,
@@ -31,6 +38,7 @@ def preset(
     kind: SceneKind | None = None,
     downsample: float | None = None,
     test_every: int | None = None,
+    capture: CaptureConfig | None = None,
 ) -> Config:
     """Return the default configuration for a capture on a device.
 
@@ -41,11 +49,12 @@ def preset(
         kind: kind of scene, where it is known better than the reader recognises it.
         downsample: factor that the photos are shrunk by; None follows the device.
         test_every: see `split_views`.
+        capture: choices with which the capture was read; None: the defaults.
     """
-    kind = kind or scene.kind
+    kind, capture = kind or scene.kind, capture or CaptureConfig()
     downsample = downsample or default_downsample(scene, device)
-    cameras = [scene.views[v].camera for v in split_views(scene, test_every).train]
-    return settings_for(
+    cameras = [scene.views[v].camera for v in split_views(scene, test_every, capture.test_views).train]
+    config = settings_for(
         kind,
         device,
         n_pixels=sum(camera.width * camera.height for camera in cameras) / downsample**2,
@@ -54,6 +63,7 @@ def preset(
         downsample=downsample,
         test_every=test_every,
     )
+    return replace(config, capture=capture)
 
 
 def settings_for(
@@ -94,13 +104,15 @@ def settings_for(
         marching=marching,
         radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
         training=RadianceTrainingConfig(
-            steps=20_000 if on_gpu else 1_100,
+            steps=20_000 if on_gpu else _cpu_steps(n_pixels, kind),
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
             lr=1e-2 if on_gpu else 2e-2,
             distortion_weight=1e-3 if open_ended else 0.0,
-            # Captures from one side lose by it (fern 0.6 dB), and fog is no danger there.
-            photo_depth=kind != "forward",
+            # Many samples lie behind the surfaces of an open scene. Rooms and single objects gain nothing.
+            end_from=0.25 if kind == "unbounded" else 1.0,
         ),
+        # Captures from one side lose by the sweep (fern 0.6 dB), not by points.
+        photo_depth=PhotoDepthConfig(sweep=kind != "forward"),
         features=FeatureFieldConfig(
             encoding=HashLayout() if on_gpu else HashLayout(levels=12, log2_table=17, finest_resolution=512)
         ),
@@ -111,6 +123,16 @@ def settings_for(
             loss_weight=0.4 if on_gpu else 1.5,
         ),
     )
+
+
+def _cpu_steps(n_pixels: float, kind: SceneKind) -> int:
+    """Return the number of steps of stage 1 on a CPU: about a minute for the sample room, more for more pixels.
+
+    Twice the pixels get 1.4 times the steps; twice would cost minutes. An open scene gets half as many steps again: it
+    has more to show, and longer rays, so that fewer of them fit in a step.
+    """
+    growth = math.sqrt(max(n_pixels / _SAMPLE_ROOM_PIXELS, 1)) * (1.5 if kind == "unbounded" else 1.0)
+    return 10 * round(min(growth, _MOST_GROWTH) * _SAMPLE_ROOM_STEPS / 10)
 
 
 def _encoding(n_pixels: float, longest_side: float) -> HashLayout:

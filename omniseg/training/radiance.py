@@ -10,14 +10,16 @@ from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config, RadianceTrainingConfig
 from omniseg.data.images import ImageSet
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.data.rays import RayBatch, RaySampler
 from omniseg.errors import InputError
-from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField
+from omniseg.fields import KERNELS, OccupancyGrid, Operators, RadianceField, Space
 from omniseg.profiling import span
 from omniseg.rendering.renderer import Renderer, TrainingRendering
 from omniseg.run_folder import RADIANCE_RESUME
 from omniseg.training.camera_optimizer import CameraOptimizer
-from omniseg.training.losses import depth_error, distortion, opacity_entropy, robust_depth_error, weight_before
+from omniseg.training.losses import depth_error, distortion, opacity_entropy, weight_before
+from omniseg.training.ray_ends import RayEnds
 from omniseg.training.trainer import StepReport, Trainer, seeded
 
 
@@ -31,8 +33,7 @@ class RadianceTrainer(Trainer):
         config: resolved configuration.
         images: training views; training runs on the device of their cameras.
         operators: implementation of the operators of a step.
-        nearest: distance, scene units, before which the photos show nothing, where the depths of `images` are
-            estimated from the photos; 0: unknown. None: their depths, if there are any, were measured.
+        photo_depth: depth that was estimated from the photos, for images without depths.
     """
 
     stage = "radiance"
@@ -44,17 +45,18 @@ class RadianceTrainer(Trainer):
         images: ImageSet,
         operators: Operators = KERNELS,
         *,
-        nearest: float | None = None,
+        photo_depth: PhotoDepth | None = None,
     ) -> None:
         device, training = images.device, config.training
         ranks, rays = distributed.process().world_size, training.min_rays
         if rays < ranks:
             raise InputError(f"--training.min-rays: expected at least 1 for each of {ranks} processes, got {rays}")
         self.cameras: Cameras = images.cameras
-        self.nearest = nearest
+        self.nearest = None if photo_depth is None else photo_depth.near
         with seeded(config.seed):
-            self.field = RadianceField(config.radiance, config.marching.bound, operators).to(device)
+            self.field = RadianceField(config.radiance, Space.from_config(config.marching), operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
+        self.ray_ends = RayEnds(images, training)
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
         self.camera_optimizer = CameraOptimizer(
             len(images.names), poses=training.refine_poses, exposure=training.exposure
@@ -63,14 +65,20 @@ class RadianceTrainer(Trainer):
             config,
             training,
             device,
-            modules={"field": self.field, "grid": self.grid, "corrections": self.camera_optimizer},
+            modules={
+                "field": self.field,
+                "grid": self.grid,
+                "corrections": self.camera_optimizer,
+                "ray_ends": self.ray_ends,
+            },
             groups=[
                 (list(self.field.parameters()), 1.0),
                 (list(self.camera_optimizer.parameters()), training.correction_lr),
             ],
             free=("training.steps", "features", "feature_training"),
         )
-        self.sampler = RaySampler(images, self.generator)
+        maps = None if photo_depth is None else photo_depth.maps.to(device)
+        self.sampler = RaySampler(images, self.generator, maps)
         self.progress.n_rays = max(training.samples_per_step // training.initial_samples_per_ray, training.min_rays)
 
     def step(self) -> StepReport:
@@ -86,14 +94,19 @@ class RadianceTrainer(Trainer):
         with span("rays"):
             batch = self.sampler.sample(n_rays, self.camera_optimizer.cameras(self.cameras))
             jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
+            tiles = self.ray_ends.tiles(batch.pixels, batch.views) if training.end_from < 1 else None
         mine = distributed.process().rank_slice(n_rays)
+        ends = None if tiles is None or self.done < training.end_from else self.ray_ends.ends[tiles[mine]]
         coarseness = training.coarseness ** (1 - ramp)
         rendering = self.renderer.train(
-            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness
+            batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness, t_max=ends
         )
+        if tiles is not None:
+            with span("ray ends"):
+                self.ray_ends.update(tiles, rendering)
         n_samples = distributed.sum_int(rendering.samples.n_samples)
         with span("loss"):
-            squared_error, loss = self._loss(batch, mine, rendering)
+            squared_error, loss = self._loss(batch, mine, rendering, ends)
         self.descend(loss)
         squared_error, loss = distributed.sum_scalars(squared_error, loss)
 
@@ -120,38 +133,43 @@ class RadianceTrainer(Trainer):
         mine = positions[distributed.process().rank_slice(len(positions))]
         return distributed.all_gather(self.field.density(mine).sigmas, len(positions))
 
-    def _loss(self, batch: RayBatch, mine: slice, rendering: TrainingRendering) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, batch: RayBatch, mine: slice, rendering: TrainingRendering, ends: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return what this rank's rays add to the squared error and to the loss of a batch."""
         training, own = self.config.training, batch.part(mine)
         background = _background(training, len(batch.rgb), self.generator)[mine]
         alpha = own.alpha[:, None]
         target = own.rgb * alpha + background * (1 - alpha)
-        colour = self.camera_optimizer.colour(rendering.over(background), own.views)
+        colour, opacity = self.camera_optimizer.colour(rendering.over(background), own.views), rendering.opacity
+        if ends is not None:
+            cut = self.ray_ends.cut(rendering, ends)
+            target = torch.where(cut[:, None], colour.detach(), target)
+            opacity = torch.where(cut, opacity.detach(), opacity)
         share = len(own.rgb) / len(batch.rgb)
         squared_error = (colour - target).square().mean() * share
         loss = squared_error
         if training.opacity_weight:
-            loss = loss + training.opacity_weight * share * opacity_entropy(rendering.opacity)
+            loss = loss + training.opacity_weight * share * opacity_entropy(opacity)
         if training.distortion_weight:
             loss = loss + training.distortion_weight * share * distortion(rendering)
         if own.depth is not None and batch.depth is not None:
             n_known = (batch.depth > 0).sum()
-            if self.nearest is None and training.depth_weight:
-                loss = loss + training.depth_weight * depth_error(rendering, own.depth, n_known)
-            elif self.nearest is not None:
-                loss = loss + self._photo_depth_loss(own.depth, n_known, rendering, len(batch.rgb))
+            loss = loss + self._depth_loss(own.depth, n_known, rendering, len(batch.rgb))
         return squared_error, loss
 
-    def _photo_depth_loss(self, depth: Tensor, n_known: Tensor, rendering: TrainingRendering, n_rays: int) -> Tensor:
-        """Return the loss of estimated depth (own rays,), which fades: later the colours know better."""
-        training, progress = self.config.training, self.done / self.config.training.photo_depth_fade
+    def _depth_loss(self, depth: Tensor, n_known: Tensor, rendering: TrainingRendering, n_rays: int) -> Tensor:
+        """Return the loss of depth (own rays,), which fades: later the colours know better."""
+        training, loss = self.config.training, rendering.weights.new_zeros(())
+        weight, end = training.photo_depth_weight, training.photo_depth_fade
+        if self.nearest is None:
+            weight, end = training.depth_weight, training.depth_fade
+        progress = self.done / end
         if progress >= 1:
-            return rendering.weights.new_zeros(())
-        loss = rendering.weights.new_zeros(())
-        if training.photo_depth_weight:
+            return loss
+        if weight:
             fade = 0.5 + 0.5 * math.cos(math.pi * progress)
-            error = robust_depth_error(rendering, depth, training.photo_depth_tolerance, n_known)
-            loss = loss + training.photo_depth_weight * fade * error
+            loss = loss + weight * fade * depth_error(rendering, depth, training.depth_tolerance, n_known)
         if training.lens_weight and self.nearest:
             before = weight_before(rendering, self.nearest, depth == 0) / n_rays
             loss = loss + training.lens_weight * (1 - progress) * before

@@ -41,7 +41,7 @@ def surface_agreement(
     """
     device, cameras = images.device, images.cameras
     generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(len(images.pixels), (n_rays,), generator=generator).to(device)
+    index = images.valid_pixels(torch.randint(images.n_valid, (n_rays,), generator=generator).to(device))
     views = torch.searchsorted(images.offsets[1:].contiguous(), index, right=True)
     rays_o, rays_d = PixelRays(cameras, images.offsets).at(index, views, cameras)
     rendering = renderer.render(rays_o, rays_d, colour=False)

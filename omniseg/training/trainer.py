@@ -17,7 +17,8 @@ from omniseg import distributed
 from omniseg.config import Config, OptimizationConfig
 from omniseg.errors import InputError
 from omniseg.profiling import span
-from omniseg.run_folder import read_tensors, with_prefix, write_tensors
+from omniseg.run_folder import read_metadata, read_tensors, with_prefix, write_tensors
+from omniseg.training.learning_curve import LearningCurve
 
 FREE_ON_RESUME = ("scene", "seconds", "levels", "prompts", "segment_tree")
 """Fields of the configuration that may change on resume in either stage."""
@@ -89,6 +90,7 @@ class Trainer(ABC):
         self.config, self.optimization, self.device = config, optimization, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.progress = Progress()
+        self.curve = LearningCurve(device)
         chosen: list[dict[str, Any]] = [{"params": params, "scale": scale} for params, scale in groups if params]
         self.optimizer = torch.optim.Adam(
             chosen, lr=optimization.lr, betas=optimization.adam_betas, eps=optimization.adam_eps, fused=True
@@ -107,8 +109,7 @@ class Trainer(ABC):
     @property
     def done(self) -> float:
         """Fraction of the budget that is used, in [0, 1]."""
-        budget = self.config.seconds
-        return min(self.progress.seconds / budget if budget else self.progress.step / self.optimization.steps, 1.0)
+        return _fraction(self.progress, self.config, self.optimization)
 
     @property
     def learning_rate(self) -> float:
@@ -205,7 +206,8 @@ class Trainer(ABC):
             with tqdm(total=total, unit=unit, disable=not progress, bar_format=_BAR, desc=self.stage) as bar:
                 bar.update(self.done * total)
                 while self.done < 1:
-                    out = self.step()
+                    before, out = self.done, self.step()
+                    self.curve.add(before, out.error)
                     rays += out.n_rays
                     now = time.perf_counter()
                     self.progress.seconds = now - begin
@@ -231,6 +233,26 @@ class Trainer(ABC):
                         begin += saved - now
         finally:
             save()
+
+
+def fraction_done(resume_file: Path, config: Config, optimization: OptimizationConfig) -> float:
+    """Return the fraction of a budget that a saved training has used, in [0, 1].
+
+    Args:
+        resume_file: file that `Trainer.save_resume` wrote.
+        config: configuration with the budget, which may be another than that of the training.
+        optimization: its section for the stage.
+    Raises:
+        InputError: the file is damaged or foreign.
+    """
+    try:
+        return _fraction(Progress(**read_metadata(resume_file)["progress"]), config, optimization)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{resume_file}: not a checkpoint of this version ({error}); train again") from error
+
+
+def _fraction(progress: Progress, config: Config, optimization: OptimizationConfig) -> float:
+    return min(progress.seconds / config.seconds if config.seconds else progress.step / optimization.steps, 1.0)
 
 
 def _differences(saved: dict[str, Any], current: dict[str, Any], free: tuple[str, ...], prefix: str = "") -> list[str]:

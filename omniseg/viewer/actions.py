@@ -5,12 +5,26 @@ A window does them by `Controller.act`, which makes the message of either.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from omniseg.errors import Refused
+from omniseg.export.surface import SurfaceKind
 from omniseg.selection.session import Edit
 from omniseg.selection.tree_building import segment_everything
 from omniseg.viewer.controller import TOOL_HELP, Controller, has_clicks
+from omniseg.viewer.downloads import (
+    Download,
+    load_upload,
+    selections_download,
+    surface_download,
+    view_download,
+)
 from omniseg.viewer.gestures import Tool
 from omniseg.viewer.panels import SHOWN, Shown
+
+Extent = Literal["this selection", "all selections", "whole scene"]
+"""What of the scene a mesh or points hold."""
+EXTENTS: tuple[Extent, ...] = get_args(Extent)
 
 
 def show(controller: Controller, shown: Shown) -> str:
@@ -40,6 +54,12 @@ def toggle_tool(controller: Controller, tool: Tool) -> str:
     return TOOL_HELP[controller.tool]
 
 
+def take_tool(controller: Controller, tool: Tool) -> str:
+    """Take a tool."""
+    controller.tool = tool
+    return TOOL_HELP[tool]
+
+
 def toggle_multi(controller: Controller) -> str:
     """Let a click add to the clicks before it, or replace them."""
     session = controller.session
@@ -64,9 +84,14 @@ def next_selection(controller: Controller) -> Edit:
 def step_photo(controller: Controller, by: int) -> str:
     """Move the camera to the viewpoint of the next (+1) or previous (-1) photo."""
     live = controller.live
-    names = live.viewpoints.names
-    live.go_to_photo((live.photo + by) % len(names))
-    return f"photo {live.photo + 1} of {len(names)}: {names[live.photo]}"
+    return go_to_photo(controller, (live.photo + by) % len(live.viewpoints.names))
+
+
+def go_to_photo(controller: Controller, photo: int) -> str:
+    """Move the camera to the viewpoint of a photo, by its index."""
+    controller.live.go_to_photo(photo)
+    names = controller.live.viewpoints.names
+    return f"photo {photo + 1} of {len(names)}: {names[photo]}"
 
 
 def segment_all(controller: Controller) -> str:
@@ -115,10 +140,74 @@ def export(controller: Controller) -> str:
     Raises:
         Refused: nothing is selected.
     """
+    _require_clicks(controller)
+    controller.pending = lambda controller: controller.files.export(controller.session)
+    return "exporting as soon as the picture is sharp"
+
+
+def download_view(controller: Controller) -> str:
+    """Give masks and cut-outs of this view, and the selections, to the browser once the picture is sharp.
+
+    Raises:
+        Refused: nothing is selected.
+    """
+    _require_clicks(controller)
+    controller.pending = lambda controller: _give(controller, view_download(controller.session))
+    return "masks and cut-outs follow as soon as the picture is sharp"
+
+
+def download_selections(controller: Controller) -> str:
+    """Give all selections to the browser, as a file that `upload_selections`, the window and the commands read.
+
+    Raises:
+        Refused: nothing is selected.
+    """
+    _require_clicks(controller)
+    return _give(controller, selections_download(controller.session))
+
+
+def download_surface(controller: Controller, name: str, kind: SurfaceKind, extent: Extent, resolution: int) -> str:
+    """Give a mesh or points to the browser, which takes a while.
+
+    Args:
+        controller: of the viewer.
+        name: NAME.glb or NAME.ply.
+        kind: "mesh" or "points".
+        extent: what of the scene.
+        resolution: cells along the longest edge; see `export_surface`.
+    Raises:
+        Refused: nothing is selected.
+        InputError: no surface is there, or trimesh is missing.
+    """
+    session, selections = controller.session, {}
+    if extent == "this selection":
+        if session.current.is_empty:
+            raise Refused("nothing is selected: click on something first, or take the whole scene")
+        selections = {session.selections.active + 1: session.current}
+    elif extent == "all selections":
+        _require_clicks(controller)
+        selections = {n: s for n, s in enumerate(session.selections.all, 1) if not s.is_empty}
+    made = surface_download(session, name, kind, selections, resolution=resolution, progress=controller.progress)
+    return _give(controller, made)
+
+
+def upload_selections(controller: Controller, name: str, content: bytes) -> Edit:
+    """Replace all selections by those of a file that the browser sent.
+
+    Raises:
+        InputError: it is too large, or not a selection file of this run.
+    """
+    return load_upload(controller.session, name, content)
+
+
+def _give(controller: Controller, download: Download) -> str:
+    controller.downloads.append(download)
+    return str(download)
+
+
+def _require_clicks(controller: Controller) -> None:
     if not has_clicks(controller.session.selections):
         raise Refused("nothing is selected: click on something first")
-    controller.export_is_pending = True
-    return "exporting as soon as the picture is sharp"
 
 
 def close(controller: Controller) -> str:

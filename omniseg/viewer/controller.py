@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from omniseg.api.run import Run
-from omniseg.errors import InputError, Refused
+from omniseg.errors import InputError, NothingThere, Refused
+from omniseg.rendering.view import RenderedView
 from omniseg.run_folder import SEGMENTS
+from omniseg.selection.segment_selection import select_segment
 from omniseg.selection.selections import Selections
 from omniseg.selection.session import Edit, SegmentationSession
 from omniseg.selection.survey import feature_colours
+from omniseg.viewer.downloads import Download
 from omniseg.viewer.gestures import (
     BoxGesture,
     Button,
@@ -25,7 +28,7 @@ from omniseg.viewer.gestures import (
     StrokeGesture,
     Tool,
 )
-from omniseg.viewer.live_view import LiveView
+from omniseg.viewer.live_view import LiveView, SegmentLayer
 from omniseg.viewer.run_files import RunFiles
 
 TOOL_HELP: dict[Tool, str] = {
@@ -84,7 +87,8 @@ class Controller:
         click_selects: if False, clicks, boxes and strokes are refused.
         show_help: whether the help is open.
         should_close: whether the window is to be closed.
-        export_is_pending: whether to export as soon as the picture is sharp.
+        pending: action to do as soon as the picture is sharp.
+        downloads: files that a browser is to be given.
         progress: whether actions that take seconds show progress bars.
         message: answer to the last gesture, key or button.
     """
@@ -96,38 +100,76 @@ class Controller:
         self.exit_guard = ExitGuard(saved=session.selections)
         self.tool: Tool = "click"
         self.click_selects = True
-        self.show_help = self.should_close = self.export_is_pending = False
+        self.show_help = self.should_close = False
+        self.pending: Action | None = None
+        self.downloads: list[Download] = []
         self.message = Message(TOOL_HELP["click"])
 
     @classmethod
-    def from_run(cls, run: Run, *, render_width: int | None = None, progress: bool = True) -> Controller:
+    def from_run(
+        cls,
+        run: Run,
+        *,
+        render_width: int | None = None,
+        budget: float = 0.03,
+        first: float | None = None,
+        progress: bool = True,
+    ) -> Controller:
         """Return the controller of a trained run, with its automatic segments if it has some.
 
         Args:
             run: with features.
-            render_width: see `LiveView`.
+            render_width, budget, first: see `LiveView`.
             progress: show progress bars.
         Raises:
             InputError: the model has no features, or a file of the run folder cannot be read.
         """
         session = run.session()
         colours = feature_colours(run.model, progress=progress)
-        live = LiveView(session, colours, run.model.viewpoints, render_width=render_width)
+        views = run.model.viewpoints
+        live = LiveView(session, colours, views, render_width=render_width, budget=budget, first=first)
         if (run.path / SEGMENTS).exists():
             live.set_tree(run.segment_tree(progress=progress))
         return cls(session, live, run.path, progress=progress)
 
+    def beside(self, *, shares_session: bool) -> Controller:
+        """Return a controller of the same run for another person, who has a camera of their own.
+
+        Args:
+            shares_session: whether both work on the same selections, with one undo for both. Each of them must then
+                call `take_turn` before anything else.
+        """
+        session, live = self.session, self.live
+        if not shares_session:
+            session = SegmentationSession(session.model, session.fingerprint)
+        options = {"render_width": live.render_width, "budget": live.budget, "first": live.first}
+        other = LiveView(session, live.colours, live.viewpoints, **options)
+        if live.segments is not None:
+            other.segments = SegmentLayer(live.segments.tree, live.segments.level)
+        return Controller(session, other, self.files.folder, progress=self.progress)
+
+    def take_turn(self) -> None:
+        """Make the session look at this person's view, where several share a session."""
+        self.live.take_turn()
+
     def update(self) -> bool:
-        """Render a little; do a pending export once the picture is sharp. Returns whether there is more to render."""
+        """Render a little; do a pending action once the picture is sharp. Returns whether there is more to render."""
         more = self.live.render()
-        if self.export_is_pending and not more:
-            self.export_is_pending = False
-            self.act(lambda controller: controller.files.export(controller.session))
+        if self.pending is not None and not more:
+            action, self.pending = self.pending, None
+            self.act(action)
         return more
 
     def picture(self) -> np.ndarray:
         """Return the picture to show, (height, width, 3) uint8; the same array for as long as nothing changes."""
         return self.live.picture(self.gestures.sketch)
+
+    def level(self) -> tuple[int, int]:
+        """Return the level of the active selection in the picture, the nearest one, and the number of levels."""
+        found = self.session.levels()
+        threshold = self.session.current.threshold
+        nearest = min(range(len(found)), key=lambda level: abs(found[level].threshold - threshold), default=0)
+        return nearest, len(found)
 
     def act(self, action: Action) -> None:
         """Do an action and set `message` to what it returns, or to why it is refused."""
@@ -174,10 +216,26 @@ class Controller:
             return point[0] * view.width, point[1] * view.height
 
         if isinstance(gesture, ClickGesture):
+            layer = self.live.segments if self.live.shown == "segments" else None
+            if layer is not None and gesture.accept:
+                return self._take_segment(layer, view, *pixel(gesture.point))
             return session.click(*pixel(gesture.point), accept=gesture.accept)
         if isinstance(gesture, BoxGesture):
             return session.box(*pixel(gesture.start), *pixel(gesture.end))
         return session.scribble([pixel(point) for point in gesture.points], accept=gesture.accept)
+
+    def _take_segment(self, layer: SegmentLayer, view: RenderedView, x: float, y: float) -> Edit:
+        """Select the automatic segment at a pixel; a selection that has clicks stays, and a new one begins."""
+        inside = 0 <= x < view.width and 0 <= y < view.height
+        number = int(layer.ids(view)[int(y), int(x)]) if inside else 0
+        if not number:
+            raise NothingThere("no segment is there; click on one")
+        session = self.session
+        if session.current.clicks:
+            session.new_selection()
+        found, iou = select_segment(layer.cut(), number, session.current)
+        edit = session.replace(found)
+        return replace(edit, action=f"segment {number} of level {layer.level}, {iou:.0%} alike")
 
 
 Action: TypeAlias = Callable[[Controller], str | Edit]

@@ -11,6 +11,8 @@ from omniseg.viewer.live_view import LiveView
 
 FLY_SPEED = 0.6
 """Speed of flight, scene units per second."""
+MAX_SPATIAL_WEIGHT = 10.0
+"""Right end of the slider of the spatial weight, 1 / scene unit."""
 ZOOM_SPEED = 8.0
 """Speed of zooming by keys, steps per second."""
 _FLY = {

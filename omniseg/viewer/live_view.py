@@ -33,11 +33,15 @@ class SegmentLayer:
         self._cut: tuple[int, Segments] | None = None
         self._ids: tuple[RenderedView, Segments, np.ndarray] | None = None
 
-    def ids(self, view: RenderedView) -> np.ndarray:
-        """Return the segment of each pixel, (height, width) int64, 0 for none; kept for the same view and level."""
+    def cut(self) -> Segments:
+        """Return the segments of the level; kept until it changes."""
         if self._cut is None or self._cut[0] != self.level:
             self._cut = self.level, self.tree.cut(self.level)
-        segments = self._cut[1]
+        return self._cut[1]
+
+    def ids(self, view: RenderedView) -> np.ndarray:
+        """Return the segment of each pixel, (height, width) int64, 0 for none; kept for the same view and level."""
+        segments = self.cut()
         if self._ids is None or self._ids[0] is not view or self._ids[1] is not segments:
             self._ids = view, segments, segments.ids_in(view)
         return self._ids[2]
@@ -59,6 +63,9 @@ class LiveView:
         session: gets every rendered view.
         viewpoints: of the photos; the camera starts at the first one.
         render_width: limit of the width that is rendered, pixels, or None; a wider picture is enlarged.
+        budget, first: seconds that one step of rendering should take, and the first picture of a camera; see
+            `ProgressiveViews`.
+        colours: of the features.
         size: width and height of the picture, pixels; set by the window.
         camera: may be replaced at any time.
         photo: index of the photo at which the camera stood last.
@@ -74,15 +81,19 @@ class LiveView:
         viewpoints: Viewpoints,
         *,
         render_width: int | None = None,
+        budget: float = 0.03,
+        first: float | None = None,
     ) -> None:
         self.session, self.viewpoints, self.render_width = session, viewpoints, render_width
+        self.colours, self.budget, self.first = colours, budget, first
         self.size: tuple[int, int] = 1, 1
         self.photo, self.camera = 0, OrbitCamera.from_viewpoint(viewpoints.cameras)
         self.shown: Shown = "colour"
         self.show_mask = True
         self.segments: SegmentLayer | None = None
         self._panels = Panels(session, colours)
-        self._frames = ProgressiveViews(session.renderer)
+        self._frames = ProgressiveViews(session.renderer, budget, first=first)
+        self._view: RenderedView | None = None
         self._rendering: _Target | None = None
         self._is_visible = True  # a picture of it, however coarse, has been shown
         self._picture = np.zeros((1, 1, 3), np.uint8)
@@ -97,10 +108,15 @@ class LiveView:
             self._rendering, self._is_visible = target, False
         finished = self._frames.advance()
         if finished is not None:
+            self._view = finished
             self.session.show(finished)
             self._is_visible = True
         view = self.session.view
         return view is None or not self._shows(target) or view.width != target.width
+
+    def take_turn(self) -> None:
+        """Make this picture's view the session's current one: several people may share a session."""
+        self.session.view = self._view
 
     def picture(self, sketch: BoxGesture | StrokeGesture | None = None) -> np.ndarray:
         """Return the picture, (height, width, 3) uint8; the same array for as long as nothing changes.

@@ -60,17 +60,28 @@ class OrbitCamera:
             view: index of the photo.
         """
         c2w = cameras.c2w[view].double().cpu().numpy()
-        right, forward, eye = c2w[:, 0], c2w[:, 2], c2w[:, 3]
-        # Straight up or down only the photo's x axis gives a heading.
-        is_level = math.hypot(forward[0], forward[1]) > _LEVEL
-        heading = math.atan2(-forward[0], forward[1]) if is_level else math.atan2(right[1], right[0])
         width, height = cameras.size[0].tolist()
         fx, fy = cameras.intrinsics[0, :2].tolist()
         lens = Camera(width=width, height=height, fx=fx, fy=fy, cx=width / 2, cy=height / 2)
-        pitch = math.asin(min(max(forward[2], -1.0), 1.0))
-        ahead = -float(eye @ forward)
-        start = cls(_point(eye), heading, pitch, 0.0, lens, cameras.c2w.device)
-        return start.focused(ahead if ahead > _MIN_AHEAD else 1.0)
+        ahead = -float(c2w[:, 3] @ c2w[:, 2])
+        return cls.from_pose(c2w, ahead if ahead > _MIN_AHEAD else 1.0, lens, cameras.c2w.device)
+
+    @classmethod
+    def from_pose(cls, c2w: np.ndarray, distance: float, lens: Camera, device: torch.device) -> OrbitCamera:
+        """Return the camera of a pose, set upright.
+
+        Args:
+            c2w: (3, 4) camera to scene.
+            distance: from the camera to its target, scene units.
+            lens: field of view.
+            device: torch device of the cameras that it makes.
+        """
+        right, forward, eye = c2w[:, 0], c2w[:, 2], c2w[:, 3]
+        # Straight up or down only the pose's x axis gives a heading.
+        is_level = math.hypot(forward[0], forward[1]) > _LEVEL
+        heading = math.atan2(-forward[0], forward[1]) if is_level else math.atan2(right[1], right[0])
+        pitch = math.asin(min(max(float(forward[2]), -1.0), 1.0))
+        return cls(_point(eye), heading, pitch, 0.0, lens, device).focused(distance)
 
     @property
     def eye(self) -> tuple[float, float, float]:

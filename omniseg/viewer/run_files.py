@@ -54,18 +54,27 @@ class RunFiles:
 
     def export(self, session: SegmentationSession) -> str:
         """Write masks, cut-outs and an overlay of the session's view, and all selections, to RUN/exports/NUMBER."""
-        view = session.view
-        if view is None:
-            raise RuntimeError("the session has no view yet: call look() first")
         folder = _next_number(self.folder / EXPORTS)
-        picture = to_uint8(view.rendering.straight_rgb.view(view.height, view.width, 3))
-        write_selections(folder, "view", picture, view, session.selections)
-        session.save(folder / SELECTIONS)
+        write_view(folder, session)
         self._written.append(folder)
         return f"exported masks, cut-outs and selections to {self._short(folder)}"
 
     def _short(self, path: Path) -> str:
         return str(path.relative_to(self.folder.parent))
+
+
+def write_view(folder: Path, session: SegmentationSession) -> None:
+    """Write masks, cut-outs and an overlay of the session's view, and all selections, into a folder.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    view = session.view
+    if view is None:
+        raise RuntimeError("the session has no view yet: call look() first")
+    picture = to_uint8(view.rendering.straight_rgb.view(view.height, view.width, 3))
+    write_selections(folder, "view", picture, view, session.selections)
+    session.save(folder / SELECTIONS)
 
 
 def _next_number(folder: Path, suffix: str = "") -> Path:

@@ -19,11 +19,22 @@ from omniseg.viewer import actions
 from omniseg.viewer.controller import Controller
 from omniseg.viewer.display import WITHOUT_WINDOW
 from omniseg.viewer.gestures import Button
-from omniseg.viewer.keymap import BOX, EDITS, FILES, HELD_KEYS, HELP, KEYS, MASK, MULTI, STROKE, Control, hold
+from omniseg.viewer.keymap import (
+    BOX,
+    EDITS,
+    FILES,
+    HELD_KEYS,
+    HELP,
+    KEYS,
+    MASK,
+    MAX_SPATIAL_WEIGHT,
+    MULTI,
+    STROKE,
+    Control,
+    hold,
+)
 from omniseg.viewer.panels import SHOWN
 
-MAX_SPATIAL_WEIGHT = 10.0
-"""Right end of the slider of the spatial weight, 1 / scene unit."""
 MAX_HOLD_SECONDS = 0.2
 """Limit of the time for which a held key moves the camera between two pictures, so that it does not leap."""
 AWAKE_SECONDS, IDLE_SECONDS = 0.5, 0.02

@@ -116,3 +116,54 @@ def test_a_run_without_figures_is_named(trained, tmp_path: Path):
     done = run_python("benchmarks/quality.py", str(run), "--device", "cpu")
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: {run}: holds no figures; measure it with: python apps/evaluate.py {run}"
+
+
+@pytest.fixture(scope="module")
+def matrix(request, tmp_path_factory):
+    """Train the smallest matrix that has a kind for choosing, one for reporting, and two seeds."""
+    folder = tmp_path_factory.mktemp("matrix")
+    arch = request.config.getoption("--arch")
+    arguments = ["--matrix", "--kinds", "tabletop", "yard", "--seeds", "3", "4", "--quick", "--device", arch]
+    arguments += ["--runs", folder / "runs", "--out", folder / "matrix.json"]
+    return folder, run_python("benchmarks/quality.py", *map(str, arguments), timeout=400)
+
+
+@pytest.mark.slow
+def test_the_matrix_trains_every_kind_with_every_seed(matrix):
+    folder, done = matrix
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "matrix.json").read_text())
+    assert [row["scene"] for row in result["rows"]] == ["tabletop-3", "tabletop-4", "yard-3", "yard-4"]
+    assert [row["format"] for row in result["rows"]] == ["transforms"] * 2 + ["colmap"] * 2
+    for row in result["rows"]:
+        run = folder / "runs" / row["scene"]
+        seed = row["scene"][-1]
+        assert f"seed: {seed}\n" in (run / "config.yaml").read_text()
+        assert json.loads((folder / "runs/scenes" / row["scene"] / "sample.json").read_text())["seed"] == int(seed)
+        assert not list((folder / "runs/scenes" / row["scene"]).rglob("*depth/*"))
+        assert row["levels"].keys() == {"part", "object", "group"}
+        assert 0 <= row["surface_agreement"] <= 1
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert lines[2].startswith("| tabletop | choosing | 3, 4 |")
+    assert lines[3].startswith("| yard | reporting | 3, 4 |")
+
+
+def test_a_line_of_the_matrix_is_the_mean_of_its_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    figures, table = (importlib.import_module(name) for name in ("_figures", "_matrix"))
+    rows = [
+        figures.Row(
+            f"hall-{seed}", "replica", (9, 8, 7), {"radiance": 3.0 + seed, "features": 4.0}, 30.0 + seed, 0.9,
+            {"object": dict.fromkeys(figures.FIGURES, 0.1 * seed)}, 0.5 + 0.1 * seed,
+        )
+        for seed in (1, 3)
+    ]  # fmt: skip
+    lines = table.matrix_table(rows).splitlines()
+    heads, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    found = dict(zip(heads, cells))
+    assert found.pop("part: click, prompt, recall 50 / 75") == ""
+    assert found == {
+        "kind": "hall", "for": "reporting", "seeds": "1, 3", "PSNR, dB": "32.00 (31.00 to 33.00)",
+        "surfaces agree": "0.70", "object": "0.200, 0.200, 0.20 / 0.20", "group": "", "training, s": "5 + 4",
+    }  # fmt: skip

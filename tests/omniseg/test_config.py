@@ -22,9 +22,9 @@ def other(value: object) -> object:
     """Return another valid value of a field that holds `value`."""
     if is_dataclass(value):
         return replace(value, **{f.name: other(getattr(value, f.name)) for f in fields(value)})  # type: ignore[type-var]
-    special = {"random": "black", "ranking": "paper", None: 5, "": "/ähm/a b"}
+    special = {"random": "black", "ranking": "paper", None: 5, "": "/ähm/a b", "transparent": "left-out"}
     special |= {128: 64, 19: 18, 20: 18, 2: 4, 4: 2, 16: 8, 0.9: 0.5, 0.95: 0.5, 0.97: 0.5, 0.99: 0.5}
-    special |= {0.98: 0.9, 0.75: 0.5, 80: 100, 64: 32, 3: 4, (0.05, 2.0): (0.1, 3.0)}
+    special |= {0.98: 0.9, 0.75: 0.5, 80: 100, 64: 32, 3: 4, (0.05, 2.0): (0.1, 3.0), (): ("a", "b")}
     if isinstance(value, tuple) and value not in special:
         return tuple(map(other, value))
     if isinstance(value, bool):
@@ -198,6 +198,8 @@ NAN, INF = float("nan"), float("inf")
         (RadianceTrainingConfig, "opacity_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "distortion_weight", [-1, NAN, INF]),
         (RadianceTrainingConfig, "depth_weight", [-1, NAN, INF]),
+        (RadianceTrainingConfig, "depth_fade", [0, NAN, INF]),
+        (RadianceTrainingConfig, "depth_tolerance", [0, 1.1, NAN]),
         (FeatureTrainingConfig, "temperature_range", [(0.0, 1.0), (2.0, 1.0), (NAN, 1.0), (0.1, INF)]),
         (FeatureTrainingConfig, "lr", [0, -1, NAN, INF]),
     ],

@@ -14,8 +14,18 @@ from torch.testing import assert_close
 
 from helpers import ROOT
 from omniseg import run_folder
+from omniseg.data.depth_maps import DepthMaps
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.errors import InputError
-from omniseg.run_folder import CONFIG, RADIANCE, load_model, save_radiance
+from omniseg.run_folder import (
+    CONFIG,
+    PHOTO_DEPTH,
+    RADIANCE,
+    load_model,
+    load_photo_depth,
+    save_photo_depth,
+    save_radiance,
+)
 from tiny_scene import ball_config, ball_model
 
 
@@ -23,6 +33,43 @@ from tiny_scene import ball_config, ball_model
 def run(tmp_path: Path, device) -> Path:
     save_radiance(tmp_path / "run", ball_model(device))
     return tmp_path / "run"
+
+
+@pytest.fixture
+def depth() -> PhotoDepth:
+    sizes, intrinsics = torch.tensor([[3, 2], [0, 0]]), torch.tensor([[2.0, 2, 1.5, 1], [1, 1, 1, 1]])
+    maps = DepthMaps(("a", "b/c"), torch.arange(6.0).half(), sizes, intrinsics)
+    return PhotoDepth(maps, coverage=0.625, look_coverage=0.5, texture=0.75, near=0.25, seconds=1.5, from_points=0.125)
+
+
+def test_depth_from_the_photos_survives(tmp_path: Path, depth: PhotoDepth):
+    assert load_photo_depth(tmp_path) is None
+    save_photo_depth(tmp_path, depth)
+    loaded = load_photo_depth(tmp_path)
+    assert loaded is not None
+    for name in ("coverage", "look_coverage", "texture", "near", "seconds", "from_points"):
+        assert getattr(loaded, name) == getattr(depth, name)
+    assert loaded.maps.names == depth.maps.names
+    for name in ("distances", "sizes", "intrinsics"):
+        assert torch.equal(getattr(loaded.maps, name), getattr(depth.maps, name))
+
+
+@pytest.mark.parametrize("spoil", ["names", "distances", "near", "bytes"])
+def test_foreign_depth_from_the_photos_is_refused(tmp_path: Path, depth: PhotoDepth, spoil: str):
+    save_photo_depth(tmp_path, depth)
+    path = tmp_path / PHOTO_DEPTH
+    tensors, metadata = run_folder.read_tensors(path, torch.device("cpu"))
+    if spoil == "names":
+        metadata["names"] = ["a", "../b"]
+    elif spoil == "distances":
+        tensors["distances"] = tensors["distances"][:4]
+    elif spoil == "near":
+        del metadata["near"]
+    run_folder.write_tensors(path, tensors, metadata)
+    if spoil == "bytes":
+        path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(InputError, match=PHOTO_DEPTH):
+        load_photo_depth(tmp_path)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from omniseg.cameras import Camera
+from omniseg.config import CaptureConfig
 from omniseg.data.formats import colmap_binary, colmap_text
-from omniseg.data.formats.colmap_model import ColmapModel, ColmapPoints
+from omniseg.data.formats.colmap_model import ColmapImage, ColmapModel, ColmapPoints
+from omniseg.data.formats.colmap_selection import capture_folder, largest_model, model_folders
 from omniseg.data.formats.folders import (
-    hierarchy_path,
-    label_paths,
+    ImageFinder,
+    image_folders,
     list_images,
-    scaled_folders,
+    read_json,
+    rescaled_cameras,
     true_factors,
     view_names,
     warn_missing,
-    with_image_suffix,
 )
+from omniseg.data.formats.pairing import natural_key, pair_by_numbers
+from omniseg.data.formats.sidecars import Sidecars, colmap_masks, file_names
 from omniseg.data.scene import Scene, View, capture_kind
 from omniseg.errors import InputError
 
 LOOKED_FOR = "COLMAP (sparse/0/cameras.bin or .txt, with images)"
 
-_MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "")
-_MODEL_FILES = tuple(f"{name}{suffix}" for name in ("cameras", "images") for suffix in (".bin", ".txt"))
+_SMALL_PART = 0.75
+"""Share of the frames of a transforms.json below which a COLMAP model beside it may be the wrong one of the two."""
 _FEW_POINTS = 200
 """Fewer reliable points than this are not enough: then all are used."""
 _MIN_TRACK = 3
@@ -33,30 +39,34 @@ _MAX_ERROR = 3.0
 """Largest reprojection error of a reliable point, as a multiple of the median."""
 
 
-def _model_folder(root: Path) -> Path | None:
-    for folder in _MODEL_FOLDERS:
-        if any((root / folder / name).is_file() for name in _MODEL_FILES):
-            return root / folder
-    return None
+_SHOWN = 60
+"""Most characters of a name in a message."""
+
+_log = logging.getLogger("omniseg")
 
 
 def detect(root: Path) -> bool:
     """Tell whether `root` holds a COLMAP model."""
-    return _model_folder(root) is not None
+    return bool(model_folders(root))
 
 
-def read(root: Path) -> Scene:
-    """Read a COLMAP capture.
+def read(root: Path, capture: CaptureConfig) -> Scene:
+    """Read a COLMAP capture, of several models the one with most images.
 
+    Args:
+        root: folder of the capture, or of one of its models.
+        capture: folder of the images.
     Raises:
         InputError: the model is damaged, or its images are missing.
     """
-    folder = _model_folder(root)
-    if folder is None:
-        raise InputError(f"{root}: holds no COLMAP model")
+    folder = largest_model(root)
+    if folder == root:
+        root = capture_folder(folder, capture.images)
     model = read_model(folder)
-    views = tuple(sorted(_views(root, folder, model), key=lambda view: view.name))
-    points = _reliable(model.points)
+    if folder != root:
+        _mention_json(root / "transforms.json", folder, model)
+    views = tuple(sorted(_views(root, folder, model, capture), key=lambda view: view.name))
+    points = model.points.xyz[_reliable(model.points)]
     return Scene(
         root=root,
         format="colmap",
@@ -64,6 +74,19 @@ def read(root: Path) -> Scene:
         views=views,
         points=points if len(points) else None,
     )
+
+
+def _mention_json(path: Path, folder: Path, model: ColmapModel) -> None:
+    """Warn if a transforms.json beside the model lists far more images than it."""
+    try:
+        frames = read_json(path).get("frames") if path.is_file() else None
+    except InputError:
+        return
+    if isinstance(frames, list) and len(model.images) < _SMALL_PART * len(frames):
+        _log.warning(
+            "%s: has only %d images, transforms.json beside it lists %d; --scene %s reads that one",
+            folder, len(model.images), len(frames), path,
+        )  # fmt: skip
 
 
 def read_model(folder: Path) -> ColmapModel:
@@ -80,7 +103,7 @@ def read_model(folder: Path) -> ColmapModel:
             raise InputError(f"{path}: does not exist; a COLMAP model needs cameras{suffix} and images{suffix}")
     cameras = reader.read_cameras(paths[0])
     images = reader.read_images(paths[1])
-    empty = ColmapPoints(np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
+    empty = ColmapPoints(np.empty(0, np.int64), np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
     points = reader.read_points(paths[2]) if paths[2].is_file() else empty
     for image in images:
         if image.camera_id not in cameras:
@@ -88,60 +111,154 @@ def read_model(folder: Path) -> ColmapModel:
     return ColmapModel(cameras, images, points)
 
 
-def _views(root: Path, folder: Path, model: ColmapModel) -> list[View]:
-    folders = scaled_folders(root / "images")
+def _views(root: Path, folder: Path, model: ColmapModel, capture: CaptureConfig) -> list[View]:
+    folders = image_folders(root, capture.images)
     if not folders:
-        raise InputError(f"{root}: has poses in {folder}, but no folder `images` (or `images_2`, `images_4`...)")
-    paths = {factor: _pair(folders, factor, model) for factor in folders}
+        raise InputError(
+            f"{root}: has poses in {folder}, but no folder `images` (or `images_4`, `input`, `rgb`, `photos`); "
+            "--images names another one"
+        )
+    paths = _pair(folders, folder, [image.name for image in model.images])
     found = [image for image in model.images if any(image.name in files for files in paths.values())]
     missing = [image.name for image in model.images if not any(image.name in files for files in paths.values())]
     warn_missing(missing, len(model.images), folder / "images")
 
     # An image is named by its largest file: masks are made from those files.
-    largest = [next(f for f in folders if image.name in paths[f]) for image in found]
-    names = view_names([paths[f][image.name].relative_to(folders[f]).as_posix() for f, image in zip(largest, found)])
+    largest = [next(f for f in paths if image.name in paths[f]) for image in found]
+    names = view_names([_below(folders[f], paths[f][image.name]) for f, image in zip(largest, found)])
+    cameras = _fitted_cameras(folder, model, {i.name: paths[f][i.name] for f, i in zip(largest, found)}, found)
     factors = {}
     for nominal, files in paths.items():
         first = next((image for image in found if image.name in files), None)
         if first is not None:
-            factors |= true_factors(model.cameras[first.camera_id], {nominal: files[first.name]})
-    return [
-        View(
-            name=name,
-            images={factors[f]: files[image.name] for f, files in paths.items() if image.name in files},
-            camera=model.cameras[image.camera_id],
-            c2w=image.c2w,
-            hierarchy_path=hierarchy_path(root, name),
-            label_paths=label_paths(root / "labels", name),
+            factors |= true_factors(cameras[first.camera_id], {nominal: files[first.name]})
+    masks = colmap_masks(
+        root, {name: _below(folders[f], paths[f][image.name]) for name, f, image in zip(names, largest, found)}
+    )
+    sidecars, taken, views = Sidecars(root), set(names), []
+    seen_points = _seen_points(model)
+    for name, image in zip(names, found):
+        files = {f: each[image.name] for f, each in paths.items() if image.name in each}
+        known = file_names(name, [(folders[f], file) for f, file in files.items()], taken)
+        views.append(
+            View(
+                name=name,
+                images={factors[f]: file for f, file in files.items()},
+                camera=cameras[image.camera_id],
+                c2w=image.c2w,
+                ignore_path=masks.get(name),
+                hierarchy_path=sidecars.hierarchy(known),
+                label_paths=sidecars.labels(known),
+                seen_points=seen_points[image.name] if len(seen_points[image.name]) else None,
+            )
         )
-        for name, image in zip(names, found)
-    ]
+    return views
 
 
-def _pair(folders: dict[int, Path], factor: int, model: ColmapModel) -> dict[str, Path]:
-    """Return the files in one image folder by the model's image names.
+def _fitted_cameras(
+    folder: Path, model: ColmapModel, largest: dict[str, Path], found: list[ColmapImage]
+) -> dict[int, Camera]:
+    """Return the cameras by id, rescaled where all photos differ from them by one factor."""
+    first = {model.cameras[image.camera_id]: largest[image.name] for image in reversed(found)}
+    changed = rescaled_cameras(first, folder / "cameras")
+    return {number: changed.get(camera, camera) for number, camera in model.cameras.items()}
 
-    If no file has such a name but the numbers agree (LLFF's releases renamed the shrunken images), files are paired
-    in sorted order with the names in `images` if that exists, else with the model's.
+
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _pair(folders: dict[int, Path], model: Path, names: list[str]) -> dict[int, dict[str, Path]]:
+    """Return the files in each image folder by the model's image names.
+
+    Where no file of a folder has such a name, its files are paired by the numbers in their names (LLFF's releases
+    renamed the shrunken images): with the largest images if there are any, else with the model's names.
+
+    Raises:
+        InputError: nothing has the listed names, and no pairing is certain.
     """
-    folder = folders[factor]
-    named = {image.name: with_image_suffix(folder / image.name) for image in model.images}
-    paths = {name: path for name, path in named.items() if path is not None}
-    if paths:
-        return paths
-    files = list_images(folder)
-    originals = sorted(named)
-    if factor > 1 and 1 in folders and len(files) == len(in_full := list_images(folders[1])):
-        originals = in_full
-    if len(files) != len(originals):
-        return {}
-    return {name: folder / file for name, file in zip(originals, files) if name in named}
+    finder = ImageFinder()
+    paths: dict[int, dict[str, Path]] = {}
+    for factor, folder in folders.items():
+        named = {name: _find(finder, folder, name) for name in names}
+        paths[factor] = {name: path for name, path in named.items() if path is not None}
+    for factor in [factor for factor in folders if factor > 1 and paths.get(1)]:
+        if _renumbered(list_images(folders[1]), list_images(folders[factor])) and paths[factor]:
+            _log.warning(
+                "%s: not used, since some of its names fit images of %s, others none", folders[factor], folders[1]
+            )
+            del paths[factor]
+    unpaired = [factor for factor in paths if not paths[factor] and list_images(folders[factor])]
+    for factor in unpaired:
+        files = list_images(folders[factor])
+        known = list_images(folders[1]) if factor > 1 and paths.get(1) else []
+        pairs = pair_by_numbers(known or names, files)
+        if pairs is None:
+            _log.warning("%s: not used, since its names fit no image of %s", folders[factor], model)
+            continue
+        if known:
+            paths[factor] = {
+                name: folders[factor] / pairs[at]
+                for name, path in paths[1].items()
+                if (at := _below(folders[1], path)) in pairs
+            }
+        else:
+            paths[factor] = {name: folders[factor] / file for name, file in pairs.items()}
+            _say_pairs(folders[factor], pairs)
+    if unpaired and not any(paths.values()):
+        files = list_images(folders[unpaired[0]])
+        raise InputError(
+            f"{model}: lists {_first(names)}, but {folders[unpaired[0]]} holds {_first(files)} ({len(names)} and "
+            f"{len(files)} images): which is which is not certain; give the photos their names back, or repeat the "
+            "reconstruction"
+        )
+    return paths
+
+
+def _renumbered(files: list[str], smaller: list[str]) -> bool:
+    """Tell whether names are missing on both sides: then equal names may be different photos."""
+    ours, theirs = ({PurePosixPath(file).with_suffix("") for file in names} for names in (files, smaller))
+    return bool(ours - theirs) and bool(theirs - ours)
+
+
+def _find(finder: ImageFinder, folder: Path, name: str) -> Path | None:
+    """Return the file of a listed name below a folder; the name may begin with that of the folder itself."""
+    path = finder.find(folder / name)
+    if path is None and name.startswith(f"{folder.name}/"):
+        path = finder.find(folder.parent / name)
+    return path
+
+
+def _first(names: list[str]) -> str:
+    """Return the first three names for a message."""
+    return ", ".join(name[-_SHOWN:] for name in sorted(names, key=natural_key)[:3])
+
+
+def _say_pairs(folder: Path, pairs: dict[str, str]) -> None:
+    first = min(pairs, key=natural_key)
+    _log.warning(
+        "%s: its files are not named as the poses are, so they are paired by the numbers in their names: %s is %s ...",
+        folder, pairs[first], first,
+    )  # fmt: skip
 
 
 def _reliable(points: ColmapPoints) -> np.ndarray:
-    """Return the positions of the reliable points if there are enough of them, else of all finite points."""
+    """Return the mask (n,) of the reliable points if there are enough of them, else of all finite points."""
     finite = np.isfinite(points.xyz).all(1)
     good = finite & (points.track >= _MIN_TRACK)
     if good.sum() >= _FEW_POINTS:
         good &= points.error <= _MAX_ERROR * np.median(points.error[good])
-    return points.xyz[good if good.sum() >= _FEW_POINTS else finite]
+    return np.asarray(good if good.sum() >= _FEW_POINTS else finite)
+
+
+def _seen_points(model: ColmapModel) -> dict[str, np.ndarray]:
+    """Return the positions (n, 3) of the reliable points that each image sees, by its name."""
+    good = np.flatnonzero(_reliable(model.points))
+    good = good[np.argsort(model.points.ids[good])]
+    ids, xyz = model.points.ids[good], model.points.xyz[good]
+    seen = {}
+    for image in model.images:
+        place = np.searchsorted(ids, image.point_ids).clip(max=max(len(ids) - 1, 0))
+        known = ids[place] == image.point_ids if len(ids) else np.zeros(len(place), bool)
+        seen[image.name] = xyz[place[known]]
+    return seen

@@ -24,6 +24,7 @@ from omniseg.data.image_io import read_bytes
 from omniseg.errors import InputError
 
 _POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8")])
+_OBSERVATION = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
 _POINT_BYTES = _POINT.itemsize
 """Size of a point in points3D.bin, without its track."""
 
@@ -90,18 +91,20 @@ def read_cameras(path: Path) -> dict[int, Camera]:
 
 
 def read_images(path: Path) -> tuple[ColmapImage, ...]:
-    """Read images.bin, skipping the observed points, or raise `InputError`."""
+    """Read images.bin, or raise `InputError`."""
     file = _Reader(path)
-    names, ids, poses = [], [], []
+    names, ids, poses, points = [], [], [], []
     for _ in range(file.count(4 + 56 + 4 + 1 + 8)):
         _, *pose, camera_id = file.take("I7dI")
         names.append(file.text())
         ids.append(camera_id)
         poses.append(pose)
         observed = file.count(24)
+        observations = np.frombuffer(file.data, _OBSERVATION, observed, file.at)["point"]
+        points.append(observations[observations >= 0])  # -1: of no point
         file.at += 24 * observed
     file.finish()
-    return colmap_images(path, names, ids, poses)
+    return colmap_images(path, names, ids, poses, points)
 
 
 def read_points(path: Path) -> ColmapPoints:
@@ -125,4 +128,5 @@ def read_points(path: Path) -> ColmapPoints:
     file.finish()
     # Records begin at any byte: view one at every byte and pick the true ones.
     points = np.ndarray(end - _POINT_BYTES + 1, _POINT, data, strides=(1,))[starts] if n else np.empty(0, _POINT)
-    return ColmapPoints(points["xyz"].astype(np.float64), points["error"].astype(np.float64), track)
+    ids, xyz, error = (points[name] for name in ("id", "xyz", "error"))
+    return ColmapPoints(ids.astype(np.int64), xyz.astype(np.float64), error.astype(np.float64), track)

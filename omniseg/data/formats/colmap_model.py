@@ -50,17 +50,19 @@ _MAX_SIDE = 2**17
 
 @dataclass(frozen=True)
 class ColmapImage:
-    """A registered image: its name (path below the image folder), camera id and (3, 4) camera to world."""
+    """A registered image: name (path below the image folder), camera id, (3, 4) camera to world, ids of its points."""
 
     name: str
     camera_id: int
     c2w: np.ndarray
+    point_ids: np.ndarray
 
 
 @dataclass(frozen=True)
 class ColmapPoints:
-    """Positions (n, 3), reprojection errors (n,) in pixels and track lengths (n,) of the sparse points."""
+    """Ids (n,), positions (n, 3), reprojection errors (n,) in pixels and track lengths (n,) of the sparse points."""
 
+    ids: np.ndarray
     xyz: np.ndarray
     error: np.ndarray
     track: np.ndarray
@@ -108,8 +110,10 @@ def colmap_camera(model: str, width: int, height: int, values: dict[str, float],
         raise InputError(f"{where}: {error}; the file is damaged or not COLMAP's") from error
 
 
-def colmap_images(path: Path, names: list[str], ids: list[int], poses: list) -> tuple[ColmapImage, ...]:
-    """Make images from names, camera ids and world-to-camera poses qw qx qy qz tx ty tz.
+def colmap_images(
+    path: Path, names: list[str], ids: list[int], poses: list, point_ids: list[np.ndarray]
+) -> tuple[ColmapImage, ...]:
+    """Make images from names, camera ids, world-to-camera poses qw qx qy qz tx ty tz, and ids of observed points.
 
     Raises:
         InputError: there are none, a name is empty, occurs twice or leaves the folder, or a pose is invalid.
@@ -128,6 +132,6 @@ def colmap_images(path: Path, names: list[str], ids: list[int], poses: list) -> 
     position = -rotation @ numbers[:, 4:, None]
     c2w = np.concatenate([rotation, position], axis=2)
     return tuple(
-        ColmapImage(name, camera_id, checked_pose(pose, f"{path}: image {name}"))
-        for name, camera_id, pose in zip(names, ids, c2w)
+        ColmapImage(name, camera_id, checked_pose(pose, f"{path}: image {name}"), points)
+        for name, camera_id, pose, points in zip(names, ids, c2w, point_ids)
     )

@@ -15,7 +15,7 @@ from omniseg.errors import InputError
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Return the numbered lines of a text file, with blank lines, without comments."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -48,8 +48,8 @@ def read_cameras(path: Path) -> dict[int, Camera]:
 
 
 def read_images(path: Path) -> tuple[ColmapImage, ...]:
-    """Read images.txt, skipping the observed points, or raise `InputError`."""
-    names, ids, poses = [], [], []
+    """Read images.txt, or raise `InputError`."""
+    names, ids, poses, points = [], [], [], []
     lines = _lines(path)
     for number, line in lines:
         if not line:
@@ -63,14 +63,20 @@ def read_images(path: Path) -> tuple[ColmapImage, ...]:
         except (ValueError, IndexError) as error:
             raise _bad_line(path, number, "ID QW QX QY QZ TX TY TZ CAMERA_ID NAME") from error
         number, observed = next(lines, (number, ""))  # not skipped even if it is blank: the image sees no points
-        if len(observed.split()) % 3:
+        words = observed.split()
+        try:
+            seen = np.array(words[2::3], np.int64)
+        except (ValueError, OverflowError) as error:
+            raise _bad_line(path, number, "X Y POINT3D_ID, repeated") from error
+        if len(words) % 3:
             raise _bad_line(path, number, "X Y POINT3D_ID, repeated")
-    return colmap_images(path, names, ids, poses)
+        points.append(seen[seen >= 0])  # -1: of no point
+    return colmap_images(path, names, ids, poses, points)
 
 
 def read_points(path: Path) -> ColmapPoints:
     """Read points3D.txt, skipping the tracks, or raise `InputError`."""
-    xyz, error, track = [], [], []
+    ids, xyz, error, track = [], [], [], []
     for number, line in _lines(path):
         if not line:
             continue
@@ -78,9 +84,12 @@ def read_points(path: Path) -> ColmapPoints:
         if len(words) < 8 or len(words) % 2:
             raise _bad_line(path, number, "ID X Y Z R G B ERROR TRACK")
         try:
+            ids.append(int(words[0]))
             xyz.append([float(word) for word in words[1:4]])
             error.append(float(words[7]))
         except ValueError as failure:
             raise _bad_line(path, number, "ID X Y Z R G B ERROR TRACK") from failure
         track.append(len(words) // 2 - 4)
-    return ColmapPoints(np.array(xyz).reshape(-1, 3), np.array(error), np.array(track, np.int64))
+    return ColmapPoints(
+        np.array(ids, np.int64), np.array(xyz).reshape(-1, 3), np.array(error), np.array(track, np.int64)
+    )

@@ -8,14 +8,15 @@ import numpy as np
 
 from omniseg.cameras import Camera
 from omniseg.cameras.poses import checked_pose
+from omniseg.config import CaptureConfig
 from omniseg.data.formats.folders import (
-    hierarchy_path,
-    label_paths,
+    image_folders,
     list_images,
-    scaled_folders,
+    rescaled_cameras,
     true_factors,
     view_names,
 )
+from omniseg.data.formats.sidecars import Sidecars, file_names
 from omniseg.data.scene import Scene, View, capture_kind
 from omniseg.errors import InputError
 
@@ -29,7 +30,7 @@ def detect(root: Path) -> bool:
     return (root / _FILE).is_file()
 
 
-def read(root: Path) -> Scene:
+def read(root: Path, capture: CaptureConfig) -> Scene:
     """Read an LLFF capture; images in sorted order belong to the rows of the file.
 
     Raises:
@@ -37,7 +38,7 @@ def read(root: Path) -> Scene:
     """
     path = root / _FILE
     rows = _rows(path)
-    folders = {f: folder for f, folder in scaled_folders(root / "images").items() if list_images(folder)}
+    folders = {f: folder for f, folder in image_folders(root, capture.images).items() if list_images(folder)}
     if not folders:
         raise InputError(
             f"{path}: holds {len(rows)} poses, but there is no folder `images` (or `images_4`...) of images"
@@ -48,11 +49,15 @@ def read(root: Path) -> Scene:
             raise InputError(f"{folders[f]}: holds {len(names)} images, but {path} holds {len(rows)} poses")
     names = view_names(files[min(files)])
     cameras = [_camera(row, f"{path}: row {i}") for i, row in enumerate(rows)]
+    first = folders[min(files)] / files[min(files)][0]
+    changed = rescaled_cameras(dict.fromkeys(cameras, first), path)
+    cameras = [changed.get(camera, camera) for camera in cameras]
     factors = true_factors(cameras[0], {f: folders[f] / files[f][0] for f in files})
-    views = []
+    views, sidecars, taken = [], Sidecars(root), set(names)
     for i, (name, row, camera) in enumerate(zip(names, rows, cameras)):
         down, right, back, position = row[:15].reshape(3, 5)[:, :4].T
         c2w = np.stack([right, down, -back, position], axis=1)
+        known = file_names(name, [(folders[f], folders[f] / files[f][i]) for f in files], taken)
         near, far = float(row[15]), float(row[16])
         views.append(
             View(
@@ -61,8 +66,8 @@ def read(root: Path) -> Scene:
                 camera=camera,
                 c2w=checked_pose(c2w, f"{path}: row {i} ({name})"),
                 depth_range=(near, far) if 0 < near < far < np.inf else None,
-                hierarchy_path=hierarchy_path(root, name),
-                label_paths=label_paths(root / "labels", name),
+                hierarchy_path=sidecars.hierarchy(known),
+                label_paths=sidecars.labels(known),
             )
         )
     kind = capture_kind(np.stack([view.c2w for view in views]))

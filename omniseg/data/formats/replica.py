@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omniseg.data.formats.folders import list_images, read_json
+from omniseg.config import CaptureConfig
+from omniseg.data.formats.folders import ImageFinder, given_folder, list_images, read_json
+from omniseg.data.formats.json_cameras import listed_path
+from omniseg.data.formats.pairing import pair_by_numbers
 from omniseg.data.formats.transforms import (
     SPLIT_FILES,
     ListedFrame,
@@ -17,8 +20,8 @@ from omniseg.data.formats.transforms import (
     has_opencv_axes,
     make_views,
     read_frames,
+    read_split,
 )
-from omniseg.data.image_io import read_bytes
 from omniseg.data.scene import Scene, Split
 from omniseg.errors import InputError
 
@@ -28,11 +31,13 @@ LOOKED_FOR = "Replica (transforms_train.json with `aabb`)"
 def detect(root: Path) -> bool:
     """Tell whether `root` has a transforms_train.json with a box."""
     path = root / SPLIT_FILES["train"]
-    # A damaged file is explained by the reader, so it is not parsed here.
-    return path.is_file() and b'"aabb"' in read_bytes(path)
+    try:
+        return path.is_file() and read_json(path).get("aabb") is not None
+    except InputError:  # the other reader of such files explains the damage
+        return False
 
 
-def read(root: Path) -> Scene:
+def read(root: Path, capture: CaptureConfig) -> Scene:
     """Read a room.
 
     Raises:
@@ -41,28 +46,35 @@ def read(root: Path) -> Scene:
     path = root / SPLIT_FILES["train"]
     meta = read_json(path)
     box = checked_aabb(meta.get("aabb"), path)
-    frames = [f for split, name in SPLIT_FILES.items() for f in _frames(root, root / name, split)]
+    frames = [f for split, name in SPLIT_FILES.items() for f in _frames(root, root / name, split, capture)]
     test_given = any(frame.split != "train" for frame in frames)
     if not test_given:
         frames = [replace(frame, split=None) for frame in frames]
-    return Scene(root=root, format="replica", kind="replica", views=make_views(root, frames), aabb=box)
+    return Scene(root=root, format="replica", kind="replica", views=make_views(root, frames, path), aabb=box)
 
 
-def _frames(root: Path, path: Path, split: Split) -> list[ListedFrame]:
+def _frames(root: Path, path: Path, split: Split, capture: CaptureConfig) -> list[ListedFrame]:
     if not path.is_file():
         return []
     meta = read_json(path)
     listed = meta.get("frames")
-    folder = next((root / name for name in ("results/rgb", "rgb") if (root / name).is_dir()), None)
+    folder = _author_folder(root, capture)
     if isinstance(listed, list) and listed and folder is not None and not _images_exist(root, listed):
-        return _author_frames(path, meta, folder)
-    frames = read_frames(path, meta, _opencv_axes(meta, listed, path))
-    return [replace(_with_depth(root, frame), split=split) for frame in frames]
+        return _author_frames(path, meta, folder, capture)
+    frames = read_split(path, split, meta, capture, _opencv_axes(meta, listed, path))
+    return [_with_depth(root, frame) for frame in frames]
+
+
+def _author_folder(root: Path, capture: CaptureConfig) -> Path | None:
+    if capture.images:
+        return given_folder(root, capture.images)
+    return next((root / name for name in ("results/rgb", "rgb") if (root / name).is_dir()), None)
 
 
 def _images_exist(root: Path, listed: list[Any]) -> bool:
-    names = [entry.get("file_path") for entry in listed if isinstance(entry, dict)]
-    return any(isinstance(name, str) and (root / name).is_file() for name in names)
+    finder = ImageFinder()
+    paths = (listed_path(root, entry.get("file_path")) for entry in listed if isinstance(entry, dict))
+    return any(path is not None and finder.find(path) is not None for path in paths)
 
 
 def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
@@ -73,7 +85,7 @@ def _opencv_axes(meta: Mapping[str, Any], listed: object, path: Path) -> bool:
     return "depth_path" in first or str(first.get("file_path", "")).startswith("results/")
 
 
-def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[ListedFrame]:
+def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path, capture: CaptureConfig) -> list[ListedFrame]:
     """Read OmniSeg3D's own layout: the poses of a whole path in OpenCV axes, images of some of them in `results/rgb`.
 
     An image belongs to the frame whose number its name ends in or, if the names only count the images, to every k-th
@@ -98,12 +110,14 @@ def _author_frames(path: Path, meta: Mapping[str, Any], folder: Path) -> list[Li
         kept = {key: value for key, value in entry.items() if not key.startswith("depth")}
         entries.append({**kept, "file_path": (folder / name).relative_to(path.parent).as_posix()})
     axes = "camera_axes" not in meta or _opencv_axes(meta, listed, path)
-    frames = read_frames(path, {**meta, "frames": entries}, opencv_axes=axes)
+    frames = read_frames(path, {**meta, "frames": entries}, replace(capture, images=""), axes)
     splits: list[Split] = ["test" if i % 8 == 1 else "train" if i % 2 == 0 else "val" for i in range(len(images))]
     root = path.parent
-    depths = sorted((folder.parent / "depth").glob("*.png"))
-    if len(depths) == len(frames):  # depth0010.png beside frame0010.jpg: names differ, order does not
-        frames = [replace(frame, depth_path=depth, depth_unit=depth_unit(meta)) for frame, depth in zip(frames, depths)]
+    depths = [path.name for path in sorted((folder.parent / "depth").glob("*.png"))]
+    # depth0010.png beside frame0010.jpg: names differ, numbers do not.
+    pairs = pair_by_numbers(depths, images, same_numbering=True) or {}
+    image_of = {folder / image: folder.parent / "depth" / depth for depth, image in pairs.items()}
+    frames = [replace(frame, depth_path=image_of.get(frame.image), depth_unit=depth_unit(meta)) for frame in frames]
     return [replace(_with_depth(root, frame), split=split) for frame, split in zip(frames, splits)]
 
 

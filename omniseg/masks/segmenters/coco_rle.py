@@ -25,7 +25,7 @@ def decode_rle(code: Any) -> tuple[np.ndarray, int, int]:
         ValueError: the code is damaged or something else.
     """
     if not isinstance(code, dict) or not {"size", "counts"} <= set(code):
-        raise ValueError('expected "segmentation" of {"size": [h, w], "counts": ...}, not polygons or pictures')
+        raise ValueError('expected "segmentation" of {"size": [h, w], "counts": ...} or polygons')
     size, counts = code["size"], code["counts"]
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
         raise ValueError(f'expected "size": [height, width], got {str(size)[:40]}')

@@ -40,7 +40,7 @@ def test_a_folder_without_a_scene_is_named_with_what_was_looked_for(train):
     train("--scene", "empty").refused("empty: no scene found (the folder is empty)", "transforms.json", "sparse/0")
     Path("photos").mkdir()
     write_image(Path("photos/a.png"))
-    train("--scene", "photos").refused("photos: no scene found", "Looked for")
+    train("--scene", "photos").refused("photos: these are photos without poses", "Looked for")
     train("--scene", "photos/a.png").refused("photos/a.png: is a file", "folder of a capture")
     train("--scene", "").refused("error")
 
@@ -81,7 +81,7 @@ def test_poses_without_images_are_refused(train):
     names = write_colmap(Path("scene"), orbit(5), images=False)
     train("--scene", "scene").refused("scene: has poses in scene/sparse/0, but no folder `images`")
     write_image(Path("scene/images/other.png"))
-    train("--scene", "scene").refused("lists 5 images, but none exists", names[0])
+    train("--scene", "scene").refused(f"lists {names[0]}", "holds other.png (5 and 1 images)", "not certain")
     write_transforms(Path("json"), orbit(5))
     shutil.rmtree("json/images")
     train("--scene", "json").refused("transforms.json", "lists 5 images, but none exists", "images/0000.png")

@@ -1,4 +1,4 @@
-"""make_sample as a command; tests/data_tools/sample_room tests what it renders."""
+"""make_sample as a command; tests/data_tools/sample_scenes tests what it renders."""
 
 from pathlib import Path
 

@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from command_line import Run, content
+from omniseg.run_folder import load_photo_depth
 from scene_files import opengl, orbit
 
 
@@ -33,6 +34,24 @@ def test_a_video_has_every_frame(command: Run, run: Path, show: str):
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
     assert int(video.get(cv2.CAP_PROP_FRAME_WIDTH)) == 24
     assert "rendering: 100%" in done.err
+
+
+def test_depth_from_the_photos_is_shown_for_each_photo_that_was_trained_on(command: Run, run: Path):
+    before = content(run)
+    done = command("render", run, "--out", "out", "--path", "views", "--show", "photo-depth", "--width", "32")
+    assert done.status == 0, done.err
+    kept = load_photo_depth(run)
+    assert kept is not None
+    assert f"{len(kept.maps)} pictures in out" in done.out
+    assert pictures("out") == sorted(f"{name}.png" for name in kept.maps.names)
+    assert len(kept.maps) == 8, "the two held-out photos have none"
+    assert all(cv2.imread(f"out/{name}").shape == (32, 32, 3) for name in pictures("out"))
+    assert content(run) == before
+    command("render", run, "--out", "a", "--show", "photo-depth").refused("--path orbit", "views")
+    (run / "photo_depth.safetensors").unlink()
+    arguments = ("--out", "a", "--show", "photo-depth", "--path", "views")
+    command("render", run, *arguments).refused(run, "keeps no depth from its photos")
+    assert not Path("a").exists()
 
 
 def test_a_camera_file_gives_one_picture_a_camera(command: Run, run: Path):

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
 from command_line import Run, content, interruptible_children
 from helpers import ROOT
+from omniseg.run_folder import load_photo_depth, save_photo_depth
 from tiny_scene import SMALL, write_ball
 
-MODEL = ["config.yaml", "radiance.safetensors", "resume/radiance.safetensors"]
+MODEL = ["config.yaml", "photo_depth.safetensors", "radiance.safetensors", "resume/radiance.safetensors"]
 JUDGED = sorted([*MODEL, "metrics.json", "renders/photo-depth.png"])
 RESULTS = sorted([*JUDGED, "renders/test.png"])
 
@@ -98,6 +101,27 @@ def test_resume_makes_a_training_longer(command: Run, run: Path):
     assert done.status == 0, done.err
     assert "trained 7 steps" in done.out
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["steps"] == 7
+
+
+def test_resume_takes_the_depth_that_the_run_keeps(command: Run, run: Path):
+    kept = load_photo_depth(run)
+    assert kept is not None
+    everywhere = replace(kept.maps, distances=torch.ones_like(kept.maps.distances))
+    save_photo_depth(run, replace(kept, maps=everywhere))
+    done = command("train", "--run", run, "--resume", "--training.steps", "7")
+    assert done.status == 0, done.err
+    assert "depth from the photos: 100 % of pixels, kept in run" in done.out.replace(f"{run.parent}/", "")
+    (run / "photo_depth.safetensors").unlink()
+    done = command("train", "--run", run, "--resume", "--training.steps", "9")
+    assert "kept in" not in done.out
+    assert f"depth from the photos: {100 * kept.coverage:.0f} % of pixels in" in done.out
+    assert load_photo_depth(run) is not None, "it is kept from now on"
+
+
+def test_overwrite_removes_the_depth_of_the_old_run(command: Run, scene: Path, run: Path):
+    arguments = ("--overwrite", "--training.photo-depth", "false", *SMALL)
+    assert command("train", "--scene", scene, "--run", run, *arguments).status == 0
+    assert not (run / "photo_depth.safetensors").exists()
 
 
 def test_resume_of_a_complete_training_says_so(command: Run, run: Path):
@@ -191,5 +215,5 @@ def test_ctrl_c_saves_and_exits_with_130(scene: Path, tmp_path: Path):
     assert err.rstrip().endswith("error: interrupted; what was saved is complete")
     assert "Traceback" not in err
     assert files(run) == MODEL
-    for name in MODEL[1:]:
+    for name in ("radiance.safetensors", "resume/radiance.safetensors"):
         assert "field.table" in load_file(run / name)

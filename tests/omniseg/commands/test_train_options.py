@@ -66,3 +66,33 @@ def test_a_wrong_option_comes_before_the_state_of_the_run_folder(command: Run, s
     done = command("train", "--scene", scene, "--run", run, "--bogus")
     assert done.status == 2
     assert "--bogus" in done.err + done.out
+
+
+def test_choices_of_reading_are_recorded_and_used_by_every_command(command: Run, scene: Path, tmp_path: Path):
+    shots = tmp_path / "elsewhere"
+    shots.mkdir()
+    for split in ("train", "test"):
+        (scene / split).rename(shots / split)
+    arguments = ("--images", "elsewhere", "--test-views", "train/1", "test/8", "--alpha", "transparent")
+    done = command("train", "--scene", scene, "--run", "run", *arguments, *SMALL)
+    assert done.status == 0, done.err
+    assert config_of("run")["capture"] == {
+        "images": str(shots.resolve()), "alpha": "transparent", "test_views": ["train/1", "test/8"]
+    }  # fmt: skip
+    assert "8 views to train, 2 to test" in done.out
+    assert command("evaluate", "run").status == 0
+    command("train", "--scene", scene, "--run", "other", "--images", "nothing").refused("nothing", "--images")
+    command("train", "--scene", scene, "--run", "other", *arguments[:2], "--test-views", "x").refused("--test-views x")
+    assert command("train", "--scene", scene, "--test-views", "x", "--test-every", "2").status == 2
+
+
+def test_transparent_pixels_may_be_left_out(command: Run, scene: Path):
+    done = command("train", "--scene", scene, "--run", "run", "--alpha", "left-out", *SMALL)
+    assert done.status == 0, done.err
+    assert "masks leave out" in done.out
+
+
+def test_mask_files_of_other_names_are_an_error(command: Run, scene: Path):
+    (scene / "sam_4").mkdir()
+    (scene / "sam_4" / "frame1.npz").touch()
+    command("train", "--scene", scene, "--run", "run", *SMALL).refused("frame1.npz", "named as a view is")

@@ -28,9 +28,15 @@ def photos(device):
     return photo_set()
 
 
-def assert_right(found, truth, *, coverage):
-    known = found.distances > 0
-    error = (found.distances[known].float() / truth[known] - 1).abs()
+def distances(found, images):
+    """Return the distance that was found for each pixel of the photos."""
+    return torch.cat([found.maps.image(images.cameras, v).flatten() for v in range(len(images))])
+
+
+def assert_right(found, images, truth, *, coverage):
+    there = distances(found, images)
+    known = there > 0
+    error = (there[known] / truth[known] - 1).abs()
     assert found.coverage > coverage
     assert error.median() < 0.012
     assert (error < 0.1).float().mean() > 0.93
@@ -42,36 +48,37 @@ def test_finds_the_distances_through_every_lens(lens, device):
     # A picture's pixel is as wide as those of the pinhole in the middle, where wide lenses crowd more into the photo.
     config = PhotoDepthConfig(longest=80 if LENSES[lens].model == CameraModel.PERSPECTIVE else 120)
     found = photo_depth(images, 0.3, BOX, config, progress=False)
-    assert_right(found, truth, coverage=0.45)
-    assert found.coverage == pytest.approx(float((found.distances > 0).float().mean()), abs=0.05)
-    assert found.distances.dtype == torch.float16
+    assert_right(found, images, truth, coverage=0.45)
+    assert found.coverage == pytest.approx(float((distances(found, images) > 0).float().mean()), abs=0.05)
+    assert found.maps.names == images.names
     assert 0.5 * truth.min() < found.near < truth.min()
     assert found.seconds > 0
 
 
 def test_photos_of_several_sizes(device):
     images, truth = photo_set(sizes=[(160, 120), (60, 45), (100, 75)])
-    assert_right(photo_depth(images, 0.3, BOX, progress=False), truth, coverage=0.4)
+    assert_right(photo_depth(images, 0.3, BOX, progress=False), images, truth, coverage=0.4)
 
 
 def test_transparent_pixels_have_no_depth_and_do_not_count(device):
     images, truth = photo_set(alpha=True)
     found = photo_depth(images, 0.3, BOX, progress=False)
-    assert_right(found, truth, coverage=0.4)
+    assert_right(found, images, truth, coverage=0.4)
     opaque = images.pixels[:, 3] == 255
     assert 0.3 < opaque.float().mean() < 0.9
-    assert (found.distances[~opaque] > 0).float().mean() < 0.05
-    assert found.coverage == pytest.approx(float((found.distances[opaque] > 0).float().mean()), abs=0.05)
+    there = distances(found, images)
+    assert (there[~opaque] > 0).float().mean() < 0.05
+    assert found.coverage == pytest.approx(float((there[opaque] > 0).float().mean()), abs=0.05)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_photos(n, device):
     images, truth = photo_set(n=n)
     found = photo_depth(images, 0.3, BOX, progress=False)
-    assert len(found.distances) == len(truth)
+    assert len(distances(found, images)) == len(truth)
     assert found.near >= 0.3
     if n < 3:
-        assert not found.distances.any()
+        assert not distances(found, images).any()
         assert found.coverage == found.look_coverage == 0
 
 
@@ -113,15 +120,15 @@ def test_wrong_poses_leave_little(spoil, photos):
 def test_budget_shrinks_pictures_and_then_leaves_photos_out(photos):
     images, truth = photos
     fewer = photo_depth(images, 0.3, BOX, PhotoDepthConfig(budget=4_000_000), progress=False)
-    swept = [bool(fewer.distances[a:b].any()) for a, b in zip(images.offsets, images.offsets[1:])]
+    swept = [bool(fewer.maps.image(images.cameras, v).any()) for v in range(len(images))]
     assert 2 < sum(swept) < len(images)
-    assert_right(fewer, truth, coverage=0.2)
+    assert_right(fewer, images, truth, coverage=0.2)
 
 
 def test_same_result_each_time(photos):
     images, _ = photos
     first, second = (photo_depth(images, 0.3, BOX, progress=False) for _ in range(2))
-    assert torch.equal(first.distances, second.distances)
+    assert torch.equal(first.maps.distances, second.maps.distances)
 
 
 def test_quiet(photos, capfd):

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from helpers import TOLERANCE
 from omniseg.data import images as images_module
 from omniseg.data import rays as rays_module
+from omniseg.data.depth_maps import DepthMaps
 from omniseg.data.formats import read_scene
 from omniseg.data.images import load_images
 from omniseg.data.rays import RaySampler
@@ -85,6 +86,21 @@ def test_depth_is_measured_along_the_ray(images):
     forward = images.cameras.c2w[2, :, 2]
     z = batch.depth[known] * (batch.rays_d[known] @ forward)
     assert_close(z, torch.full_like(z, 3.0), rtol=1e-3, atol=0)  # float16
+
+
+@pytest.mark.parametrize("table", [2**24, 0])
+def test_depth_maps_give_each_ray_the_depth_of_its_pixel(images, monkeypatch, table: int):
+    monkeypatch.setattr(rays_module, "_TABLE_PIXELS", table)
+    sizes = torch.tensor([[4, 3], [0, 0], [6, 5]])
+    intrinsics = torch.tensor([[8.0, 8.0, 2.0, 1.5], [1.0] * 4, [12.0, 12.0, 3.0, 2.5]])
+    maps = DepthMaps(images.names, torch.arange(1.0, 43.0).half(), sizes, intrinsics).to(images.device)
+    batch = RaySampler(images, torch.Generator().manual_seed(0), maps).sample(500)
+    xy = images.cameras.project(batch.rays_o + 2 * batch.rays_d).xy
+    whole = [maps.image(images.cameras, v) for v in range(3)]
+    assert [len(image.unique()) > 5 for image in whole] == [True, False, True]
+    for i, v in enumerate(batch.views.tolist()):
+        x, y = xy[v, i].floor().long().tolist()
+        assert batch.depth[i] == whole[v][y, x]
 
 
 def test_one_seed_one_sequence(images):

@@ -5,7 +5,7 @@ import pytest
 from omniseg.data.formats import read_scene
 from omniseg.data.splits import split_views
 from omniseg.errors import InputError
-from scene_files import orbit, write_transforms
+from scene_files import orbit, write_colmap, write_transforms
 
 
 @pytest.fixture
@@ -60,3 +60,20 @@ def test_a_single_view_is_trained_on(tmp_path):
 def test_bad_arguments(scene, every):
     with pytest.raises(ValueError, match="test_every"):
         split_views(scene, every)
+
+
+def test_views_may_be_held_out_by_name(scene):
+    splits = split_views(with_splits(scene, ["train"] * 9 + ["test"]), test_views=("0007", "0002.png"))
+    assert (splits.train, splits.val, splits.test) == ((0, 1, 3, 4, 5, 6, 8, 9), (), (2, 7))
+    with pytest.raises(InputError, match="test_views 0099: a name that no view has; there are 0000, 0001, 0002"):
+        split_views(scene, test_views=("0099",))
+    with pytest.raises(InputError, match="none is left to train on"):
+        split_views(scene, test_views=tuple(view.name for view in scene.views))
+
+
+def test_names_of_several_views_are_refused(tmp_path):
+    write_colmap(tmp_path, orbit(3), names=["left/a.png", "right/a.png", "right/b.png"])
+    scene = read_scene(tmp_path)
+    assert split_views(scene, test_views=("right/a", "b")).test == (1, 2)
+    with pytest.raises(InputError, match="test_views a: a name that several views have"):
+        split_views(scene, test_views=("a",))

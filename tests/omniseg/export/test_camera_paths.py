@@ -115,6 +115,21 @@ def test_from_file_round_trip(tmp_path: Path):
     )
 
 
+def test_from_file_with_a_camera_for_each_frame(tmp_path: Path):
+    poses = orbit(2)
+    listed = [{"transform_matrix": opengl(pose), "camera_angle_x": angle, "w": width, "h": 10}
+              for pose, angle, width in zip(poses, (np.pi / 2, np.pi / 3), (20, 40))]  # fmt: skip
+    file = tmp_path / "path.json"
+    file.write_text(json.dumps({"frames": listed}))
+    cameras = paths.from_file(file, IDENTITY)
+    assert cameras.size.tolist() == [[20, 10], [40, 10]]
+    assert_close(cameras.intrinsics[:, 0], torch.tensor([10.0, 20 * 3**0.5]))
+    del listed[1]["w"]
+    file.write_text(json.dumps({"frames": listed}))
+    with pytest.raises(InputError, match="frame 1: does not say the size"):
+        paths.from_file(file, IDENTITY)
+
+
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"frames": []}', '{"frames": [{"transform_matrix": 1}], "w": 8, "h": 8}', "[1]"]
 )

@@ -75,3 +75,27 @@ def test_only_glb_needs_trimesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match=r"GLB files need trimesh.*\.ply"):
         save_mesh(tmp_path / "a.glb", MESH, HERE, SEGMENTS, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.features.npy", "a.ply"]
+
+
+FAR = np.array([448262.25, 5411932.5, 230.125])
+
+
+def test_a_georeferenced_ply_has_doubles(tmp_path: Path):
+    there = replace(HERE, translation=HERE.translation - HERE.scale * HERE.rotation @ FAR)
+    save_points(tmp_path / "a.ply", replace(MESH, features=None), there, SEGMENTS)
+    np.testing.assert_allclose(read_ply_points(tmp_path / "a.ply") - FAR, POSITIONS, atol=1e-6)
+    save_points(tmp_path / "near.ply", replace(MESH, features=None), HERE, SEGMENTS)
+    assert b"property float x" in (tmp_path / "near.ply").read_bytes()
+
+
+def test_a_georeferenced_glb_has_an_offset(tmp_path: Path, caplog):
+    caplog.set_level("INFO", "omniseg")
+    there = replace(HERE, translation=HERE.translation - HERE.scale * HERE.rotation @ FAR)
+    save_mesh(tmp_path / "a.glb", MESH, there, SEGMENTS, {})
+    scene = trimesh.load(tmp_path / "a.glb")
+    (node,) = scene.graph.nodes_geometry
+    transform, name = scene.graph[node]
+    positions = np.asarray(scene.geometry[name].vertices, np.float64) + transform[:3, 3]
+    np.testing.assert_allclose(positions - FAR, POSITIONS, atol=1e-5)
+    offset = " ".join(f"{value:.0f}" for value in (POSITIONS + FAR).mean(0))
+    assert f"relative to its node's translation, {offset}" in caplog.text

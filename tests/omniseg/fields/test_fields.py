@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from omniseg.fields import RadianceField
+from omniseg.fields import RadianceField, Space
 from omniseg.fields.mlp import MLP, matmul_dtype
 from omniseg.fields.radiance import density_head
 from tiny_scene import ball_config
@@ -15,7 +15,7 @@ from tiny_scene import ball_config
 
 @pytest.fixture
 def field(device) -> RadianceField:
-    return RadianceField(ball_config().radiance, bound=1.0).to(device)
+    return RadianceField(ball_config().radiance, Space(1.0)).to(device)
 
 
 def test_mlp_is_linear_layers_with_relu(device):
@@ -59,7 +59,7 @@ def test_density_head(used, device):
 
 def test_density_is_limited_as_configured(device):
     config = replace(ball_config().radiance, log_density_bias=7.0, max_log_density=2.0)
-    sigmas = RadianceField(config, bound=1.0).to(device).density(torch.rand(5, 3, device=device)).sigmas
+    sigmas = RadianceField(config, Space(1.0)).to(device).density(torch.rand(5, 3, device=device)).sigmas
     assert_close(sigmas, torch.full_like(sigmas, math.exp(2.0)))
 
 
@@ -97,7 +97,7 @@ def test_density_is_differentiable_in_positions(field, device):
 
 @pytest.mark.parametrize("bound", [1.0, 4.0])
 def test_positions_are_clamped_to_the_bound(device, bound: float):
-    field = RadianceField(ball_config().radiance, bound).to(device)
+    field = RadianceField(ball_config().radiance, Space(bound)).to(device)
     with torch.no_grad():
         field.table.uniform_(-1, 1)
         inside = torch.tensor([[bound, 0.3 * bound, -bound]], device=device)
@@ -118,6 +118,6 @@ def test_a_seed_gives_one_field():
     fields = []
     for _ in range(2):
         torch.manual_seed(3)
-        fields.append(RadianceField(ball_config().radiance, 1.0))
+        fields.append(RadianceField(ball_config().radiance, Space(1.0)))
     first, second = (field.state_dict() for field in fields)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -150,9 +150,9 @@ GOOD = {"indices": np.zeros((2, 2), np.int16), "correlation": np.zeros((1, 1), n
         ({}, "has no correlation and no indices"),
         ({**GOOD, "indices": np.full((2, 2), 3, np.int16)}, "indices run from 3 to 3, but correlation has 1 patches"),
         ({**GOOD, "indices": np.full((2, 2), -1, np.int16)}, "indices run from -1"),
-        ({**GOOD, "indices": np.zeros((2, 2))}, "indices: expected an image of integers"),
-        ({**GOOD, "indices": np.zeros(4, np.int16)}, "indices: expected an image of integers"),
-        ({**GOOD, "indices": np.zeros((0, 2), np.int16)}, "indices: expected an image of integers"),
+        ({**GOOD, "indices": np.full((2, 2), 0.5)}, "indices: expected an image of whole numbers, got .* of float64"),
+        ({**GOOD, "indices": np.zeros(4, np.int16)}, "indices: expected an image of whole numbers"),
+        ({**GOOD, "indices": np.zeros((0, 2), np.int16)}, "indices: expected an image of whole numbers"),
         ({**GOOD, "correlation": np.zeros((1, 2), np.uint8)}, "correlation: expected a square matrix"),
         ({**GOOD, "correlation": np.array([[1, 2], [3, 4]], np.uint8)}, "correlation is not symmetric"),
         ({**GOOD, "indices": np.array([[{}]])}, "holds pickled objects, which are never opened"),
@@ -165,6 +165,17 @@ def test_bad_content_is_named(tmp_path: Path, arrays, message):
         load_hierarchy(path)
     assert str(path) in str(caught.value)
     assert "omniseg run_sam" in str(caught.value)
+
+
+def test_whole_numbers_may_be_floats(tmp_path: Path):
+    indices, shared = np.array([[0, 1], [1, 2]], np.float32), np.array([[0, 0, 0], [0, 2, 1], [0, 1, 300]], np.float64)
+    np.savez_compressed(tmp_path / "a.npz", indices=indices, correlation=shared)
+    loaded = load_hierarchy(tmp_path / "a.npz")
+    assert (loaded.indices.dtype, loaded.indices.tolist()) == (np.int16, [[0, 1], [1, 2]])
+    assert loaded.correlation.tolist() == [[0, 0, 0], [0, 2, 1], [0, 1, 255]]
+    np.savez_compressed(tmp_path / "a.npz", indices=np.full((2, 2), np.nan), correlation=shared)
+    with pytest.raises(InputError, match=r"save it as docs/data.md says"):
+        load_hierarchy(tmp_path / "a.npz")
 
 
 class Bomb:

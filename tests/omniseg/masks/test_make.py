@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from command_line import content
-from omniseg.data.formats.folders import hierarchy_path
+from omniseg.data.formats.sidecars import Sidecars
 from omniseg.data.image_io import read_image
 from omniseg.distributed import Process
 from omniseg.errors import InputError
@@ -62,7 +62,7 @@ def test_writes_where_readers_look(photos, tmp_path: Path):
     names = ["a.1", "b", "deep/c", "deep/d", "e"]
     assert [photo.name for photo in photos] == names
     for name in names:
-        path = hierarchy_path(tmp_path, name)
+        path = Sidecars(tmp_path).hierarchy((name,))
         assert path is not None
         hierarchy = load_hierarchy(path)
         assert hierarchy.indices.shape == (HEIGHT, WIDTH)

@@ -42,6 +42,13 @@ def test_a_capture_without_poses(tmp_path: Path):
     assert names(find_photos(tmp_path / "capture")) == ["c", "images/a", "images/b"]
 
 
+@pytest.mark.parametrize("folder", ["input", "rgb", "photos", "images_4"])
+def test_other_folders_of_a_capture_without_poses(tmp_path: Path, folder: str):
+    write_images(tmp_path / "capture" / folder, ["a.png", "b.png"])
+    found = find_photos(tmp_path / "capture")
+    assert (found.root, names(found)) == (tmp_path / "capture", ["a", "b"])
+
+
 def colmap(root: Path) -> None:
     write_colmap(root, orbit(4), names=["a.png", "deep/b.png", "c.jpg", "d.x.png"])
     write_images(root / "images_2", ["a.png", "deep/b.png"], width=12, height=8)

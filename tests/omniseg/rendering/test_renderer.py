@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from helpers import TOLERANCE
 from omniseg.config import FeatureFieldConfig, MarchingConfig
-from omniseg.fields import FeatureField, OccupancyGrid
+from omniseg.fields import FeatureField, OccupancyGrid, Space
 from omniseg.fields.radiance import Density
 from omniseg.rendering import renderer as module
 from omniseg.rendering.renderer import Renderer, Rendering
@@ -37,6 +37,9 @@ class KnownField(nn.Module):
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
         self.coloured += len(ray_indices)
         return 0.5 + 0.4 * torch.sin(4 * geometry + torch.tensor([0.0, 1.0, 2.0], device=geometry.device))
+
+    def sky(self, rays_d: Tensor) -> Tensor:
+        return 0.5 + 0.5 * rays_d
 
 
 def some_jitter(rays_o: Tensor) -> Tensor:
@@ -190,6 +193,23 @@ def test_over_a_background(device):
     assert_close(out.over(background), torch.tensor([[0.1, 0.95, 0.6]], device=device))
 
 
+def test_sky_is_behind_everything(device, monkeypatch):
+    monkeypatch.setattr(module, "_RAYS_AT_ONCE", dict.fromkeys(("cpu", "cuda"), 100))  # pieces are put together again
+    config = replace(CONFIG, contracted=True, sky=True)
+    renderer = make(device, 2000.0, RADIUS, config)
+    rays_o, rays_d = rays(device)
+    plain = make(device, 2000.0, RADIUS).render(rays_o, rays_d)
+    for out in (renderer.render(rays_o, rays_d), renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))):
+        seen = out.over(0.25).detach()
+        missed = plain.opacity == 0
+        assert missed.any()
+        assert not bool((out.opacity.detach() > 0)[missed].any())
+        assert_close(seen[missed], 0.5 + 0.5 * rays_d[missed])
+    assert_close(renderer.render(rays_o, rays_d).rgb, plain.rgb)
+    assert renderer.render(rays_o, rays_d, colour=False).sky is None
+    assert plain.sky is None
+
+
 def test_solid_is_more_than_half_opaque(device):
     opacity = torch.tensor([0.0, 0.5, 0.5001, 1.0], device=device)
     out = Rendering(torch.zeros(4, 3, device=device), opacity, torch.zeros(4, device=device))
@@ -240,7 +260,7 @@ def test_a_view_is_its_rays_row_by_row(device):
 def feature_renderer(device) -> Renderer:
     renderer = make(device, 40.0, RADIUS)
     torch.manual_seed(0)
-    features = FeatureField(FeatureFieldConfig(encoding=LAYOUT, dim=5, min_weight=0.02), 1.0).to(device)
+    features = FeatureField(FeatureFieldConfig(encoding=LAYOUT, dim=5, min_weight=0.02), Space(1.0)).to(device)
     with torch.no_grad():
         features.table.uniform_(-1, 1)
     return Renderer(renderer.field, renderer.grid, renderer.config, features)

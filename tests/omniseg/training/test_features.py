@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from omniseg.config import Config
 from omniseg.errors import InputError
-from omniseg.fields import FeatureField
+from omniseg.fields import FeatureField, Space
 from omniseg.masks.hierarchy import MaskHierarchy
 from omniseg.masks.patches import ViewPatches
 from omniseg.rendering.renderer import Renderer
@@ -69,7 +69,7 @@ def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(mak
     started = tensors(make())
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(config.seed)
-    expected = FeatureField(config.features, config.marching.bound).to(device).state_dict()
+    expected = FeatureField(config.features, Space.from_config(config.marching)).to(device).state_dict()
     assert same(started, dict(expected))
 
 

@@ -1,13 +1,19 @@
 """Reading the masks of a capture for a training; tests/omniseg/commands tests trainings as a whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from omniseg.config import PhotoDepthConfig
 from omniseg.data.formats import read_scene
 from omniseg.errors import NoSurfaces
 from omniseg.run_folder import update_metrics
-from omniseg.training.pipeline import Training, check_surfaces, found_no_surfaces, training_patches
+from omniseg.training.pipeline import Training, check_surfaces, estimate_depth, found_no_surfaces, training_patches
+from omniseg.training.radiance import RadianceTrainer
+from scene_files import orbit, write_colmap
 from tiny_scene import ball_config, write_ball, write_ball_masks
 
 
@@ -41,6 +47,38 @@ def test_the_geometry_of_a_run_is_judged(tmp_path: Path, caplog, agreement: floa
     else:
         check_surfaces(tmp_path, force=False)
     assert [(record.levelname, words in record.message) for record in caplog.records] == [(level, True)]
+
+
+@pytest.mark.parametrize("sweep", [True, False])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_points_that_are_tracked_in_photos_give_depth(tmp_path: Path, caplog, device, sweep: bool, tracked: bool):
+    caplog.set_level("INFO", "omniseg")
+    points = np.random.default_rng(0).normal(scale=0.2, size=(40, 3))
+    seen = [range(1, 41), *[[]] * 5] if tracked else ()
+    write_colmap(tmp_path / "scene", orbit(6), points=points, seen=seen)
+    scene = read_scene(tmp_path / "scene")
+    config = replace(ball_config(), test_every=0, photo_depth=PhotoDepthConfig(sweep=sweep))
+    training = Training(run=tmp_path / "run", config=config, scene=scene, progress=False)
+    images = training.images(training.splits.train)
+    assert images is not None
+    depth = estimate_depth(training, images.to(device))
+    logged = "of COLMAP's points" in caplog.text
+    assert logged == tracked
+    if not tracked:
+        assert (depth is None) == (not sweep)
+        return
+    assert depth is not None
+    assert depth.from_points > 0
+    assert (depth.near > 0) == sweep
+    # The first photo has the distances of the points, in scene coordinates.
+    found = depth.maps.image(images.cameras, 0)
+    placed = torch.from_numpy(training.placement.normalisation.points(points)).float()
+    true = (placed - images.cameras.c2w[0, :, 3]).norm(dim=1)
+    known = found[found > 0]
+    assert len(known) > 5
+    if not sweep:
+        assert all(bool(((true - distance).abs() < 2e-3 * distance).any()) for distance in known)
+    RadianceTrainer(config, images.to(device), photo_depth=depth).step()
 
 
 def test_a_run_of_an_earlier_version_is_not_judged(tmp_path: Path, caplog):

@@ -10,7 +10,7 @@ import torch
 from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import place
 from omniseg.data.scene import Scene, SceneKind
-from omniseg.training.presets import preset
+from omniseg.training.presets import preset, settings_for
 from scene_files import orbit, write_colmap, write_transforms
 from tiny_scene import write_ball
 
@@ -90,6 +90,33 @@ def test_transforms_json(tmp_path: Path):
     assert config.marching.near > 0
 
 
-def test_depth_from_the_photos_is_for_all_but_captures_from_one_side(scene: Scene):
-    on = {kind: preset(scene, place(scene), CPU, kind=kind).training.photo_depth for kind in get_args(SceneKind)}
-    assert on == {"synthetic": True, "unbounded": True, "replica": True, "forward": False}
+def test_photos_are_swept_in_all_but_captures_from_one_side(scene: Scene):
+    configs = {kind: preset(scene, place(scene), CPU, kind=kind) for kind in get_args(SceneKind)}
+    assert {kind: config.photo_depth.sweep for kind, config in configs.items()} == {
+        "synthetic": True, "unbounded": True, "replica": True, "forward": False,
+    }  # fmt: skip
+    assert all(config.training.photo_depth for config in configs.values()), "points give depth"
+
+
+def test_steps_on_a_cpu_follow_pixels_and_kind(scene: Scene):
+    def steps(device: torch.device, factor: int, kind: SceneKind) -> int:
+        big = larger(scene, factor)
+        return preset(big, place(scene), device, kind=kind, downsample=1.0).training.steps
+
+    few = [steps(CPU, 1, kind) for kind in get_args(SceneKind)]
+    assert sorted(few) == [1100, 1100, 1100, 1650]
+    assert steps(CPU, 1, "unbounded") == 1650
+    more = [steps(CPU, factor, "synthetic") for factor in (1, 16, 32, 64, 128)]
+    assert more == sorted(more)
+    assert more[0] == 1100 < more[-2] <= more[-1] < 2500
+    assert {steps(GPU, factor, "unbounded") for factor in (1, 64)} == {20_000}
+
+
+def test_the_sample_room_trains_for_about_a_minute():
+    room = settings_for("replica", CPU, n_pixels=80 * 240 * 180, longest_side=240)
+    assert repr(room.training.steps) == "1100", "a whole number"
+
+
+def test_rays_end_behind_surfaces_in_open_scenes_alone(scene: Scene):
+    ends = {kind: preset(scene, place(scene), CPU, kind=kind).training.end_from < 1 for kind in get_args(SceneKind)}
+    assert ends == {"synthetic": False, "unbounded": True, "replica": False, "forward": False}

@@ -12,10 +12,13 @@ import torch
 from omniseg import distributed
 from omniseg.cameras import Cameras
 from omniseg.config import Config
+from omniseg.data.depth_maps import DepthMaps
+from omniseg.data.images import ImageSet
+from omniseg.data.photo_depth import PhotoDepth
 from omniseg.distributed import Process
 from omniseg.errors import InputError
 from omniseg.evaluation.image_metrics import psnr
-from omniseg.fields import RadianceField
+from omniseg.fields import RadianceField, Space
 from omniseg.run_folder import read_tensors, write_tensors
 from omniseg.training import trainer as trainer_module
 from omniseg.training.losses import distortion
@@ -83,7 +86,7 @@ def test_a_trainer_seeds_its_field_and_keeps_the_random_state_of_the_program(mak
     started = make(replace(ball_config(), seed=7)).field.state_dict()
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(7)
-    expected = RadianceField(ball_config().radiance, ball_config().marching.bound).to(device).state_dict()
+    expected = RadianceField(ball_config().radiance, Space.from_config(ball_config().marching)).to(device).state_dict()
     assert same(dict(started), dict(expected))
 
 
@@ -91,7 +94,8 @@ CHANGES = {
     "training": {
         "lr_floor": 1.0, "adam_betas": (0.8, 0.9), "adam_eps": 1e-3, "fill": 0.5, "initial_samples_per_ray": 16,
         "min_rays": 300, "max_rays": 80, "max_rays_change": 1.1, "ramp": 0.5, "coarseness": 1.0, "grid_every": 5,
-        "grid_warmup_every": 3, "grid_warmup_steps": 2, "correction_lr": 0.5,
+        "grid_warmup_every": 3, "grid_warmup_steps": 2, "correction_lr": 0.5, "end_from": 1.0, "end_tile": 5,
+        "end_transmittance": 0.1, "end_steps": 1.0, "end_rate": 0.9,
     },
     "marching": {"occupancy_decay": 0.1, "occupancy_stride": 2, "frustum_margin": 0.0},
     "radiance": {"table_init": 1e-2, "sh_degree": 2, "log_density_bias": 1.0},
@@ -102,7 +106,9 @@ CHANGES = {
 def test_every_number_of_the_configuration_counts(make, device, section: str):
     on_cpu(device)
     schedule = {"steps": 12, "grid_every": 4, "grid_warmup_every": 2, "grid_warmup_steps": 4}
-    config = ball_config(**schedule, samples_per_step=2048, refine_poses=True)
+    # Any ray counts as opaque soon, so that ends matter in 12 steps.
+    ends = {"end_from": 0.1, "end_transmittance": 0.9, "end_tile": 3}
+    config = ball_config(**schedule, **ends, samples_per_step=2048, refine_poses=True)
 
     def trained(config: Config) -> dict[str, torch.Tensor]:
         trainer = train(make(config, ball_images(3)))
@@ -406,26 +412,36 @@ def test_distortion_loss_makes_weights_compact(make):
     assert compactness(0.5) < 0.8 * compactness(0.0)
 
 
+def photo_depth(images: ImageSet, factor: float, near: float = 0.2) -> PhotoDepth:
+    """Return the true depths, times a factor, as if they were estimated."""
+    assert images.depths is not None
+    depths = (images.depths.cpu().float() * factor).half()
+    maps = DepthMaps(images.names, depths, images.sizes.cpu(), images.cameras.intrinsics.cpu())
+    return PhotoDepth(maps, coverage=0.5, look_coverage=0.5, texture=0.75, near=near, seconds=1.0)
+
+
 def test_estimated_depth_pulls_at_first_and_no_longer_after_its_fade(device):
     """A wrong depth changes the first steps, and no step from the middle of the training on."""
     images = ball_images(depth=True).to(device)
-    wrong = replace(images, depths=images.depths * 0.7)
+    plain = replace(images, depths=None)
+    right, wrong = photo_depth(images, 1.0), photo_depth(images, 0.7)
 
-    def loss(images, done: float) -> float:
-        trainer = RadianceTrainer(ball_config(steps=100), images, nearest=0.2)
+    def loss(depth: PhotoDepth, done: float) -> float:
+        trainer = RadianceTrainer(ball_config(steps=100), plain, photo_depth=depth)
         trainer.progress.step = round(done * 100)
         return float(trainer.step().loss)
 
-    assert loss(wrong, 0.0) > loss(images, 0.0) + 1e-3
-    assert loss(wrong, 0.5) == loss(images, 0.5)
+    assert loss(wrong, 0.0) > loss(right, 0.0) + 1e-3
+    assert loss(wrong, 0.5) == loss(right, 0.5)
 
 
 def test_matter_before_the_nearest_depth_costs_on_rays_without_depth(device):
     images = ball_images(depth=True).to(device)
-    unknown = replace(images, depths=torch.zeros_like(images.depths))
+    plain = replace(images, depths=None)
 
     def loss(nearest: float) -> float:
-        return float(RadianceTrainer(ball_config(steps=100), unknown, nearest=nearest).step().loss)
+        unknown = photo_depth(images, 0.0, nearest)
+        return float(RadianceTrainer(ball_config(steps=100), plain, photo_depth=unknown).step().loss)
 
     assert loss(2.0) > loss(0.0)
 

@@ -414,3 +414,71 @@ def test_segments_of_a_view_are_computed_once(controller: Controller):
     live.size = 40, 30
     settle(controller)
     assert live.segments.ids(controller.session.view).shape == (30, 40)
+
+
+def test_a_click_on_a_segment_takes_it(controller: Controller):
+    few = SegmentTreeConfig(views=2, rays=4000)
+    model = controller.session.model
+    points = surface_points(replace(model, config=replace(model.config, segment_tree=few)), progress=False)
+    controller.live.set_tree(build_tree(*points, few))
+    layer = controller.live.segments
+    layer.level = 5  # what is finer than the ball's four quarters is parted by nothing but place
+    drag(controller, BALL)
+    assert "segment" not in controller.message.text, "only where segments are shown"
+    actions.show(controller, "segments")
+    drag(controller, BALL)
+    view = controller.session.view
+    number = layer.ids(view)[int(BALL[1]), int(BALL[0])]
+    assert controller.message.text.startswith(f"segment {number} of level {layer.level}, ")
+    first, taken = controller.session.selections.all
+    assert first.clicks, "the selection before it stays"
+    wanted, got = layer.ids(view) == number, taken.mask(view)
+    assert (wanted & got).sum() > 0.8 * (wanted | got).sum()
+    controller.act(KEYS["u"])
+    controller.act(KEYS["u"])
+    assert controller.session.selections.all == (first,)
+    drag(controller, BESIDE)
+    assert controller.message == Message("no segment is there; click on one", is_refusal=True)
+    assert controller.session.selections.all == (first,)
+
+
+def test_levels_of_the_slider(controller: Controller):
+    assert controller.level() == (0, 0)
+    drag(controller, BALL)
+    found = controller.session.levels()
+    for level in range(len(found)):
+        controller.session.set_level(level)
+        assert controller.level() == (level, len(found))
+
+
+def test_people_beside_each_other_have_cameras_and_sessions_of_their_own(controller: Controller):
+    other = controller.beside(shares_session=False)
+    other.live.size = WIDTH, HEIGHT
+    settle(other)
+    view = controller.session.view
+    drag(other, BALL)
+    hold(other.live, {"d"}, 0.1)
+    settle(other)
+    assert not controller.session.current.clicks
+    assert controller.session.view is view
+
+
+def test_people_who_share_a_session_have_cameras_of_their_own(controller: Controller):
+    other = controller.beside(shares_session=True)
+    other.take_turn()
+    assert controller.session.view is None, "nothing has been rendered for the other"
+    drag(other, BALL)
+    assert "not there yet" in other.message.text
+    other.live.size = 40, 30
+    hold(other.live, {"d"}, 0.1)
+    settle(other)
+    theirs = controller.session.view
+    drag(other, (20.0, 15.0))
+    controller.take_turn()
+    assert controller.session.view is not theirs
+    assert controller.session.view.width == WIDTH
+    assert len(controller.session.current.clicks) == 1
+    controller.act(KEYS["u"])
+    other.take_turn()
+    assert controller.session.view is theirs
+    assert not other.session.current.clicks

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from omniseg.cameras import CameraModel
+from omniseg.config import CaptureConfig
 from omniseg.data.formats import read_scene
 from omniseg.data.formats.colmap import read_model
 from omniseg.errors import InputError
@@ -21,6 +22,7 @@ from scene_files import (
     write_colmap,
     write_colmap_text,
     write_images,
+    write_transforms,
 )
 
 POINTS = np.random.default_rng(0).normal(size=(250, 3))
@@ -60,6 +62,32 @@ def test_text_equals_binary(tmp_path):
         assert one.camera == other.camera
         np.testing.assert_allclose(one.c2w, other.c2w, atol=1e-12)
     np.testing.assert_allclose(text.points, binary.points)
+
+
+def test_each_view_has_the_reliable_points_that_it_sees(tmp_path):
+    seen = [[250, 3, 3], [], [1, 999], [2, 4, 5]]
+    write_colmap(tmp_path, orbit(4), points=POINTS, seen=seen)
+    (tmp_path / "images" / "0003.png").unlink()
+    data = bytearray((tmp_path / "sparse" / "0" / "points3D.bin").read_bytes())
+    at = 8 + 2 * (struct.calcsize("<Q3d3BdQ") + 3 * 8) + struct.calcsize("<Q3d3B")
+    data[at : at + 8] = struct.pack("<d", 50.0)  # the reprojection error of point 3
+    (tmp_path / "sparse" / "0" / "points3D.bin").write_bytes(data)
+    first, second, third = read_scene(tmp_path).views
+    assert first.seen_points is not None
+    assert np.array_equal(first.seen_points, POINTS[[249]]), "point 3 is unreliable"
+    assert second.seen_points is None
+    assert third.seen_points is not None
+    assert np.array_equal(third.seen_points, POINTS[[0]]), "there is no point 999"
+
+
+def test_seen_points_in_text(tmp_path):
+    names = write_colmap(tmp_path, orbit(3))
+    write_colmap_text(tmp_path / "sparse" / "0", names, orbit(3), POINTS[:9])
+    for path in (tmp_path / "sparse" / "0").glob("*.bin"):
+        path.unlink()
+    first, _, last = read_scene(tmp_path).views
+    assert np.array_equal(first.seen_points, POINTS[[6]])
+    assert last.seen_points is None
 
 
 @pytest.mark.parametrize("folder", ["sparse/0", "sparse", "colmap/sparse/0", "."])
@@ -199,13 +227,12 @@ def test_invalid_cameras(tmp_path, camera, words):
         (["a.png", "a.png"], ["two images of the same name"]),
         (["../a.png", "b.png"], ["leaves the image folder"]),
         (["/a.png", "b.png"], ["leaves the image folder"]),
-        (["x" * 5000, "y" * 5000], ["none exists"]),
+        (["x" * 5000, "y" * 5000], ["not certain"]),
     ],
 )
 def test_invalid_image_names(tmp_path, names, words):
     write_colmap(tmp_path, orbit(2))
     (tmp_path / "sparse" / "0" / "images.bin").write_bytes(images_bin(names, orbit(2)))
-    (tmp_path / "images" / "0001.png").unlink()  # or both would be paired in sorted order
     fails(tmp_path, *words)
 
 
@@ -307,7 +334,7 @@ def test_renamed_smaller_images_are_paired_in_order(tmp_path):
     assert [view.name for view in views] == ["image000", "image001", "image002"]
     np.testing.assert_allclose([view.c2w for view in views], poses, atol=1e-12)  # 3, 5, 9
     (tmp_path / "images_2" / "image001.png").unlink()
-    fails(tmp_path, "none exists")
+    fails(tmp_path, "lists IMG_3.JPG, IMG_5.JPG, IMG_9.JPG", "image000.png, image002.png", "not certain")
 
 
 def test_renamed_smaller_images_follow_the_originals(tmp_path):
@@ -359,3 +386,161 @@ def test_fox():
     assert (scene.format, scene.kind, len(scene.views)) == ("colmap", "unbounded", 50)
     assert scene.views[0].camera.distortion[0] == pytest.approx(0.0559, abs=1e-4)
     assert scene.views[0].name == "0001"
+
+
+def messages(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_of_several_models_the_largest_is_read(tmp_path, caplog):
+    poses = orbit(5)
+    write_colmap(tmp_path, poses[:2])
+    names = [f"{i:04d}.png" for i in range(5)]
+    write_colmap(tmp_path, poses[2:], names=names[2:], folder="sparse/1")
+    write_colmap_text(tmp_path / "sparse" / "10", names[:1], poses[:1], POINTS[:3])
+    scene = read_scene(tmp_path)
+    assert [view.name for view in scene.views] == ["0002", "0003", "0004"]
+    (line,) = messages(caplog)
+    assert f"{tmp_path / 'sparse' / '1'}: of several models the one with most images, 3, is read" in line
+    assert "0 (2), 10 (1)" in line
+
+
+@pytest.mark.parametrize("named", ["sparse/0", "sparse/0/images.bin", "sparse/0/cameras.bin"])
+def test_a_model_may_be_named(tmp_path, caplog, named):
+    write_colmap(tmp_path, orbit(2))
+    write_colmap(tmp_path, orbit(5), folder="sparse/1")
+    (tmp_path / "sam").mkdir()
+    (tmp_path / "sam" / "0001.npz").touch()
+    scene = read_scene(tmp_path / named)
+    assert (scene.root, len(scene.views)) == (tmp_path, 2)
+    assert scene.views[1].hierarchy_path == tmp_path / "sam" / "0001.npz"
+    assert not caplog.records
+
+
+def test_the_only_model_need_not_be_number_0(tmp_path, caplog):
+    write_colmap(tmp_path, orbit(3), folder="sparse/1")
+    assert len(read_scene(tmp_path).views) == 3
+    assert not caplog.records
+
+
+def test_a_model_much_smaller_than_the_json_beside_it_is_mentioned(tmp_path, caplog):
+    write_transforms(tmp_path, orbit(8))
+    write_colmap(tmp_path, orbit(6))
+    read_scene(tmp_path)
+    assert not caplog.records  # six of eight
+    write_colmap(tmp_path, orbit(5))
+    assert len(read_scene(tmp_path).views) == 5
+    (line,) = messages(caplog)
+    assert "has only 5 images, transforms.json beside it lists 8" in line
+    assert f"--scene {tmp_path / 'transforms.json'}" in line
+    assert len(read_scene(tmp_path / "transforms.json").views) == 8
+
+
+def test_renamed_photos_are_paired_by_their_numbers(tmp_path, caplog):
+    poses = orbit(11)
+    write_colmap(tmp_path, poses, names=[f"IMG_{i}.JPG" for i in range(11)], images=False)
+    write_images(tmp_path / "images", [f"photo ({i + 1}).png" for i in range(11)])
+    views = {view.name: view for view in read_scene(tmp_path).views}
+    for i in range(11):
+        np.testing.assert_allclose(views[f"photo ({i + 1})"].c2w, poses[i], atol=1e-12)
+    (line,) = messages(caplog)
+    assert "photo (1).png is IMG_0.JPG" in line
+
+
+def test_renamed_photos_that_fit_in_two_ways_are_refused(tmp_path):
+    write_colmap(tmp_path, orbit(4), names=["a10.png", "a2.png", "a3.png", "a4.png"], images=False)
+    write_images(tmp_path / "images", [f"b{i}.png" for i in range(1, 6)])
+    fails(tmp_path, "lists a2.png, a3.png, a4.png, but", "holds b1.png, b2.png, b3.png (4 and 5 images)")
+
+
+def test_a_smaller_folder_of_other_photos_is_not_used(tmp_path, caplog):
+    names = write_colmap(tmp_path, orbit(3))
+    write_images(tmp_path / "images_2", ["x.png", "y.png", "z.png"], width=12, height=8)
+    assert list(read_scene(tmp_path).views[0].images) == [1]
+    assert "images_2: not used" in messages(caplog)[0]
+    write_images(tmp_path / "images_2", names, width=12, height=8)
+    assert list(read_scene(tmp_path).views[0].images) == [1, 2]
+
+
+def test_a_smaller_folder_that_was_renumbered_within_the_same_names_is_not_used(tmp_path, caplog):
+    write_colmap(tmp_path, orbit(3), names=["1.png", "2.png", "3.png"])
+    write_images(tmp_path / "images_2", ["0.png", "1.png", "2.png"], width=12, height=8)
+    assert [list(view.images) for view in read_scene(tmp_path).views] == [[1]] * 3
+    assert "some of its names fit images of" in messages(caplog)[0]
+
+
+def test_text_with_a_byte_order_mark_and_names_with_spaces(tmp_path):
+    names = ["my  photo 1.png", "#2 of  the day.png", "caf\u00e9\u2028.png"]
+    write_colmap_text(tmp_path / "sparse" / "0", names, orbit(3), POINTS[:3])
+    write_images(tmp_path / "images", names)
+    for path in (tmp_path / "sparse" / "0").iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    scene = read_scene(tmp_path)
+    assert sorted(view.image_path.name for view in scene.views) == sorted(names)
+    assert len(scene.points) == 3
+
+
+@pytest.mark.parametrize("folder", ["input", "rgb", "photos"])
+def test_other_names_of_the_image_folder(tmp_path, folder):
+    write_colmap(tmp_path, orbit(3))
+    (tmp_path / "images").rename(tmp_path / folder)
+    assert read_scene(tmp_path).views[0].image_path == tmp_path / folder / "0000.png"
+
+
+def test_the_image_folder_may_be_named(tmp_path):
+    write_colmap(tmp_path, orbit(3))
+    (tmp_path / "images").rename(tmp_path / "shots")
+    fails(tmp_path, "no folder `images`", "--images")
+    for given in ("shots", str(tmp_path / "shots")):
+        scene = read_scene(tmp_path, CaptureConfig(images=given))
+        assert (scene.root, scene.views[0].image_path) == (tmp_path, tmp_path / "shots" / "0000.png")
+    scene = read_scene(tmp_path / "sparse" / "0", CaptureConfig(images="shots"))
+    assert (scene.root, len(scene.views)) == (tmp_path, 3)
+    with pytest.raises(InputError, match="is no folder; --images names the folder"):
+        read_scene(tmp_path, CaptureConfig(images="nothing"))
+
+
+def test_listed_names_that_begin_with_the_image_folder(tmp_path):
+    write_colmap(tmp_path, orbit(2), names=["images/a.png", "images/b.png"], images=False)
+    write_images(tmp_path / "images", ["a.png", "b.png"])
+    assert [view.name for view in read_scene(tmp_path).views] == ["a", "b"]
+
+
+def test_suffixes_in_any_case_and_decomposed_letters(tmp_path):
+    listed = ["a.jpg", "b.Png", "caf\u00e9 \u00fc/c.png", "d.jpeg"]
+    on_disk = ["a.JPG", "b.pNG", "cafe\u0301 u\u0308/c.png", "d.JPG"]
+    write_colmap(tmp_path, orbit(4), names=listed, images=False)
+    write_images(tmp_path / "images", ["x.png"])
+    picture = (tmp_path / "images" / "x.png").read_bytes()
+    (tmp_path / "images" / "x.png").unlink()
+    for name in on_disk:
+        path = tmp_path / "images" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture)
+    scene = read_scene(tmp_path)
+    found = {view.image_path.relative_to(tmp_path / "images").as_posix() for view in scene.views}
+    assert found == set(on_disk)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 11), (36, 24)])
+def test_photos_of_another_size_rescale_the_cameras(tmp_path, caplog, width, height):
+    names = write_colmap(tmp_path, orbit(3), images=False)
+    write_images(tmp_path / "images", names, width=width, height=height)
+    view = read_scene(tmp_path).views[1]
+    assert list(view.images) == [1]
+    sx, sy = width / WIDTH, height / HEIGHT
+    fx, fy, cx, cy = PINHOLE[4]
+    got = (view.camera.width, view.camera.height, view.camera.fx, view.camera.fy, view.camera.cx, view.camera.cy)
+    assert got == pytest.approx((width, height, fx * sx, fy * sy, cx * sx, cy * sy))
+    (line,) = messages(caplog)
+    assert f"cameras are 24 x 16, but the photos are {width} x {height}: the cameras are rescaled by {sx:.4g}" in line
+
+
+def test_photos_of_different_factors_are_left_to_the_loading(tmp_path, caplog):
+    cameras = [PINHOLE, (2, 1, 48, 32, (60.0, 62.0, 25.0, 15.0))]
+    write_colmap(tmp_path, orbit(2), cameras=cameras, images=False)
+    content = images_bin(["0000.png"], orbit(2)[:1], 1)[8:] + images_bin(["0001.png"], orbit(2)[1:], 2)[8:]
+    (tmp_path / "sparse" / "0" / "images.bin").write_bytes(struct.pack("<Q", 2) + content)
+    write_images(tmp_path / "images", ["0000.png", "0001.png"], width=36, height=24)
+    assert [view.camera.width for view in read_scene(tmp_path).views] == [24, 48]
+    assert not caplog.records

@@ -86,7 +86,7 @@ def test_other_number_of_images(tmp_path):
 
 def test_poses_without_images(tmp_path):
     write_llff(tmp_path, sideways(2))
-    (tmp_path / "images").rename(tmp_path / "photos")
+    (tmp_path / "images").rename(tmp_path / "pictures")
     fails(tmp_path, "poses_bounds.npy", "2 poses", "no folder `images`")
 
 

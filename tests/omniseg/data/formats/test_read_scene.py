@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from omniseg.config import CaptureConfig
 from omniseg.data.formats import READERS, read_scene
 from omniseg.errors import InputError
 from scene_files import orbit, sideways, write_colmap, write_image, write_llff, write_transforms
@@ -47,7 +48,8 @@ def test_empty_folder(tmp_path):
 
 def test_photos_alone(tmp_path):
     write_image(tmp_path / "images" / "a.png")
-    fails(tmp_path, "no scene found", "sparse/0/cameras.bin", "transforms.json", "poses_bounds.npy")
+    fails(tmp_path, "photos without poses", "sparse/0/cameras.bin", "transforms.json", "poses_bounds.npy")
+    fails(tmp_path / "images", "photos without poses")
 
 
 def test_a_file_that_is_no_folder(tmp_path):
@@ -69,10 +71,10 @@ def test_a_reader_is_one_line_of_the_registry(tmp_path, monkeypatch):
             return (root / "marker").exists()
 
         @staticmethod
-        def read(root):
-            return "read"
+        def read(root, capture):
+            return "read", capture.images
 
     monkeypatch.setitem(READERS, "mine", Reader)
     fails(tmp_path, "a marker")
     (tmp_path / "marker").touch()
-    assert read_scene(tmp_path) == "read"
+    assert read_scene(tmp_path, CaptureConfig(images="photos")) == ("read", "photos")

@@ -20,6 +20,7 @@ def write_room(root, n=4, n_test=2):
         listed = frames(names, poses[start:stop])
         for frame, name in zip(listed, names):
             frame["depth_file_path"] = name.replace("rgb", "depth")
+            write_image(root / frame["depth_file_path"])
         meta = {"camera_angle_x": 1.0, "aabb": BOX, "integer_depth_scale": 2e-4, "frames": listed}
         if n_test or split == "train":
             write_json(root / f"transforms_{split}.json", meta)
@@ -78,7 +79,8 @@ def test_depth_is_found_beside_the_images(tmp_path):
         for frame in meta["frames"]:
             del frame["depth_file_path"]
         write_json(path, meta)
-    write_image(tmp_path / "depth" / "0003.png")
+    for i in (0, 1, 2, 4, 5):
+        (tmp_path / "depth" / f"{i:04d}.png").unlink()
     depths = [view.depth_path for view in read_scene(tmp_path).views]
     assert depths == [None] * 3 + [tmp_path / "depth" / "0003.png"] + [None] * 2
 
@@ -130,12 +132,46 @@ def test_no_images(tmp_path):
     fails(tmp_path, "results/rgb", "holds no images")
 
 
-@pytest.mark.parametrize("box", [None, [[0, 0, 0]], [[1, 1, 1], [0, 2, 2]], [[0, 0, float("nan")], [1, 1, 1]], "big"])
+@pytest.mark.parametrize("box", [[], [[0, 0, 0]], [[1, 1, 1], [0, 2, 2]], [[0, 0, float("nan")], [1, 1, 1]], "big"])
 def test_invalid_boxes(tmp_path, box):
     write_room(tmp_path, n_test=0)
     path = tmp_path / "transforms_train.json"
     write_json(path, {**json.loads(path.read_text()), "aabb": box})
     fails(tmp_path, str(path), "aabb")
+
+
+def test_a_box_of_null_is_no_box(tmp_path):
+    write_room(tmp_path)
+    for split in ("train", "test"):
+        path = tmp_path / f"transforms_{split}.json"
+        write_json(path, {**json.loads(path.read_text()), "aabb": None})
+    scene = read_scene(tmp_path)
+    assert (scene.format, scene.aabb) == ("transforms", None)
+    assert [view.split for view in scene.views] == ["train"] * 4 + ["test"] * 2
+
+
+@pytest.mark.parametrize("spelling", ["rgb\\{:04d}.png", "rgb/{:04d}", "rgb/{:04d}.PNG"])
+def test_spellings_of_our_own_layout(tmp_path, spelling):
+    """No spelling makes it the authors' layout, whose axes are others."""
+    poses = write_room(tmp_path)
+    for split, numbers in (("train", range(4)), ("test", range(4, 6))):
+        path = tmp_path / f"transforms_{split}.json"
+        meta = json.loads(path.read_text())
+        for number, frame in zip(numbers, meta["frames"]):
+            frame["file_path"] = spelling.format(number)
+            frame["depth_file_path"] = frame["depth_file_path"].replace("/", "\\")
+        write_json(path, meta)
+    views = read_scene(tmp_path).views
+    np.testing.assert_allclose([view.c2w for view in views], poses, atol=1e-12)
+    assert views[5].depth_path == tmp_path / "depth" / "0005.png"
+
+
+def test_a_missing_depth_image_costs_the_depth_of_its_view(tmp_path):
+    write_author(tmp_path)
+    (tmp_path / "results" / "depth" / "depth000003.png").unlink()
+    paths = [view.depth_path for view in read_scene(tmp_path).views]
+    assert [k for k, path in enumerate(paths) if path is None] == [3]
+    assert paths[4].name == "depth000004.png"
 
 
 def test_damaged_json(tmp_path):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from omniseg.cameras import CameraModel
+from omniseg.config import CaptureConfig
 from omniseg.data.formats import read_scene
+from omniseg.data.splits import split_views
 from omniseg.errors import InputError
 from scene_files import (
     HEIGHT,
@@ -119,6 +121,7 @@ def test_depth(tmp_path):
     listed = frames(names, orbit(2))
     listed[0]["depth_file_path"] = "depth/0.png"
     edit(tmp_path, frames=listed)
+    write_images(tmp_path, ["depth/0.png"])
     first, second = read_scene(tmp_path).views
     assert (first.depth_path, first.depth_unit) == (tmp_path / "depth" / "0.png", 1e-3)
     assert second.depth_path is None
@@ -298,3 +301,154 @@ def test_lego():
     scene = read_scene(real_capture("lego"))
     assert (scene.kind, len(scene.views)) == ("synthetic", 125)
     assert {view.split for view in scene.views} == {"train", "test"}
+
+
+def messages(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("test_frames", [["./test/0001", "./test/0002"], []], ids=["not rendered", "no frames"])
+def test_a_test_split_without_images_is_left_out(tmp_path, caplog, test_frames):
+    """BlenderNeRF's default export."""
+    names = [f"train/{i:04d}.png" for i in range(4)]
+    write_images(tmp_path, names)
+    meta = {"camera_angle_x": 0.7, "w": WIDTH, "h": HEIGHT}
+    write_json(tmp_path / "transforms_train.json", {**meta, "frames": frames(names, orbit(4))})
+    write_json(tmp_path / "transforms_test.json", {**meta, "frames": frames(test_frames, orbit(2))})
+    scene = read_scene(tmp_path)
+    assert [view.split for view in scene.views] == ["train"] * 4
+    splits = split_views(scene)
+    assert (splits.train, splits.test) == ((0, 1, 2, 3), ())
+    (line,) = messages(caplog)
+    assert f"{tmp_path / 'transforms_test.json'}: lists " in line
+    assert line.endswith("so there is no test split")
+    (tmp_path / "train").rename(tmp_path / "elsewhere")
+    fails(tmp_path, "transforms_train.json", "none exists")
+
+
+def test_backslashes_in_every_path(tmp_path):
+    write_transforms(tmp_path, orbit(1))
+    write_images(tmp_path, ["depth/0.png", "masks/0.png", "images/0.png"])
+    cloud = tmp_path / "cloud" / "points.ply"
+    cloud.parent.mkdir()
+    head = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    cloud.write_text(head + "1 2 3\n")
+    entry = {
+        "file_path": "images\\0.png",
+        "depth_file_path": "depth\\0.png",
+        "mask_path": ".\\masks\\0.png",
+        "transform_matrix": opengl(orbit(1)[0]),
+    }
+    edit(tmp_path, frames=[entry], ply_file_path="cloud\\points.ply")
+    scene = read_scene(tmp_path)
+    view = scene.views[0]
+    assert view.image_path == tmp_path / "images" / "0.png"
+    assert view.depth_path == tmp_path / "depth" / "0.png"
+    assert view.ignore_path == tmp_path / "masks" / "0.png"
+    assert scene.points.tolist() == [[1, 2, 3]]
+
+
+def test_a_mask_that_does_not_exist(tmp_path):
+    names = write_transforms(tmp_path, orbit(2))
+    listed = frames(names, orbit(2))
+    listed[1]["mask_path"] = "masks/1.png"
+    edit(tmp_path, frames=listed)
+    fails(tmp_path, "images/0001.png", "`mask_path`", str(tmp_path / "masks" / "1.png"), "does not exist")
+
+
+def test_split_lists_that_do_not_match(tmp_path, caplog):
+    names = write_transforms(tmp_path, orbit(4))
+    edit(tmp_path, train_filenames=["./" + name for name in names[:3]], test_filenames=[names[3], "images/9.png"])
+    assert [view.split for view in read_scene(tmp_path).views] == ["train"] * 3 + ["test"]
+    (line,) = messages(caplog)
+    assert "1 of 2 names in `test_filenames` are no frames (first: images/9.png)" in line
+    edit(tmp_path, train_filenames=[name.removeprefix("images/") for name in names])
+    fails(tmp_path, "no name in `train_filenames`", "0000.png, but images/0000.png")
+
+
+def test_split_lists_may_name_frames_whose_images_are_missing(tmp_path, caplog):
+    names = write_transforms(tmp_path, orbit(3))
+    (tmp_path / names[2]).unlink()
+    edit(tmp_path, train_filenames=names[:1], test_filenames=names[1:])
+    assert [view.split for view in read_scene(tmp_path).views] == ["train", "test"]
+    assert len(caplog.records) == 1  # the one that counts missing images
+
+
+def test_intrinsics_as_parts_of_the_image(tmp_path):
+    write_transforms(tmp_path, orbit(1), cx=0.5, cy=0.25)
+    camera = read_scene(tmp_path).views[0].camera
+    assert (camera.fx, camera.cx, camera.cy) == (30.0, 0.5 * WIDTH, 0.25 * HEIGHT)
+    edit(tmp_path, fl_x=1.125, fl_y=1.6875, w=2400, h=1600)
+    camera = read_scene(tmp_path).views[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (2700.0, 2700.0, 1200.0, 400.0)
+    edit(tmp_path, cx=1200, cy=400)
+    fails(tmp_path, "focal length of 1.125 is too short for 2400 pixels")
+    edit(tmp_path, fl_x=2700, cx=0, cy=0)
+    fails(tmp_path, "`cx`, `cy` are 0")
+
+
+def test_the_rational_model_of_opencv(tmp_path):
+    values = {"k1": 0.1, "k2": 0.2, "p1": 0.01, "p2": 0.02, "k3": 0.3, "k4": 0.4, "k5": 0.5, "k6": 0.6}
+    want = (0.1, 0.2, 0.01, 0.02, 0.3, 0.4, 0.5, 0.6)
+    write_transforms(tmp_path, orbit(1), **values)
+    assert read_scene(tmp_path).views[0].camera.distortion == want
+    edit(tmp_path, camera_model="FULL_OPENCV", k5=0, k6=0)
+    assert read_scene(tmp_path).views[0].camera.distortion == (*want[:6], 0, 0)
+    edit(tmp_path, camera_model="OPENCV_FISHEYE", k5=0.5)
+    fails(tmp_path, "k5 and k6")
+
+
+@pytest.mark.parametrize(
+    ("fisheye", "model"), [(True, "OPENCV"), (True, "PINHOLE"), (False, "OPENCV_FISHEYE"), (1, "RADIAL")]
+)
+def test_is_fisheye_that_contradicts_the_camera_model(tmp_path, fisheye, model):
+    write_transforms(tmp_path, orbit(1), is_fisheye=fisheye, camera_model=model)
+    fails(tmp_path, "`is_fisheye`", model)
+    edit(tmp_path, is_fisheye=not fisheye)
+    read_scene(tmp_path)
+
+
+def test_null_counts_as_absent(tmp_path):
+    empty = dict.fromkeys(
+        ["aabb", "aabb_scale", "ply_file_path", "camera_model", "is_fisheye", "cx", "k1", "mask_path"]
+    )
+    write_transforms(tmp_path, orbit(2), **empty)
+    scene = read_scene(tmp_path)
+    assert (scene.aabb, scene.extent, scene.points, scene.views[0].camera.cx) == (None, None, None, WIDTH / 2)
+
+
+def test_a_byte_order_mark(tmp_path):
+    write_transforms(tmp_path, orbit(2))
+    path = tmp_path / "transforms.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_scene(tmp_path).views) == 2
+
+
+def test_a_missing_depth_image_costs_the_depth_of_its_view(tmp_path, caplog):
+    names = write_transforms(tmp_path, orbit(3))
+    listed = frames(names, orbit(3))
+    for i, frame in enumerate(listed):
+        frame["depth_file_path"] = f"depth/{i}.png"
+    edit(tmp_path, frames=listed)
+    write_images(tmp_path, ["depth/0.png", "depth/2.png"])
+    assert [view.depth_path is None for view in read_scene(tmp_path).views] == [False, True, False]
+    (line,) = messages(caplog)
+    assert "1 of 3 views have no depth" in line
+    assert str(tmp_path / "depth" / "1.png") in line
+
+
+def test_the_image_folder_may_be_named(tmp_path):
+    write_transforms(tmp_path, orbit(2))
+    (tmp_path / "images").rename(tmp_path / "shots")
+    fails(tmp_path, "none exists", "--images")
+    for root in (tmp_path, tmp_path / "transforms.json"):
+        views = read_scene(root, CaptureConfig(images="shots")).views
+        assert [view.image_path for view in views] == [tmp_path / "shots" / f"{i:04d}.png" for i in range(2)]
+
+
+def test_photos_of_another_size_rescale_the_cameras(tmp_path, caplog):
+    write_transforms(tmp_path, orbit(2), w=36, h=24, cx=15.0, cy=12.0)
+    camera = read_scene(tmp_path).views[0].camera
+    assert (camera.width, camera.height, camera.fx, camera.cx, camera.cy) == (WIDTH, HEIGHT, 20.0, 10.0, 8.0)
+    (line,) = messages(caplog)
+    assert "rescaled by 0.6667" in line

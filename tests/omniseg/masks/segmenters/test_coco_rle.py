@@ -60,7 +60,7 @@ def test_columns_come_first():
     ("code", "words"),
     [
         (None, "segmentation"),
-        ([[1, 2, 3, 4]], "not polygons"),
+        ([[1, 2, 3, 4]], "or polygons"),
         ({"size": [4, 4]}, "counts"),
         ({"size": [4], "counts": [16]}, r"\[height, width\]"),
         ({"size": [4.0, 4], "counts": [16]}, r"\[height, width\]"),

@@ -137,3 +137,97 @@ def test_missing_files_and_files_that_are_no_pictures_are_named(tmp_path: Path):
     assert not FolderSegmenter(tmp_path).knows("a")
     (tmp_path / "a/0.png").write_bytes(b"no picture")
     refused(tmp_path, "0.png", "does not open")
+
+
+IDS = np.kron(np.array([[0, 7, 7], [300, 7, 0]]), np.ones((4, 4), int))
+"""8 x 12 pixels."""
+
+
+@pytest.mark.parametrize("place", ["a.png", "a/ids.png"])
+def test_pictures_of_ids_are_one_mask_an_id(tmp_path: Path, place: str):
+    write_picture(tmp_path / place, IDS.astype(np.uint16))
+    assert FolderSegmenter(tmp_path).knows("a")
+    got = FolderSegmenter(tmp_path).segment(PHOTO, "a")
+    assert len(got) == 2
+    np.testing.assert_array_equal(got.mask(0), IDS == 7)
+    np.testing.assert_array_equal(got.mask(1), IDS == 300)
+
+
+def test_levels_of_ids_and_masks_side_by_side(tmp_path: Path):
+    write_picture(tmp_path / "a/part.png", IDS.astype(np.uint16))
+    write_picture(tmp_path / "a/thing.png", LEFT * np.uint8(255))
+    got = FolderSegmenter(tmp_path).segment(PHOTO, "a")
+    assert len(got) == 3
+    np.testing.assert_array_equal(got.mask(2), LEFT)
+
+
+def test_pictures_that_are_no_masks_are_refused(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    write_picture(tmp_path / "a.png", rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    refused(tmp_path, "a.png", "neither a mask", "nor a grey picture of ids")
+    write_picture(tmp_path / "a.png", rng.integers(0, 256, (HEIGHT, WIDTH), np.uint8))
+    refused(tmp_path, "a.png", "neither a mask", "nor a grey picture of ids")
+
+
+def coco(**changes: object) -> dict:
+    """Return COCO's JSON of two photos; masks of the first are a rectangle, columns 2 to 5, rows 1 to 3, and LEFT."""
+    images = [
+        {"id": 5, "file_name": "shots/a.jpg", "width": WIDTH, "height": HEIGHT},
+        {"id": 6, "file_name": "shots/b.jpg", "width": WIDTH, "height": HEIGHT},
+    ]
+    annotations = [
+        {"id": 1, "image_id": 5, "category_id": 1, "iscrowd": 0, "segmentation": [[2, 1, 6, 1, 6, 4, 2, 4]]},
+        {"id": 2, "image_id": 5, "category_id": 1, "iscrowd": 1, "segmentation": code(LEFT)},
+    ]
+    return {"images": images, "annotations": annotations, "categories": [], **changes}
+
+
+RECTANGLE = np.zeros((HEIGHT, WIDTH), bool)
+RECTANGLE[1:4, 2:6] = True
+
+
+@pytest.mark.parametrize("given", ["folder", "among others", "file"])
+def test_coco_for_all_photos(tmp_path: Path, given: str):
+    path = tmp_path / ("instances_default.json" if given == "among others" else "export.json")
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(coco()).encode())
+    if given == "among others":
+        (tmp_path / "c.json").write_text(json.dumps([annotation(TOP)]))
+    segmenter = FolderSegmenter(path if given == "file" else tmp_path)
+    for name in ("a", "shots/a"):
+        got = segmenter.segment(PHOTO, name)
+        assert len(got) == 2
+        np.testing.assert_array_equal(got.mask(0), RECTANGLE)
+        np.testing.assert_array_equal(got.mask(1), LEFT)
+    assert len(segmenter.segment(PHOTO, "b")) == 0  # listed, without masks
+    assert [segmenter.knows(name) for name in ("a", "b", "d")] == [True, True, False]
+
+
+def test_polygons_beside_run_lengths_in_the_file_of_a_photo(tmp_path: Path):
+    two = [[0, 0, 2, 0, 2, 2, 0, 2], [4, 4, 6, 4, 6, 6, 4, 6]]
+    (tmp_path / "a.json").write_text(json.dumps([annotation(TOP), {"segmentation": two}]))
+    got = FolderSegmenter(tmp_path).segment(PHOTO, "a")
+    np.testing.assert_array_equal(got.mask(0), TOP)
+    want = np.zeros((HEIGHT, WIDTH), bool)
+    want[:2, :2] = want[4:6, 4:6] = True
+    np.testing.assert_array_equal(got.mask(1), want)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"images": [], "annotations": 3}, ["is not COCO's JSON"]),
+        (coco(images=[{"id": 5}]), ["lacks a key of COCO", "file_name"]),
+        (coco(annotations=[{"segmentation": []}]), ["lacks a key of COCO", "image_id"]),
+        (coco(annotations=[{"image_id": 5, "segmentation": [[1, 2, 3]]}]), ["shots/a: mask 0", "polygons"]),
+        (coco(annotations=[{"image_id": 5, "segmentation": [["x"] * 6]}]), ["shots/a: mask 0", "polygons"]),
+        (coco(annotations=[{"image_id": 5}]), ["shots/a: mask 0", "polygons"]),
+    ],
+)
+def test_damaged_coco_is_named(tmp_path: Path, content: dict, words: list[str]):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    refused(path, str(path), *words)
+    two = coco(images=[{"id": i, "file_name": f"{i}/a.jpg", "width": WIDTH, "height": HEIGHT} for i in range(2)])
+    path.write_text(json.dumps(two))
+    assert not FolderSegmenter(path).knows("a")  # which of the two?
+    assert FolderSegmenter(path).knows("1/a")

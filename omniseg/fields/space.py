@@ -1,0 +1,40 @@
+"""From scene coordinates to those of a hash grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniseg.config import MarchingConfig
+
+
+@dataclass(frozen=True)
+class Space:
+    """The part of space that a hash grid covers.
+
+    Without contraction that is [-bound, bound]^3. With it, all of space: [-1, 1]^3 stays as it is, and what lies beyond
+    is drawn into [-2, 2]^3 (Barron et al. 2022, mip-NeRF 360, equation 10, with the maximum norm):
+
+        contract(x) = (2 - 1 / |x|) x / |x|  where |x| = max(|x_1|, |x_2|, |x_3|) > 1
+    """
+
+    bound: float
+    contracted: bool = False
+
+    @classmethod
+    def from_config(cls, config: MarchingConfig) -> Space:
+        """Return the space of the grids of a run."""
+        return cls(config.bound, config.contracted)
+
+    def unit(self, positions: Tensor) -> Tensor:
+        """Return positions (n, 3), scene coordinates, as coordinates of the grid in [0, 1]; differentiable."""
+        if not self.contracted:
+            return positions * (0.5 / self.bound) + 0.5
+        inverse = positions.abs().amax(1, keepdim=True).clamp(min=1.0).reciprocal()
+        return positions * ((2 - inverse) * inverse * 0.25) + 0.5
+
+    def unit_at_infinity(self, directions: Tensor) -> Tensor:
+        """Return where infinitely far points in directions (n, 3) are in the grid, on the faces of [0, 1]^3."""
+        return F.normalize(directions, p=float("inf"), dim=1) * 0.5 + 0.5
