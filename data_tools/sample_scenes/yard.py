@@ -210,8 +210,8 @@ def _country(far: Builder, country: Country) -> None:
             o.ball("meadows", (0, 0, -24.06), (420, 420, 24), Paint(*country.meadow, Pattern.FIELDS, 26.0, style=0.12))
         for k in range(8):
             angle = _around(far, k, 8)
-            reach = far.near(150, 35)
-            size = (far.near(75, 20), far.near(60, 15), reach * far.near(0.20, 0.06))
+            reach = far.near(140, 18)
+            size = (far.near(75, 20), far.near(42, 8), reach * far.near(0.20, 0.06))
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -3), yaw=math.degrees(angle) + 90)
             with place.object(f"hill {k + 1}") as o:
                 fields = Paint(*country.crops, Pattern.FIELDS, far.near(24, 6), style=far.near(0.4, 0.2))
@@ -219,7 +219,7 @@ def _country(far: Builder, country: Country) -> None:
     with far.group("village") as g:
         for k in range(8):
             angle = _around(far, k, 8)
-            reach = (far.near(34, 4), far.near(62, 10), far.near(95, 10))[k % 3]
+            reach = (far.near(33, 4), far.near(47, 6), far.near(64, 6))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach), yaw=far.near(0, 90))
             with place.object(f"house {k + 1}") as o:
                 size = far.near(10, 2.5), far.near(7.5, 1.5), far.near(4.2, 1.2)
@@ -227,7 +227,7 @@ def _country(far: Builder, country: Country) -> None:
     with far.group("woods") as g:
         for k in range(18):
             angle = _around(far, k + 0.5, 18)
-            reach = (far.near(17, 4), far.near(38, 8), far.near(75, 15))[k % 3]
+            reach = (far.near(17, 4), far.near(40, 8), far.near(62, 8))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach))
             with place.object(f"tree {k + 1}") as o:
                 height = far.near(4.5, 1.2) + 0.05 * reach
