@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 # As in apps/train.py: idle torch threads spin, and would take the cores from the kernels.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -156,7 +157,9 @@ def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
         # The tiny room of --quick is kept out of the folder where quality.py looks for captures.
         path = ROOT / ("build/benchmark" if options.quick else "scenes/sample")
         if not (path / "sam").is_dir():
-            few = {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
+            few: dict[str, Any] = (
+                {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
+            )
             make_sample(path, overwrite=True, progress=False, **few)
     return Capture.load(path, device, options.downsample, options.quick)
 

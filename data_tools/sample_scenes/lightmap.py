@@ -54,7 +54,7 @@ class Lightmap:
     Attributes:
         charts: (n_solids * 12, 3) int32: first texel, width, height of each chart.
         chart_of: (n_texels,) int32, chart of each texel.
-        points: (n_texels, 6) float32, position just above the surface and normal, room axes, metres.
+        points: (n_texels, 6) float32, position just above the surface and normal, world axes, metres.
         lit: (n_texels,) int32, 0 where another solid covers the point, else 1.
     """
 

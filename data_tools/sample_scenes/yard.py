@@ -152,7 +152,8 @@ def _cycle(b: Builder, flip: float) -> None:
 
 def _borders(b: Builder, flip: float) -> None:
     height, gap = b.near(1.0, 0.14), b.near(0.16, 0.04)
-    white = Paint(*b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76")), Pattern.FABRIC, 0.2)
+    colours = b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76"))
+    white = Paint(colours[0], colours[1], Pattern.FABRIC, length=0.2)
     post = Paint("#8a6a48", "#5f462e", Pattern.WOOD, length=0.05, style=2)
     with b.group("fence") as g:
         for name, spot, yaw in (
@@ -162,10 +163,10 @@ def _borders(b: Builder, flip: float) -> None:
         ):
             with g.at(spot, yaw=yaw).object(f"{name} fence") as o:
                 garden.fence(o, 10.2 if yaw == 0 else 9.6, height, gap, white, post)
-    colours = ("#d9b84a", "#c9563f", "#5a86a8", "#efe8da", "#8a6f9c")
+    dyes = ("#d9b84a", "#c9563f", "#5a86a8", "#efe8da", "#8a6f9c")
     with b.group("washing") as g, g.at((4.2 * flip, -1.6, 0), yaw=90 + b.near(0, 8)).object("line") as o:
         weaves = (Pattern.CHECK, Pattern.STRIPES, Pattern.FABRIC)
-        cloths = [Paint(b.pick(*colours), b.pick(*colours), b.pick(*weaves), 0.11) for _ in range(5)]
+        cloths = [Paint(b.pick(*dyes), b.pick(*dyes), b.pick(*weaves), 0.11) for _ in range(5)]
         garden.laundry(o, 3.0, cloths)
 
 

@@ -15,7 +15,7 @@ COMMANDS = {
     "render": "render a video or pictures along a camera path",
     "gui": "open a window to click in",
     "run_sam": "make mask hierarchies of photos",
-    "make_sample": "render the sample room: photos, depth, labels and masks",
+    "make_sample": "render a sample scene: photos, labels, masks, depth",
 }
 """Names of the commands and what each does."""
 

@@ -14,10 +14,11 @@ from omniseg_sample_scenes.capture import make_sample, sample_camera
 from omniseg_sample_scenes.kinds import KINDS
 from omniseg_sample_scenes.render import render_scene
 from omniseg_sample_scenes.scene import build_scene
-from scene_labels import label_points
+from scene_labels import label_points, nearest_labels
 from unprojection import seen_from, unproject
 
 VIEWS = 24
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=[name for name in KINDS if name != "room"])
@@ -46,7 +47,8 @@ def test_every_object_and_nearly_every_part_is_seen(photographed):
     for level in LEVELS:
         seen = set(np.unique([image.labels[level] for image in images]))
         missing[level] = [entry.name for i, entry in scene.names[level].items() if i not in seen]
-    assert set(missing["object"]) <= {"ceiling", "pendant lamp"}, "what hangs above cameras that look down"
+    hidden = set(missing["object"]) - {"ceiling", "pendant lamp"}  # these hang above cameras that look down
+    assert len(hidden) <= 0.03 * len(scene.names["object"]), hidden  # a far tree may hide another
     assert set(missing["group"]) <= {"lamp"}
     assert len(missing["part"]) <= 0.1 * len(scene.names["part"]), missing["part"]
 
@@ -87,9 +89,10 @@ def test_pictures_are_neither_dark_nor_flat(photographed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_cameras_keep_clear_of_everything(device, name, seed):
     kind = KINDS[name]
-    scene = build_scene(name, seed, texel=1.0)
+    plan = kind.describe(seed)
     eyes = torch.tensor(kind.camera_path(60, seed)[:, :, 3], dtype=torch.float32)
-    assert label_points(scene, eyes).distance.min() > 0.25
+    ids = {level: torch.from_numpy(plan.ids[level]) for level in LEVELS}
+    assert nearest_labels(torch.from_numpy(plan.shapes).to(device), ids, eyes).distance.min() > 0.25
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "room"])
