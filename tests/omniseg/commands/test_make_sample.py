@@ -21,9 +21,8 @@ def test_makes_a_scene_and_asks_before_it_replaces_it(command: Run):
 
 
 def test_depth_is_left_out_and_points_make_a_colmap_capture(command: Run):
-    done = command(
-        "make_sample", "bare", *TINY, "--depth", "false", "--points", "20", "--views", "7", "--test-views", "1"
-    )
+    few = (*TINY, "--points", "20", "--views", "7", "--test-views", "1")
+    done = command("make_sample", "bare", *few, "--depth", "false")
     assert done.status == 0, done.err
     assert "7 train and 1 test views in bare" in done.out
     assert read_scene("bare").format == "colmap"
