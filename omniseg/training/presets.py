@@ -134,7 +134,7 @@ def settings_for(
 
 
 def _contracted(marching: MarchingConfig) -> MarchingConfig:
-    """Return the marching of a scene that reaches far: contracted, and twice as wide, for the farthest points are few."""
+    """Return the marching of a scene that reaches far: contracted, and twice as wide for the few farthest points."""
     cascades = min(marching.cascades + 1, MAX_CASCADES)
     bound = 2.0 ** (cascades - 1)
     return replace(marching, contracted=True, cascades=cascades, box=(bound, bound, bound))
