@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omniseg.api.capture import capture
     from omniseg.api.run import Run, load
     from omniseg.api.scene_segments import PointCloud, SceneSegments
     from omniseg.api.training import check, preset, train
@@ -38,6 +39,7 @@ _HOMES = {
     "SceneSegments": "omniseg.api.scene_segments",
     "SegmentationSession": "omniseg.selection.session",
     "Selection": "omniseg.selection.selections",
+    "capture": "omniseg.api.capture",
     "check": "omniseg.api.training",
     "load": "omniseg.api.run",
     "preset": "omniseg.api.training",
@@ -49,6 +51,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load",
     "train",
+    "capture",
     "check",
     "preset",
     "read_scene",

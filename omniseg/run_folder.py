@@ -275,10 +275,24 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
     Raises:
         InputError: the file is missing, damaged or foreign.
     """
+    return _read(path, str(device), tensors=True)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON values alone of what `write_tensors` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or foreign.
+    """
+    return _read(path, "cpu", tensors=False)[1]
+
+
+def _read(path: Path, device: str, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt", device=device) as file:
             metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, metadata
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; this run has not got that far") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

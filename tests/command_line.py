@@ -17,6 +17,9 @@ import torch
 from helpers import ROOT
 from omniseg.commands import common
 
+WITHOUT_DEVICE = {"run_colmap"}
+"""Commands that have no --device."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -51,7 +54,8 @@ def run_command(device: torch.device, name: str, *arguments: object) -> Outcome:
     module, before = load(name), sys.argv
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err, status = io.StringIO(), io.StringIO(), 0
-    chosen = [] if "--device" in arguments or "--help" in arguments else ["--device", device.type]
+    without = {"--device", "--help"} & set(map(str, arguments)) or name in WITHOUT_DEVICE
+    chosen = [] if without else ["--device", device.type]
     sys.argv = [f"{name}.py", *map(str, arguments), *chosen]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

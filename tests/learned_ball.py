@@ -21,14 +21,17 @@ NORMALISATION = Normalisation(
 
 
 def quarter_labels(cameras: Cameras) -> list[dict[str, np.ndarray]]:
-    """Return true labels (SIDE, SIDE) of views: objects 1 and 2, left and right of x = 0, and parts 1 to 4."""
+    """Return true labels (SIDE, SIDE) of views: objects 1 and 2, left and right, and parts 1 to 4.
+
+    The objects part at x = 0.02: at 0 the rays of cameras in the plane between them would fall on either by rounding.
+    """
     labels = []
     for view in range(len(cameras)):
         rays_o, rays_d = cameras.image_rays(view)
         _, opacity, distance = see_ball(rays_o, rays_d)
         surface = (rays_o + distance[:, None] * rays_d).numpy().reshape(SIDE, SIDE, 3)
         seen = (opacity > 0).numpy().reshape(SIDE, SIDE)
-        right, above = (surface[..., axis] > middle for axis, middle in ((0, 0.0), (2, 0.15)))
+        right, above = (surface[..., axis] > middle for axis, middle in ((0, 0.02), (2, 0.15)))
         ids = {"part": 1 + right + 2 * above, "object": 1 + right}
         labels.append({level: np.where(seen, values, 0).astype(np.int32) for level, values in ids.items()})
     return labels

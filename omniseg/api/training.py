@@ -94,6 +94,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     force: bool = False,
+    measure: bool = True,
     progress: bool = True,
 ) -> Run:
     """Train a capture, both stages, and measure the result on the held-out views.
@@ -111,6 +112,7 @@ def train(
         resume: continue the training that `out` holds.
         overwrite: replace the result that `out` holds.
         force: train features also where stage 1 ended in fog.
+        measure: measure the result on the held-out views.
         progress: show progress bars.
     Raises:
         NoSurfaces: stage 1 ended in fog; its result is saved and measured, and features are not trained.
@@ -150,7 +152,7 @@ def train(
         return run
     if held_out is None:
         _log.warning("no view is held out: no test figures (--test-every 8 holds some out)")
-    else:
+    elif measure:
         views = training.views(training.splits.test)
         _log.info("%s", evaluate(model, views, held_out.to(chosen), out, progress=progress))
     if stage != "features":

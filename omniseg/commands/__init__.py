@@ -8,6 +8,7 @@ import os
 import sys
 
 COMMANDS = {
+    "capture": "make a run of photos or a video: poses, masks, training, evaluation",
     "train": "learn a scene from posed photos and their masks",
     "evaluate": "measure a run on its held-out views",
     "segment": "select by clicks, strokes or boxes, or segment everything, into masks and cut-outs",
@@ -15,6 +16,7 @@ COMMANDS = {
     "render": "render a video or pictures along a camera path",
     "viewer": "serve a web page to click in, on this machine or through ssh",
     "gui": "open a window to click in",
+    "run_colmap": "estimate the poses of photos or of a video",
     "run_sam": "make mask hierarchies of photos",
     "make_sample": "render the sample room: photos, depth, labels and masks",
 }

@@ -17,7 +17,7 @@ from omniseg import distributed
 from omniseg.config import Config, OptimizationConfig
 from omniseg.errors import InputError
 from omniseg.profiling import span
-from omniseg.run_folder import read_tensors, with_prefix, write_tensors
+from omniseg.run_folder import read_metadata, read_tensors, with_prefix, write_tensors
 from omniseg.training.learning_curve import LearningCurve
 
 FREE_ON_RESUME = ("scene", "seconds", "levels", "prompts", "segment_tree")
@@ -109,8 +109,7 @@ class Trainer(ABC):
     @property
     def done(self) -> float:
         """Fraction of the budget that is used, in [0, 1]."""
-        budget = self.config.seconds
-        return min(self.progress.seconds / budget if budget else self.progress.step / self.optimization.steps, 1.0)
+        return _fraction(self.progress, self.config, self.optimization)
 
     @property
     def learning_rate(self) -> float:
@@ -234,6 +233,26 @@ class Trainer(ABC):
                         begin += saved - now
         finally:
             save()
+
+
+def fraction_done(resume_file: Path, config: Config, optimization: OptimizationConfig) -> float:
+    """Return the fraction of a budget that a saved training has used, in [0, 1].
+
+    Args:
+        resume_file: file that `Trainer.save_resume` wrote.
+        config: configuration with the budget, which may be another than that of the training.
+        optimization: its section for the stage.
+    Raises:
+        InputError: the file is damaged or foreign.
+    """
+    try:
+        return _fraction(Progress(**read_metadata(resume_file)["progress"]), config, optimization)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{resume_file}: not a checkpoint of this version ({error}); train again") from error
+
+
+def _fraction(progress: Progress, config: Config, optimization: OptimizationConfig) -> float:
+    return min(progress.seconds / config.seconds if config.seconds else progress.step / optimization.steps, 1.0)
 
 
 def _differences(saved: dict[str, Any], current: dict[str, Any], free: tuple[str, ...], prefix: str = "") -> list[str]:
