@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from _figures import FIGURES, Row
 from omniseg_sample_scenes.capture import make_sample
@@ -28,7 +29,13 @@ def make_scene(parent: Path, kind: KindName, seed: int, small: bool = False) -> 
     out = parent / f"{kind}-{seed}"
     if not out.is_dir():
         parent.mkdir(parents=True, exist_ok=True)
-        few = {"train_views": 12, "width": 32, "height": 24, "points": min(KINDS[kind].points, 200), "progress": False}
+        few: dict[str, Any] = {
+            "train_views": 12,
+            "width": 32,
+            "height": 24,
+            "points": min(KINDS[kind].points, 200),
+            "progress": False,
+        }
         make_sample(out, scene=kind, seed=seed, depth=False, **(few if small else {}))
     return out
 

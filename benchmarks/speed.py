@@ -14,8 +14,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 # As in apps/train.py: idle torch threads spin, and would take the cores from the kernels.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -157,10 +157,10 @@ def _capture(options: argparse.Namespace, device: torch.device) -> Capture:
         # The tiny room of --quick is kept out of the folder where quality.py looks for captures.
         path = ROOT / ("build/benchmark" if options.quick else "scenes/sample")
         if not (path / "sam").is_dir():
-            make = partial(make_sample, path, overwrite=True, progress=False)
-            if options.quick:
-                make = partial(make, train_views=6, test_views=2, width=60, height=45)
-            make()
+            few: dict[str, Any] = (
+                {"train_views": 6, "test_views": 2, "width": 60, "height": 45} if options.quick else {}
+            )
+            make_sample(path, overwrite=True, progress=False, **few)
     return Capture.load(path, device, options.downsample, options.quick)
 
 

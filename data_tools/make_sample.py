@@ -1,4 +1,4 @@
-"""Render the sample room; the same as `omniseg make_sample`."""
+"""Render a sample scene; the same as `omniseg make_sample`."""
 
 from omniseg.commands import run
 

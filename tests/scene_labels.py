@@ -1,4 +1,4 @@
-"""Exact labels and distances of points in the sample room, against which renderings of it are tested."""
+"""Exact labels and distances of points in a sample scene, against which renderings of it are tested."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,15 +26,19 @@ class SurfaceLabels:
     labels: Mapping[str, Tensor]
 
 
-def label_points(room: SampleScene, points: Tensor) -> SurfaceLabels:
+def label_points(scene: SampleScene, points: Tensor) -> SurfaceLabels:
     """Return the labels of the surface nearest to each point (n, 3) float32, metres, and the exact distance to it."""
-    shapes = room.solids.shapes
+    return nearest_labels(scene.solids.shapes, scene.ids, points)
+
+
+def nearest_labels(shapes: Tensor, ids: Mapping[str, Tensor], points: Tensor) -> SurfaceLabels:
+    """Do what `label_points` does for the solids in `shapes` and their `ids` by level."""
     points = points.to(shapes)
     index = torch.empty(len(points), dtype=torch.int32, device=points.device)
     gap = points.new_empty(len(points))
     launch(_nearest, (shapes, points), (index, gap))
     solid = index.long()
-    return SurfaceLabels(gap, {level: ids.to(solid.device)[solid] for level, ids in room.ids.items()})
+    return SurfaceLabels(gap, {level: of_level.to(solid.device)[solid] for level, of_level in ids.items()})
 
 
 @ti.kernel

@@ -1,4 +1,4 @@
-"""Points of depth images, and their visibility in other views, for the tests of the sample room."""
+"""Points of depth images, and their visibility in other views, for the tests of the sample scenes."""
 
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""The sample room: a procedural scene with exact depth and labels, rendered by Taichi kernels."""
+"""The sample scenes: procedural captures of five kinds with exact depth and labels, rendered by Taichi kernels."""

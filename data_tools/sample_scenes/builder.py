@@ -199,7 +199,7 @@ class Builder:
         return len(self.tables.parts) - 1
 
     def world(self, point: Vector) -> np.ndarray:
-        """Transform a point from this builder's axes to room coordinates."""
+        """Transform a point from this builder's axes to world coordinates."""
         return self.origin + self.turn @ np.asarray(point, dtype=np.float64)
 
     def finish(

@@ -1,4 +1,4 @@
-"""Furniture of the sample room, part by part, in metres.
+"""Furniture of the sample scenes, part by part, in metres.
 
 Each function adds one piece, which stands at the origin of its builder and faces +y.
 """

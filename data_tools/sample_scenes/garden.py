@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniseg_sample_scenes.builder import Builder, Paint
+from omniseg_sample_scenes.builder import Builder, Paint, Vector
 from omniseg_sample_scenes.furniture import SOIL
 from omniseg_sample_scenes.patterns import Pattern
 
@@ -109,7 +109,7 @@ def fence(b: Builder, length: float, height: float, gap: float, paint: Paint, po
             b.box(f"panel {k + 1}", (x, 0, 0.5 * high + 0.03), (0.055, 0.02, high), paint, roll=b.near(0, 0.8))
 
 
-def tree(b: Builder, height: float, lean: Sequence[float], leaf: Paint, trunk: float) -> None:
+def tree(b: Builder, height: float, lean: Vector, leaf: Paint, trunk: float) -> None:
     """Add a tree: a trunk, five boughs that fork twice, and loose leaves; `lean` (x, y) is where its boughs tend."""
     fork = np.array([0.10 * lean[0], 0.10 * lean[1], 0.48 * height])
     b.tube("trunk", (0, 0, -0.05), fork, 1.15 * trunk, BARK, top=0.8 * trunk)

@@ -43,7 +43,7 @@ def describe(seed: int) -> ScenePlan:
     _columns(b, size)
     _stage(b, palette, size)
     _furniture(b, palette, size)
-    lights = interior.lights(b, pane, bulbs, (b.near(0, 0.5), 0.74, 0.55), strength=7.0)
+    lights = interior.lights(b, pane, bulbs, (b.near(0, 0.5), 0.74, 0.55), strength=2.0)
     return b.finish(interior.inside(size), lights, cell=CELL)
 
 

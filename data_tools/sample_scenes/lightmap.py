@@ -36,8 +36,9 @@ from omniseg_sample_scenes.tracer import (
     row3,
 )
 
-FAR_TEXELS = 40
-"""Most texels along an edge of a far solid."""
+FAR_STEP, FAR_TEXELS = 0.04, 40
+"""Far solids have texels of at least this part of their distance from the box's middle, and at most so many along an
+edge."""
 
 CHARTS = 12
 """Charts per solid: six sides, and six for the inside of a shell (empty for other kinds)."""
@@ -53,7 +54,7 @@ class Lightmap:
     Attributes:
         charts: (n_solids * 12, 3) int32: first texel, width, height of each chart.
         chart_of: (n_texels,) int32, chart of each texel.
-        points: (n_texels, 6) float32, position just above the surface and normal, room axes, metres.
+        points: (n_texels, 6) float32, position just above the surface and normal, world axes, metres.
         lit: (n_texels,) int32, 0 where another solid covers the point, else 1.
     """
 
@@ -88,7 +89,8 @@ def _chart_sizes(solids: Solids, texel: float) -> Tensor:
     longest = edges.amax(1, keepdim=True)
     step = (longest / 5.0).clamp(min=texel / 4.0, max=texel)
     far = slice(solids.n_walls, solids.n_walls + solids.n_far)
-    step[far] = torch.maximum(step[far], longest[far] / FAR_TEXELS)
+    away = (shapes[far, :3] - solids.box[:2].mean(0).cpu()).norm(dim=1, keepdim=True)
+    step[far] = torch.maximum(torch.maximum(step[far], longest[far] / FAR_TEXELS), FAR_STEP * away)
     n = torch.ceil(edges / step).long().clamp(3, 512)
     sides = torch.stack([n[:, [1, 2]], n[:, [2, 0]], n[:, [0, 1]]], 1).repeat_interleave(2, 1)
     inside = torch.where((shapes[:, 19] == SHELL)[:, None, None], sides, 0)

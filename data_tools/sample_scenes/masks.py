@@ -1,4 +1,4 @@
-"""Masks of the sample room with the errors of a segmenter: other masks in every view, at another granularity.
+"""Masks of the sample scenes with the errors of a segmenter: other masks in every view, at another granularity.
 
 SAM knows no labels: a mask is a part here, an object there, half of one or two at once, and its border is a pixel off.
 Errors made from the true labels of one view at severity s:

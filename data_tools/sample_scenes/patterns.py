@@ -272,7 +272,7 @@ def colour_at(surface, world, local, n_local, half):
 
     Args:
         surface: a row of `surfaces`, as a vector of 12.
-        world, local: the point in room axes and in the axes of its solid, metres.
+        world, local: the point in world axes and in the axes of its solid, metres.
         n_local: normal in the axes of the solid.
         half: half edges of the solid's bounding box.
     """

@@ -1,6 +1,6 @@
-"""Analytic solids of the sample room: signed distance, first ray hit and normal, in Taichi.
+"""Analytic solids of the sample scenes: signed distance, first ray hit and normal, in Taichi.
 
-A solid is one row of `shapes` (n, 20): centre (3), rotation from room to local axes by rows (9), parameters (4),
+A solid is one row of `shapes` (n, 20): centre (3), rotation from world to local axes by rows (9), parameters (4),
 half edges of its local bounding box (3), kind. Round solids turn about their local z axis. Parameters by kind:
 
     BOX        half edges x, y, z (outside, rounding included); rounding radius
@@ -45,7 +45,7 @@ def parameters(shapes: ti.template(), i):
 
 @ti.func
 def to_local_direction(shapes: ti.template(), i, v):
-    """Rotate a direction from room axes to the axes of solid `i`."""
+    """Rotate a direction from world axes to the axes of solid `i`."""
     return vec3(
         shapes[i, 3] * v.x + shapes[i, 4] * v.y + shapes[i, 5] * v.z,
         shapes[i, 6] * v.x + shapes[i, 7] * v.y + shapes[i, 8] * v.z,
@@ -55,13 +55,13 @@ def to_local_direction(shapes: ti.template(), i, v):
 
 @ti.func
 def to_local(shapes: ti.template(), i, x):
-    """Transform a point from room axes to the axes of solid `i`."""
+    """Transform a point from world axes to the axes of solid `i`."""
     return to_local_direction(shapes, i, x - vec3(shapes[i, 0], shapes[i, 1], shapes[i, 2]))
 
 
 @ti.func
 def to_world_direction(shapes: ti.template(), i, v):
-    """Rotate a direction from the axes of solid `i` to room axes."""
+    """Rotate a direction from the axes of solid `i` to world axes."""
     return vec3(
         shapes[i, 3] * v.x + shapes[i, 6] * v.y + shapes[i, 9] * v.z,
         shapes[i, 4] * v.x + shapes[i, 7] * v.y + shapes[i, 10] * v.z,
@@ -71,7 +71,7 @@ def to_world_direction(shapes: ti.template(), i, v):
 
 @ti.func
 def to_world(shapes: ti.template(), i, p):
-    """Transform a point from the axes of solid `i` to room axes."""
+    """Transform a point from the axes of solid `i` to world axes."""
     return to_world_direction(shapes, i, p) + vec3(shapes[i, 0], shapes[i, 1], shapes[i, 2])
 
 

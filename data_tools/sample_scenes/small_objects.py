@@ -1,4 +1,4 @@
-"""Small things and plants of the sample room, in metres; each stands at the origin of its builder."""
+"""Small things and plants of the sample scenes, in metres; each stands at the origin of its builder."""
 
 import math
 

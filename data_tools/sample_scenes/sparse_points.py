@@ -100,7 +100,7 @@ def _draw_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return surface points (n, 3) of textured pixels and their colours (n, 3)."""
     grey = cv2.cvtColor(image.colour, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    texture = np.sqrt(cv2.cornerMinEigenVal(grey, 3)) * (image.depth > 0)
+    texture = np.sqrt(cv2.cornerMinEigenVal(grey, 3).clip(min=0)) * (image.depth > 0)  # may be -1e-9
     if not texture.any():
         return np.empty((0, 3)), np.empty((0, 3), np.uint8)
     chosen = random.choice(texture.size, count, p=texture.ravel() / texture.sum(dtype=np.float64))

@@ -145,9 +145,6 @@ def _surroundings(b: Builder, palette: Palette, size: tuple[float, float, float]
             furniture.book_pile(o, palette, 5)
         with place.at((0.35, 0, top)).object("small plant") as o:
             small_objects.succulent(o, CREAM)
-        art = Paint(palette.cushions[1][0], palette.sofa[0], Pattern.PAINTING, style=b.pick(0, 1, 2))
-        with place.at((0, -0.23, 1.6)).object("picture") as o:
-            furniture.picture(o, 1.0, 0.75, art, along(palette.walnut, 0))
     with b.group("shelf") as g:
         place = g.at((-x + 0.17, b.near(0.0, 0.4), 0), yaw=-90)
         with place.object("bookcase") as o:

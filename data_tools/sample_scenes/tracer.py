@@ -135,7 +135,7 @@ def _items_of(c, cells: ti.template()):
 
 @ti.func
 def hit_solid(shapes: ti.template(), i, o, d, limit):
-    """Return the t in (0, limit) at which the ray o + t d in room axes enters solid `i`, or FAR."""
+    """Return the t in (0, limit) at which the ray o + t d in world axes enters solid `i`, or FAR."""
     return hit(shapes, i, to_local(shapes, i, o), to_local_direction(shapes, i, d), limit)
 
 

@@ -4,11 +4,12 @@ z up; bench and tool wall at -y, window in the +y wall, shelves at -x, another b
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from omniseg_sample_scenes import furniture, interior, small_objects, tools
-from omniseg_sample_scenes.builder import Builder, Paint, ScenePlan
+from omniseg_sample_scenes.builder import Builder, Paint, ScenePlan, Vector
 from omniseg_sample_scenes.furniture import BLACK
 from omniseg_sample_scenes.kind import SceneKind
 from omniseg_sample_scenes.palettes import PALETTES
@@ -33,7 +34,7 @@ def describe(seed: int) -> ScenePlan:
     bricks = Paint(b.pick("#b9856a", "#c9b8a0", "#a8a49c"), "#d8cfc0", Pattern.BRICK, length=0.09)
     lime = Paint(b.pick("#dcd6c6", "#cfd4cf", "#d8cdb8"), length=0.3, style=0.22)
     walls = [bricks, lime, lime, bricks] if b.pick(True, False) else [lime, bricks, lime, lime]
-    floor = Paint(b.pick("#8f8a82", "#7d7a74"), "#a49d92", Pattern.SPECKLE, length=0.10)
+    floor = Paint(b.pick("#8f8a82", "#7d7a74"), "#a49d92", Pattern.FABRIC, length=b.near(0.16, 0.06))
     interior.shell(b, size, walls, floor, Paint("#e6e0d4", length=0.4, style=0.12), None)
     with b.group("window") as g, g.at((b.near(0.2, 0.5), 0.5 * size[1], 0)).object("window") as o:
         pane = interior.window(o, b.near(1.7, 0.2), 1.2, 1.0)
@@ -57,7 +58,8 @@ def camera_path(n: int, seed: int) -> np.ndarray:
         angle = turns * wave + start
         eye = np.array([*rounded(angle, half), 1.58 - 0.14 * math.cos(wave + phase)])
         aside = angle + wave + phase
-        return eye, np.array([0.45 * math.cos(aside), 0.40 * math.sin(aside), 0.95])
+        high = 1.05 + 0.30 * math.sin(4 * wave)
+        return eye, np.array([0.45 * math.cos(aside), 0.40 * math.sin(aside), high])
 
     return poses_along(n, place)
 
@@ -72,10 +74,10 @@ def _lamps(b: Builder, size: Size) -> list[tuple[np.ndarray, int]]:
     return bulbs
 
 
-def _tools(b: Builder, names: list[str], spots: np.ndarray, **turn: float) -> None:
-    """Add these tools at spots (n, 3), each as an object."""
+def _tools(b: Builder, where: str, names: Sequence[str], spots: Sequence[Vector], yaw: float) -> None:
+    """Add these tools at spots (x, y, z), each as an object named after `where`, turned by about `yaw` degrees."""
     for k, (name, spot) in enumerate(zip(names, spots), 1):
-        with b.at(spot, **{key: value + b.near(0, 8) for key, value in turn.items()}).object(f"{name} {k}") as o:
+        with b.at(spot, yaw=yaw + b.near(0, 8)).object(f"{where} {name} {k}") as o:
             tools.HAND_TOOLS[name](o, b.pick(*COLOURS))
 
 
@@ -95,8 +97,8 @@ def _tool_wall(b: Builder, size: Size) -> None:
             with place.at(spot).object(f"jar {k + 1}") as o:
                 tools.jar(o, b.pick("#8a8f94", "#b08a4a", "#6f5a44"), b.near(0.042, 0.008), b.near(0.11, 0.02))
         names = [b.pick(*tools.HAND_TOOLS) for _ in range(4)]
-        spots = np.array([[width * (0.11 * k - 0.20), b.near(0.10, 0.04), top] for k in range(4)])
-        _tools(place.at((0, 0, 0)), names, spots, yaw=b.near(70, 20))
+        spots = [(width * (0.11 * k - 0.20), b.near(0.10, 0.04), top) for k in range(4)]
+        _tools(place, "bench", names, spots, yaw=b.near(70, 20))
         with place.at((-0.2 * width, 0, 0.215)).object("crate") as o:
             tools.crate(o, "#a8804e", (0.45, 0.32, 0.24))
         for k in range(3):
@@ -108,8 +110,9 @@ def _tool_wall(b: Builder, size: Size) -> None:
             o.box("board", (0, 0.012, 0), (width - 0.2, 0.024, 0.78), Paint("#c9ab7c", "#a98a5c", Pattern.WOOD, 0.06))
         names = list(tools.HAND_TOOLS) + [b.pick(*tools.HAND_TOOLS) for _ in range(9)]
         order = b.random.permutation(len(names))
-        spots = np.array([[(width - 0.6) * (0.143 * (k % 8) - 0.5), 0.03, 0.18 - 0.37 * (k // 8)] for k in range(16)])
-        _tools(board, [names[k] for k in order], spots, pitch=-90, roll=90 * b.pick(-1, 1))
+        spots = [((width - 0.6) * (0.143 * (k % 8) - 0.5), 0.37 * (k // 8) - 0.18, 0.026) for k in range(16)]
+        # On the wall the board's x runs to the right and its y down.
+        _tools(board.at((0, 0, 0), pitch=-90), "wall", [names[k] for k in order], spots, yaw=90)
 
 
 def _island(b: Builder) -> None:
@@ -122,9 +125,10 @@ def _island(b: Builder) -> None:
         cells = [(x, y) for y in (-0.21, 0.02, 0.23) for x in (-0.40, -0.13, 0.14, 0.40)]
         cells = [cells[k] for k in b.random.permutation(len(cells))]
         names = [b.pick(*tools.HAND_TOOLS) for _ in range(5)]
-        spots = np.array([[x * width + b.near(0, 0.02), y + b.near(0, 0.02), top] for x, y in cells[:5]])
-        for name, spot in zip(names, spots):
-            _tools(place, [name], spot[None], yaw=b.near(0, 90))
+        for k, (name, (x, y)) in enumerate(zip(names, cells), 1):
+            spot = (x * width + b.near(0, 0.02), y + b.near(0, 0.02), top)
+            with place.at(spot, yaw=b.near(0, 90)).object(f"middle {name} {k}") as o:
+                tools.HAND_TOOLS[name](o, b.pick(*COLOURS))
         for k, (x, y) in enumerate(cells[5:]):
             with place.at((x * width, y, top), yaw=b.near(0, 180)).object(f"thing {k + 1}") as o:
                 _thing(o, k)

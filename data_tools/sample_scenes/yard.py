@@ -152,8 +152,8 @@ def _cycle(b: Builder, flip: float) -> None:
 
 def _borders(b: Builder, flip: float) -> None:
     height, gap = b.near(1.0, 0.14), b.near(0.16, 0.04)
-    light, dark = b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76"))
-    white = Paint(light, dark, Pattern.FABRIC, 0.2)
+    colours = b.pick(("#e9e6de", "#cfcabd"), ("#a98258", "#7d5a38"), ("#8f9c94", "#6f7d76"))
+    white = Paint(colours[0], colours[1], Pattern.FABRIC, length=0.2)
     post = Paint("#8a6a48", "#5f462e", Pattern.WOOD, length=0.05, style=2)
     with b.group("fence") as g:
         for name, spot, yaw in (
@@ -163,10 +163,10 @@ def _borders(b: Builder, flip: float) -> None:
         ):
             with g.at(spot, yaw=yaw).object(f"{name} fence") as o:
                 garden.fence(o, 10.2 if yaw == 0 else 9.6, height, gap, white, post)
-    colours = ("#d9b84a", "#c9563f", "#5a86a8", "#efe8da", "#8a6f9c")
+    dyes = ("#d9b84a", "#c9563f", "#5a86a8", "#efe8da", "#8a6f9c")
     with b.group("washing") as g, g.at((4.2 * flip, -1.6, 0), yaw=90 + b.near(0, 8)).object("line") as o:
         weaves = (Pattern.CHECK, Pattern.STRIPES, Pattern.FABRIC)
-        cloths = [Paint(b.pick(*colours), b.pick(*colours), b.pick(*weaves), 0.11) for _ in range(5)]
+        cloths = [Paint(b.pick(*dyes), b.pick(*dyes), b.pick(*weaves), 0.11) for _ in range(5)]
         garden.laundry(o, 3.0, cloths)
 
 
@@ -175,9 +175,7 @@ def _tree(b: Builder, flip: float, country: Country) -> None:
     with b.group("trees") as g:
         spot = np.array([-4.1 * flip, b.near(1.6, 0.5), 0])
         with g.at(spot).object("apple tree") as o:
-            garden.tree(
-                o, b.near(3.5, 0.3), (-0.75 * spot[:2] / np.linalg.norm(spot[:2])).tolist(), leaf, b.near(0.12, 0.02)
-            )
+            garden.tree(o, b.near(3.5, 0.3), -0.75 * spot[:2] / np.linalg.norm(spot[:2]), leaf, b.near(0.12, 0.02))
         with g.at((4.5 * flip, b.near(1.5, 0.4), 0)).object("young tree") as o:
             stake = Paint("#a98258", style=0.2)
             o.tube("stake", (0.12, 0, 0), (0.12, 0, 1.3), 0.02, stake)
@@ -213,8 +211,8 @@ def _country(far: Builder, country: Country) -> None:
             o.ball("meadows", (0, 0, -24.06), (420, 420, 24), Paint(*country.meadow, Pattern.FIELDS, 26.0, style=0.12))
         for k in range(8):
             angle = _around(far, k, 8)
-            reach = far.near(150, 35)
-            size = (far.near(75, 20), far.near(60, 15), reach * far.near(0.20, 0.06))
+            reach = far.near(140, 18)
+            size = (far.near(75, 20), far.near(42, 8), reach * far.near(0.20, 0.06))
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -3), yaw=math.degrees(angle) + 90)
             with place.object(f"hill {k + 1}") as o:
                 fields = Paint(*country.crops, Pattern.FIELDS, far.near(24, 6), style=far.near(0.4, 0.2))
@@ -222,7 +220,7 @@ def _country(far: Builder, country: Country) -> None:
     with far.group("village") as g:
         for k in range(8):
             angle = _around(far, k, 8)
-            reach = (far.near(34, 4), far.near(62, 10), far.near(95, 10))[k % 3]
+            reach = (far.near(33, 4), far.near(47, 6), far.near(64, 6))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach), yaw=far.near(0, 90))
             with place.object(f"house {k + 1}") as o:
                 size = far.near(10, 2.5), far.near(7.5, 1.5), far.near(4.2, 1.2)
@@ -230,7 +228,7 @@ def _country(far: Builder, country: Country) -> None:
     with far.group("woods") as g:
         for k in range(18):
             angle = _around(far, k + 0.5, 18)
-            reach = (far.near(17, 4), far.near(38, 8), far.near(75, 15))[k % 3]
+            reach = (far.near(17, 4), far.near(40, 8), far.near(62, 8))[k % 3]
             place = g.at((reach * math.cos(angle), reach * math.sin(angle), -0.003 * reach))
             with place.object(f"tree {k + 1}") as o:
                 height = far.near(4.5, 1.2) + 0.05 * reach

@@ -18,7 +18,7 @@ COMMANDS = {
     "gui": "open a window to click in",
     "run_colmap": "estimate the poses of photos or of a video",
     "run_sam": "make mask hierarchies of photos",
-    "make_sample": "render the sample room: photos, depth, labels and masks",
+    "make_sample": "render a sample scene: photos, labels, masks, depth",
 }
 """Names of the commands and what each does."""
 

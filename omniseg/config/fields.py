@@ -20,9 +20,7 @@ class MarchingConfig:
     """Half edges of the box around the origin; rays have no samples outside of it."""
     contracted: TrueOrFalse = False
     """Draw space beyond [-1, 1]^3 together in the hash grids (mip-NeRF 360), so that what is near keeps fine cells in a
-    scene that reaches far."""
-    sky: TrueOrFalse = False
-    """Behind everything rays see the colour that the field has at infinity in their direction; needs `contracted`."""
+    scene that reaches far; and let densities there fall with the distance."""
     resolution: int = 128
     """Cells along each side of an occupancy grid, a power of two."""
     step: float = 3.4e-3
@@ -48,7 +46,6 @@ class MarchingConfig:
         require(0 <= self.near < math.inf, "near", ">= 0", self.near)
         require(1 <= self.cascades <= 8, "cascades", "1 to 8", self.cascades)
         require(all(0 < edge < math.inf for edge in self.box), "box", "lengths > 0", self.box)
-        require(self.contracted or not self.sky, "sky", "false unless contracted", self.sky)
         require(self.resolution in (16, 32, 64, 128, 256), "resolution", "16, 32, 64, 128 or 256", self.resolution)
         require(1e-4 <= self.step <= 1, "step", "1e-4 to 1", self.step)
         require(0 <= self.cone_angle < 1, "cone_angle", "in [0, 1)", self.cone_angle)

@@ -79,17 +79,12 @@ class RadianceField(nn.Module):
         """Return the density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
         unit = self.space.unit(positions)
         bias, limit = self.config.log_density_bias, self.config.max_log_density
-        return Density(*density_head(self._channels(unit), bias, limit))
-
-    def sky(self, rays_d: Tensor) -> Tensor:
-        """Return the colour (n_rays, 3) at infinity in directions (n_rays, 3); differentiable in the parameters."""
-        geometry = self._channels(self.space.unit_at_infinity(rays_d))
-        return self.colour(geometry, rays_d, torch.arange(len(rays_d), dtype=torch.int32, device=rays_d.device))
-
-    def _channels(self, unit: Tensor) -> Tensor:
-        """Return the channels (n, 1 + geometry) of the density MLP at coordinates of the grid (n, 3)."""
-        dtype = self.operators.matmul_dtype(unit.device)
-        return self.density_mlp(self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype))
+        dtype = self.operators.matmul_dtype(positions.device)
+        features = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
+        sigmas, geometry = density_head(self.density_mlp(features), bias, limit)
+        if self.space.contracted:
+            sigmas = sigmas * self.space.density_scale(positions)
+        return Density(sigmas, geometry)
 
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
         """Return the colour of samples seen along their rays; differentiable in all but the indices.

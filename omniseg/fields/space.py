@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from omniseg.config import MarchingConfig
@@ -18,6 +17,9 @@ class Space:
     is drawn into [-2, 2]^3 (Barron et al. 2022, mip-NeRF 360, equation 10, with the maximum norm):
 
         contract(x) = (2 - 1 / |x|) x / |x|  where |x| = max(|x_1|, |x_2|, |x_3|) > 1
+
+    Densities fall as 1 / |x| there, as marching steps grow: so what is far begins as transparent as what is near.
+    Otherwise the first densities of a training, though faint, would hide everything beyond a few units.
     """
 
     bound: float
@@ -35,6 +37,6 @@ class Space:
         inverse = positions.abs().amax(1, keepdim=True).clamp(min=1.0).reciprocal()
         return positions * ((2 - inverse) * inverse * 0.25) + 0.5
 
-    def unit_at_infinity(self, directions: Tensor) -> Tensor:
-        """Return where infinitely far points in directions (n, 3) are in the grid, on the faces of [0, 1]^3."""
-        return F.normalize(directions, p=float("inf"), dim=1) * 0.5 + 0.5
+    def density_scale(self, positions: Tensor) -> Tensor:
+        """Return the factor (n,) on densities at positions (n, 3) of contracted space; differentiable."""
+        return positions.abs().amax(1).clamp(min=1.0).reciprocal()

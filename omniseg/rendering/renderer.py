@@ -39,23 +39,19 @@ class Rendering:
         opacity: (n_rays,) in [0, 1].
         depth: (n_rays,) distance along the ray times opacity, scene units.
         features: (n_rays, dim), not of unit length; None unless they were asked for.
-        sky: (n_rays, 3) colour behind everything; None if the field has none.
     """
 
     rgb: Tensor
     opacity: Tensor
     depth: Tensor
     features: Tensor | None = None
-    sky: Tensor | None = None
 
     @staticmethod
     def cat(parts: "Sequence[Rendering]") -> "Rendering":
         """Concatenate the rays of at least one part; either all parts have features or none has."""
         rgb, opacity, depth = (torch.cat([getattr(part, n) for part in parts]) for n in ("rgb", "opacity", "depth"))
-        features, skies = ([x for part in parts if (x := getattr(part, n)) is not None] for n in ("features", "sky"))
-        return Rendering(
-            rgb, opacity, depth, torch.cat(features) if features else None, torch.cat(skies) if skies else None
-        )
+        seen = [part.features for part in parts if part.features is not None]
+        return Rendering(rgb, opacity, depth, torch.cat(seen) if seen else None)
 
     @property
     def solid(self) -> Tensor:
@@ -73,8 +69,8 @@ class Rendering:
         return self.rgb / self.opacity.clamp(min=1e-6)[:, None]
 
     def over(self, background: Tensor | float) -> Tensor:
-        """Return the colour (n_rays, 3) in front of the sky, or of a background colour where there is none."""
-        return self.rgb + (1 - self.opacity)[:, None] * (background if self.sky is None else self.sky)
+        """Return the colour (n_rays, 3) in front of a background colour."""
+        return self.rgb + (1 - self.opacity)[:, None] * background
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +188,7 @@ class Renderer:
         with span("compositing"):
             ends = samples.t_starts, samples.t_ends
             out = self.operators.volume_render(*ends, density.sigmas, rgb, samples.packed_info)
-        sky = self.field.sky(rays_d) if self.config.sky else None
-        return TrainingRendering(out.values, out.opacity, out.depth, sky=sky, samples=samples, weights=out.weights)
+        return TrainingRendering(out.values, out.opacity, out.depth, samples=samples, weights=out.weights)
 
     def _march(self, rays_o: Tensor, rays_d: Tensor, bounds: Tensor, rule: StepRule, max_samples: int) -> RaySamples:
         """Return the samples in occupied cells, at most `max_samples` a ray."""
@@ -265,8 +260,7 @@ class Renderer:
             if features:
                 heavy.append(stretch.heavy(self._min_weight))
         found = self.composite_features(self._pack(heavy, rays_o, rays_d)) if features else None
-        sky = self.field.sky(rays_d) if colour and self.config.sky else None
-        return Rendering(rgb, opacity, depth, found, sky)
+        return Rendering(rgb, opacity, depth, found)
 
     @property
     def _min_weight(self) -> float:

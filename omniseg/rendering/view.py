@@ -121,7 +121,9 @@ def render_view(renderer: Renderer, cameras: Cameras, view: int = 0, *, name: st
 def smooth_at(
     features: Tensor, rendering: Rendering, xy: Tensor, view: RenderedView, config: SmoothingConfig
 ) -> Tensor:
-    """Return smooth features of single rays, by one more round over the 3 x 3 pixels of a view around each.
+    """Return smooth features of single rays, by one more round over the 4 x 4 pixels of a view around each.
+
+    Weights also fall to 0 at two pixels from the point, so that they change smoothly with it.
 
     Args:
         features: (n, dim) of unit length.
@@ -134,15 +136,18 @@ def smooth_at(
     """
     if not config.rounds:
         return features
-    offsets = torch.tensor([-1, 0, 1], device=xy.device)
-    x = (xy[:, 0].long()[:, None] + offsets.repeat(3)).clamp(0, view.width - 1)
-    y = (xy[:, 1].long()[:, None] + offsets.repeat_interleave(3)).clamp(0, view.height - 1)
-    pixels = (y * view.width + x).view(-1)
-    near = view.unit_features[pixels].view(len(xy), 9, -1)
+    offsets = torch.tensor([-1, 0, 1, 2], device=xy.device)
+    columns, rows = ((xy - 0.5).floor().long()[:, :, None] + offsets).unbind(1)
+    across, down = (
+        (1 - 0.5 * (xy[:, k, None] - places - 0.5).abs()).clamp(min=0) for k, places in ((0, columns), (1, rows))
+    )
+    x, y = columns.clamp(0, view.width - 1), rows.clamp(0, view.height - 1)
+    pixels = (y[:, :, None] * view.width + x[:, None]).view(-1)
+    near = view.unit_features[pixels].view(len(xy), 16, -1)
     seen = Rendering(*(values[pixels] for values in (view.rendering.rgb, view.rendering.opacity, view.rendering.depth)))
-    apart = (edge_guides(seen, config).view(len(xy), 9, -1) - edge_guides(rendering, config)[:, None]).square().sum(2)
+    apart = (edge_guides(seen, config).view(len(xy), 16, -1) - edge_guides(rendering, config)[:, None]).square().sum(2)
     weights = torch.exp(config.agreement * ((near * features[:, None]).sum(2) - 1) - 0.5 * apart)
-    weights = weights * seen.solid.view(len(xy), 9)
+    weights = weights * seen.solid.view(len(xy), 16) * (down[:, :, None] * across[:, None]).view(len(xy), 16)
     return F.normalize(features + (weights[..., None] * near).sum(1), dim=1)
 
 

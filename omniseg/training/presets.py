@@ -16,7 +16,7 @@ from omniseg.config import (
     RadianceTrainingConfig,
 )
 from omniseg.data.images import default_downsample
-from omniseg.data.normalisation import Placement
+from omniseg.data.normalisation import MAX_CASCADES, Placement
 from omniseg.data.scene import Scene, SceneKind
 from omniseg.data.splits import split_views
 from omniseg_kernels.hash_encoding import HashLayout
@@ -26,6 +26,8 @@ _FINEST_STEP = 2 * math.sqrt(3) / 1024
 
 _SAMPLE_ROOM_PIXELS, _SAMPLE_ROOM_STEPS = 80 * 240 * 180, 1_100
 """Pixels of the training photos of the sample room, and its steps of stage 1 on a CPU."""
+_WIDE = 5
+"""Number of cascades from which an open scene is contracted: it reaches farther than 8 scene units."""
 _MOST_GROWTH = 2.25
 """Most times as many steps that another scene gets, which keeps stage 1 to a few minutes."""
 
@@ -98,11 +100,17 @@ def settings_for(
     )
     if placement is not None:
         marching = replace(marching, near=placement.near, cascades=placement.cascades, box=placement.box)
+        if open_ended and placement.cascades >= _WIDE:
+            marching = _contracted(marching)
+    encoding = _encoding(n_pixels, longest_side)
+    if marching.contracted and not on_gpu:
+        # A short training learns a wide scene faster from few levels with cells of about a pixel (a yard: +0.6 dB).
+        encoding = replace(encoding, levels=12, finest_resolution=max(encoding.finest_resolution // 4, 256))
     return Config(
         downsample=downsample,
         test_every=test_every,
         marching=marching,
-        radiance=RadianceFieldConfig(encoding=_encoding(n_pixels, longest_side)),
+        radiance=RadianceFieldConfig(encoding=encoding),
         training=RadianceTrainingConfig(
             steps=20_000 if on_gpu else _cpu_steps(n_pixels, kind),
             samples_per_step=1 << 18 if on_gpu else 1 << 16,
@@ -123,6 +131,13 @@ def settings_for(
             loss_weight=0.4 if on_gpu else 1.5,
         ),
     )
+
+
+def _contracted(marching: MarchingConfig) -> MarchingConfig:
+    """Return the marching of a scene that reaches far: contracted, and twice as wide for the few farthest points."""
+    cascades = min(marching.cascades + 1, MAX_CASCADES)
+    bound = 2.0 ** (cascades - 1)
+    return replace(marching, contracted=True, cascades=cascades, box=(bound, bound, bound))
 
 
 def _cpu_steps(n_pixels: float, kind: SceneKind) -> int:

@@ -123,6 +123,8 @@ def test_the_reader_reads_it(folder):
         ("width", 7),
         ("height", 0),
         ("train_views", 10_000),
+        ("points", -1),
+        ("scene", "kitchen"),
     ],
 )
 def test_bad_numbers_are_refused(tmp_path, name, value):

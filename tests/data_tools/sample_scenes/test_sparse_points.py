@@ -60,6 +60,14 @@ def test_what_has_no_depth_or_no_texture_has_no_points():
         assert find_points(empty, CAMERA, poses, 50, np.random.default_rng(0)).xyz.shape == (0, 3)
 
 
+def test_a_smooth_slope_of_grey_has_too_little_texture_to_matter():
+    images, poses = photos(3.0)
+    row, column = np.indices((48, 64))
+    slope = np.repeat((2 * row + 3 * column)[..., None] % 256, 3, -1).astype(np.uint8)  # texture there rounds below 0
+    points = find_points([SampleImage(slope, images[0].depth, {})] * 8, CAMERA, poses, 50, np.random.default_rng(0))
+    assert np.isfinite(points.xyz).all()
+
+
 def test_points_behind_something_are_not_seen():
     images, poses = photos(3.0)
     hidden = [SampleImage(image.colour, image.depth / 2, {}) for image in images[4:]]

@@ -20,12 +20,26 @@ def test_makes_a_scene_and_asks_before_it_replaces_it(command: Run):
     assert content(Path("my room")) == before
 
 
+def test_depth_is_left_out_and_points_make_a_colmap_capture(command: Run):
+    few = (*TINY, "--points", "20", "--views", "7", "--test-views", "1")
+    done = command("make_sample", "bare", *few, "--depth", "false")
+    assert done.status == 0, done.err
+    assert "7 train and 1 test views in bare" in done.out
+    assert read_scene("bare").format == "colmap"
+    assert not list(Path("bare").glob("*depth"))
+    command("make_sample", "deep", *few)
+    assert len(list(Path("deep/true_depth").iterdir())) == 8
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("out", "--views", "0"), ("views", "at least 1")),
         (("out", "--width", "-5"), ("width", "at least")),
         (("out", "--seed", "-1"), ("seed", "at least 0")),
+        (("out", "--points", "-1"), ("points", "at least 0")),
+        (("out", "--scene", "yard", "--views", "14", "--test-views", "3"), ("test_views", "every 8th", "2 beside 14")),
+        (("out", "--scene", "kitchen"), ("kitchen", "tabletop")),
         (("mine", *TINY), ("mine", "exists and is not a sample scene")),
         (("mine/file", *TINY), ("mine/file", "exists and is not a sample scene")),
         (("mine/file/out", *TINY), ("mine/file/out", "cannot be written")),

@@ -38,9 +38,6 @@ class KnownField(nn.Module):
         self.coloured += len(ray_indices)
         return 0.5 + 0.4 * torch.sin(4 * geometry + torch.tensor([0.0, 1.0, 2.0], device=geometry.device))
 
-    def sky(self, rays_d: Tensor) -> Tensor:
-        return 0.5 + 0.5 * rays_d
-
 
 def some_jitter(rays_o: Tensor) -> Tensor:
     return torch.rand(len(rays_o), generator=torch.Generator(rays_o.device), device=rays_o.device)
@@ -191,23 +188,6 @@ def test_over_a_background(device):
     assert_close(out.over(1.0), torch.tensor([[0.85, 0.95, 1.05]], device=device))
     background = torch.tensor([[0.0, 1.0, 0.4]], device=device)
     assert_close(out.over(background), torch.tensor([[0.1, 0.95, 0.6]], device=device))
-
-
-def test_sky_is_behind_everything(device, monkeypatch):
-    monkeypatch.setattr(module, "_RAYS_AT_ONCE", dict.fromkeys(("cpu", "cuda"), 100))  # pieces are put together again
-    config = replace(CONFIG, contracted=True, sky=True)
-    renderer = make(device, 2000.0, RADIUS, config)
-    rays_o, rays_d = rays(device)
-    plain = make(device, 2000.0, RADIUS).render(rays_o, rays_d)
-    for out in (renderer.render(rays_o, rays_d), renderer.train(rays_o, rays_d, jitter=some_jitter(rays_o))):
-        seen = out.over(0.25).detach()
-        missed = plain.opacity == 0
-        assert missed.any()
-        assert not bool((out.opacity.detach() > 0)[missed].any())
-        assert_close(seen[missed], 0.5 + 0.5 * rays_d[missed])
-    assert_close(renderer.render(rays_o, rays_d).rgb, plain.rgb)
-    assert renderer.render(rays_o, rays_d, colour=False).sky is None
-    assert plain.sky is None
 
 
 def test_solid_is_more_than_half_opaque(device):

@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from omniseg.config import PhotoDepthConfig
+from omniseg.config import Config, PhotoDepthConfig
 from omniseg.data.formats import read_scene
 from omniseg.errors import NoSurfaces
 from omniseg.run_folder import update_metrics
-from omniseg.training.pipeline import Training, check_surfaces, estimate_depth, found_no_surfaces, training_patches
+from omniseg.training.pipeline import (
+    Training,
+    check_surfaces,
+    estimate_depth,
+    found_no_surfaces,
+    train_radiance,
+    training_patches,
+)
 from omniseg.training.radiance import RadianceTrainer
 from scene_files import orbit, write_colmap
 from tiny_scene import ball_config, write_ball, write_ball_masks
@@ -85,3 +92,25 @@ def test_a_run_of_an_earlier_version_is_not_judged(tmp_path: Path, caplog):
     check_surfaces(tmp_path, force=False)
     assert not found_no_surfaces(tmp_path)
     assert not caplog.records
+
+
+def test_the_end_says_whether_more_steps_would_pay(tmp_path: Path, caplog, device):
+    caplog.set_level("INFO", "omniseg")
+    scene = read_scene(write_ball(tmp_path / "ball"))
+
+    def said(config: Config, *, resume: bool = False) -> list[str]:
+        caplog.clear()
+        train_radiance(
+            Training(run=tmp_path / "run", config=config, scene=scene, resume=resume, progress=False), device
+        )
+        return [record.message for record in caplog.records if "more steps would" in record.message]
+
+    config = ball_config(steps=40)
+    (learning,) = said(config)
+    assert learning.startswith("more steps would still pay: about ")
+    later = replace(config, training=replace(config.training, steps=44))
+    assert said(later, resume=True) == [], "the steps before were not seen"
+    no_change = {"lr": 1e-9, "ramp": 0.01, "grid_every": 1000, "grid_warmup_every": 1000}
+    still = replace(config, training=replace(config.training, **no_change))
+    (standing,) = said(still)
+    assert standing == "more steps would hardly pay: less than 0.5 dB for twice as many"

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from omniseg.config import Config
 from omniseg.data.formats import read_scene
 from omniseg.data.normalisation import place
 from omniseg.data.scene import Scene, SceneKind
@@ -120,3 +121,19 @@ def test_the_sample_room_trains_for_about_a_minute():
 def test_rays_end_behind_surfaces_in_open_scenes_alone(scene: Scene):
     ends = {kind: preset(scene, place(scene), CPU, kind=kind).training.end_from < 1 for kind in get_args(SceneKind)}
     assert ends == {"synthetic": False, "unbounded": True, "replica": False, "forward": False}
+
+
+def test_what_reaches_far_is_contracted(scene: Scene):
+    def wide(cascades: int, device: torch.device, kind: SceneKind = "unbounded") -> Config:
+        placement = replace(place(scene), cascades=cascades, box=(2.0 ** (cascades - 1),) * 3)
+        return settings_for(kind, device, n_pixels=3e6, longest_side=240, placement=placement)
+
+    for device in (CPU, GPU):
+        assert not wide(4, device).marching.contracted
+        assert not wide(6, device, "replica").marching.contracted
+        far = wide(6, device).marching
+        assert far.contracted
+        assert (far.cascades, far.box) == (7, (64.0, 64.0, 64.0)), "farther than nearly all points"
+        assert wide(8, device).marching.cascades == 8
+    assert wide(6, CPU).radiance.encoding.finest_resolution < wide(4, CPU).radiance.encoding.finest_resolution
+    assert wide(6, GPU).radiance.encoding == wide(4, GPU).radiance.encoding
