@@ -169,8 +169,8 @@ def train_radiance(training: Training, device: torch.device) -> Model:
     trainer = RadianceTrainer(training.config, images, photo_depth=depth)
     viewpoints = _viewpoints(training)
     if training.resume:
-        trainer.resume(training.run)
         _refuse_other_views(training, load_model(training.run, device).viewpoints, viewpoints)
+        trainer.resume(training.run)
         if trainer.done >= 1:
             _log.info("the radiance field is complete: a larger --training.steps or --seconds trains it longer")
 

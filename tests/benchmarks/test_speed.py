@@ -33,6 +33,7 @@ def test_every_operator_is_right_and_timed(result):
         "compositing",
         "depth_consistency",
         "distortion",
+        "feature_smoothing",
         "hash_encoding",
         "marching",
         "occupancy",
