@@ -52,7 +52,7 @@ def learned_ball(device: torch.device) -> Model:
     """Train the ball, in scene coordinates other than those of its input; a test that changes it copies it first."""
     torch.set_num_threads(1)
     images = ball_images(depth=True).to(device)
-    radiance = RadianceTrainer(ball_config(steps=300, depth_weight=0.1), images)
+    radiance = RadianceTrainer(ball_config(steps=300, depth_weight=0.1, depth_fade=2.0), images)
     for _ in range(300):
         radiance.step()
     config = ball_config()
