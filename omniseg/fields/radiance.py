@@ -77,14 +77,12 @@ class RadianceField(nn.Module):
 
     def density(self, positions: Tensor) -> Density:
         """Return the density at positions (n, 3), scene coordinates; differentiable in positions and parameters."""
-        unit = self.space.unit(positions)
+        unit, scale = self.space.unit_and_scale(positions)
         bias, limit = self.config.log_density_bias, self.config.max_log_density
         dtype = self.operators.matmul_dtype(positions.device)
         features = self.operators.hash_encode(unit, self.table, self.layout, out_dtype=dtype)
         sigmas, geometry = density_head(self.density_mlp(features), bias, limit)
-        if self.space.contracted:
-            sigmas = sigmas * self.space.density_scale(positions)
-        return Density(sigmas, geometry)
+        return Density(sigmas if scale is None else sigmas * scale, geometry)
 
     def colour(self, geometry: Tensor, rays_d: Tensor, ray_indices: Tensor) -> Tensor:
         """Return the colour of samples seen along their rays; differentiable in all but the indices.

@@ -32,11 +32,11 @@ class Space:
 
     def unit(self, positions: Tensor) -> Tensor:
         """Return positions (n, 3), scene coordinates, as coordinates of the grid in [0, 1]; differentiable."""
-        if not self.contracted:
-            return positions * (0.5 / self.bound) + 0.5
-        inverse = positions.abs().amax(1, keepdim=True).clamp(min=1.0).reciprocal()
-        return positions * ((2 - inverse) * inverse * 0.25) + 0.5
+        return self.unit_and_scale(positions)[0]
 
-    def density_scale(self, positions: Tensor) -> Tensor:
-        """Return the factor (n,) on densities at positions (n, 3) of contracted space; differentiable."""
-        return positions.abs().amax(1).clamp(min=1.0).reciprocal()
+    def unit_and_scale(self, positions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the coordinates of `unit` and the factor (n,) on densities, None where it is 1; differentiable."""
+        if not self.contracted:
+            return positions * (0.5 / self.bound) + 0.5, None
+        inverse = positions.abs().amax(1, keepdim=True).clamp(min=1.0).reciprocal()
+        return positions * ((2 - inverse) * inverse * 0.25) + 0.5, inverse[:, 0]

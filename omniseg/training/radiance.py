@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omniseg import distributed
 from omniseg.cameras import Cameras
@@ -56,21 +56,23 @@ class RadianceTrainer(Trainer):
         with seeded(config.seed):
             self.field = RadianceField(config.radiance, Space.from_config(config.marching), operators).to(device)
         self.grid = OccupancyGrid(config.marching, images.cameras).to(device)
-        self.ray_ends = RayEnds(images, training)
+        self.ray_ends = RayEnds(images, training) if training.end_from < 1 else None
         self.renderer = Renderer(self.field, self.grid, config.marching, operators=operators)
         self.camera_optimizer = CameraOptimizer(
             len(images.names), poses=training.refine_poses, exposure=training.exposure
         ).to(device)
+        modules: dict[str, nn.Module] = {
+            "field": self.field,
+            "grid": self.grid,
+            "corrections": self.camera_optimizer,
+        }
+        if self.ray_ends is not None:
+            modules["ray_ends"] = self.ray_ends
         super().__init__(
             config,
             training,
             device,
-            modules={
-                "field": self.field,
-                "grid": self.grid,
-                "corrections": self.camera_optimizer,
-                "ray_ends": self.ray_ends,
-            },
+            modules=modules,
             groups=[
                 (list(self.field.parameters()), 1.0),
                 (list(self.camera_optimizer.parameters()), training.correction_lr),
@@ -94,19 +96,22 @@ class RadianceTrainer(Trainer):
         with span("rays"):
             batch = self.sampler.sample(n_rays, self.camera_optimizer.cameras(self.cameras))
             jitter = torch.rand(n_rays, generator=self.generator, device=self.device)
-            tiles = self.ray_ends.tiles(batch.pixels, batch.views) if training.end_from < 1 else None
         mine = distributed.process().rank_slice(n_rays)
-        ends = None if tiles is None or self.done < training.end_from else self.ray_ends.ends[tiles[mine]]
+        tiles = ends = cut = None
+        if self.ray_ends is not None:
+            tiles = self.ray_ends.tiles(batch.pixels, batch.views)
+            ends = self.ray_ends.ends[tiles[mine]] if self.done >= training.end_from else None
         coarseness = training.coarseness ** (1 - ramp)
         rendering = self.renderer.train(
             batch.rays_o[mine], batch.rays_d[mine], jitter=jitter[mine], coarseness=coarseness, t_max=ends
         )
-        if tiles is not None:
+        if self.ray_ends is not None and tiles is not None:
             with span("ray ends"):
+                cut = None if ends is None else self.ray_ends.cut(rendering, ends)
                 self.ray_ends.update(tiles, rendering)
         n_samples = distributed.sum_int(rendering.samples.n_samples)
         with span("loss"):
-            squared_error, loss = self._loss(batch, mine, rendering, ends)
+            squared_error, loss = self._loss(batch, mine, rendering, cut)
         self.descend(loss)
         squared_error, loss = distributed.sum_scalars(squared_error, loss)
 
@@ -134,16 +139,15 @@ class RadianceTrainer(Trainer):
         return distributed.all_gather(self.field.density(mine).sigmas, len(positions))
 
     def _loss(
-        self, batch: RayBatch, mine: slice, rendering: TrainingRendering, ends: Tensor | None
+        self, batch: RayBatch, mine: slice, rendering: TrainingRendering, cut: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return what this rank's rays add to the squared error and to the loss of a batch."""
+        """Return what this rank's rays, but those that were `cut`, add to the squared error and the loss of a batch."""
         training, own = self.config.training, batch.part(mine)
         background = _background(training, len(batch.rgb), self.generator)[mine]
         alpha = own.alpha[:, None]
         target = own.rgb * alpha + background * (1 - alpha)
         colour, opacity = self.camera_optimizer.colour(rendering.over(background), own.views), rendering.opacity
-        if ends is not None:
-            cut = self.ray_ends.cut(rendering, ends)
+        if cut is not None:
             target = torch.where(cut[:, None], colour.detach(), target)
             opacity = torch.where(cut, opacity.detach(), opacity)
         share = len(own.rgb) / len(batch.rgb)

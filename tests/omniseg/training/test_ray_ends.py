@@ -6,6 +6,7 @@ import torch
 
 from omniseg.config import RadianceTrainingConfig
 from omniseg.rendering.renderer import TrainingRendering
+from omniseg.run_folder import read_tensors
 from omniseg.training.radiance import RadianceTrainer
 from omniseg.training.ray_ends import RayEnds
 from omniseg_kernels.marching import RaySamples
@@ -122,3 +123,11 @@ def test_ends_are_resumed(device, tmp_path: Path):
     made.save_resume(tmp_path)
     resumed.resume(tmp_path)
     assert (resumed.ray_ends.ends == 0.5).all()
+
+
+def test_without_ends_nothing_of_them_is_kept(device, tmp_path: Path):
+    made = trainer(device, end_from=1.0)
+    made.save_resume(tmp_path)
+    tensors, _ = read_tensors(tmp_path / made.resume_file, device)
+    assert not [name for name in tensors if name.startswith("ray_ends")], "files of older versions have none either"
+    trainer(device, end_from=1.0).resume(tmp_path)
