@@ -157,8 +157,10 @@ def _has_poses(path: Path) -> bool:
 
 
 def _refuse_other_capture(out: Path, root: Path) -> None:
-    if (out / CONFIG).is_file() and Path(Config.load(out / CONFIG).scene) != root.resolve():
-        known = Config.load(out / CONFIG).scene
+    if not (out / CONFIG).is_file():
+        return
+    known = Config.load(out / CONFIG).scene
+    if Path(known) != root.resolve():
         raise InputError(f"{out}: holds a run of another capture, {known}; choose another --run")
 
 

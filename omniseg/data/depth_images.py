@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from omniseg.cameras import Camera, Cameras, pixel_centres
+from omniseg.data.depth_maps import FARTHEST
 from omniseg.data.image_io import decode, nearest, read_bytes, same_aspect
 from omniseg.data.scene import View
 from omniseg.errors import InputError
@@ -47,7 +48,7 @@ def load_depth(view: View, camera: Camera, scale: float) -> np.ndarray | None:
     z = nearest(stored, camera.width, camera.height).astype(np.float32).reshape(-1)
     z = np.where(np.isfinite(z) & (z > 0), z, 0) * (view.depth_unit * scale)
     cosine = _cosines(camera)
-    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, 6e4).astype(np.float16)
+    return np.where(cosine > 1e-3, z / np.maximum(cosine, 1e-3), 0).clip(0, FARTHEST).astype(np.float16)
 
 
 def _stored(path: Path) -> np.ndarray:

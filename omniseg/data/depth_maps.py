@@ -61,6 +61,11 @@ class DepthMaps:
         counts = self.sizes.prod(1)
         return counts.cumsum(0) - counts
 
+    @property
+    def known_share(self) -> float:
+        """Share of the small pixels whose distance is known."""
+        return float((self.distances > 0).float().mean())
+
     def to(self, device: torch.device | str) -> DepthMaps:
         """Move the maps to a device."""
         tensors = {name: getattr(self, name).to(device) for name in ("distances", "sizes", "intrinsics")}

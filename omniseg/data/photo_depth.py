@@ -47,14 +47,12 @@ class PhotoDepth:
     @classmethod
     def from_points_alone(cls, maps: DepthMaps) -> PhotoDepth:
         """Build from the maps of points, where nothing was swept."""
-        share = float((maps.distances > 0).float().mean())
-        return cls(maps, 0.0, 0.0, 0.0, near=0.0, seconds=0.0, from_points=share)
+        return cls(maps, 0.0, 0.0, 0.0, near=0.0, seconds=0.0, from_points=maps.known_share)
 
     def filled(self, points: DepthMaps) -> PhotoDepth:
         """Return the same with the distances of points in pixels that have none."""
         maps = self.maps.filled(points)
-        before, after = (float((m.distances > 0).float().mean()) for m in (self.maps, maps))
-        return replace(self, maps=maps, from_points=after - before)
+        return replace(self, maps=maps, from_points=maps.known_share - self.maps.known_share)
 
 
 class _Known(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -47,18 +48,20 @@ class ValidPixels:
         ends = np.cumsum(stops - begins)
         return cls(torch.from_numpy(begins), torch.from_numpy(ends), int(ends[-1]) if len(ends) else 0)
 
+    @cached_property
+    def _shifts(self) -> Tensor:
+        """Pixel number minus rank in each run, (n_runs,)."""
+        return self.begins - torch.cat([self.ends.new_zeros(1), self.ends])[:-1]
+
     def pixels(self, ranks: Tensor) -> Tensor:
         """Return the numbers (n,) int64 of the pixels at ranks (n,) int64."""
-        run = torch.searchsorted(self.ends, ranks, right=True)
-        lengths = self.ends.diff(prepend=self.ends.new_zeros(1))
-        return self.begins[run] + ranks - (self.ends - lengths)[run]
+        return ranks + self._shifts[torch.searchsorted(self.ends, ranks, right=True)]
 
     def mask(self, start: int, stop: int) -> Tensor:
         """Return whether pixels `start` to `stop` are valid, (stop - start,) bool."""
         at = torch.arange(start, stop, device=self.begins.device)
         run = torch.searchsorted(self.begins, at, right=True) - 1
-        lengths = self.ends.diff(prepend=self.ends.new_zeros(1))
-        last = torch.cat([self.begins + lengths, self.begins.new_zeros(1)])  # of run -1: nothing
+        last = torch.cat([self.ends + self._shifts, self.begins.new_zeros(1)])  # of run -1: nothing
         return at < last[run]
 
     def to(self, device: torch.device | str) -> ValidPixels:

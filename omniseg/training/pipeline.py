@@ -226,8 +226,7 @@ def estimate_depth(training: Training, images: ImageSet) -> PhotoDepth | None:
         return None
     kept = load_photo_depth(training.run) if training.resume else None
     if kept is not None and kept.maps.names == images.names:
-        share = float((kept.maps.distances > 0).float().mean())
-        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * share, training.run)
+        _log.info("depth from the photos: %.0f %% of pixels, kept in %s", 100 * kept.maps.known_share, training.run)
         return kept
     depth = None
     if training.config.photo_depth.sweep:

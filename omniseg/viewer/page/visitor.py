@@ -26,6 +26,8 @@ _SAME_CAMERA = 1e-4
 """Difference below which two cameras are one: a browser repeats the camera that it was given, in single precision."""
 _FIRST_PATIENCE, _PATIENCE = 8.0, 1.0
 """Seconds for a browser to take over a camera that it is sent: its first one, and a later one."""
+_FARTHEST = 160.0
+"""Depth that is sent where nothing is seen, scene units: viser has 24 bits of 1e-5, so it ends at 167."""
 _CATCHER = "/catcher"
 _CATCHER_RADIUS = 300.0
 """Radius of an invisible sphere, around everything, on which strokes are drawn, scene units."""
@@ -187,7 +189,7 @@ class Visitor:
             eye = view.cameras.c2w[0, :, 3].cpu().numpy()
             positions = view.positions.cpu().numpy() - eye
             solid = view.solid.cpu().numpy()
-            depth = np.where(solid, positions @ along, 160.0).reshape(view.height, view.width).astype(np.float32)
+            depth = np.where(solid, positions @ along, _FARTHEST).reshape(view.height, view.width).astype(np.float32)
         scene.set_background_image(picture, format="jpeg", jpeg_quality=_JPEG_QUALITY, depth=depth)
 
     def _send_message(self) -> None:
