@@ -26,11 +26,12 @@ class Arguments:
     scene: KindName = "room"
     """Kind of scene: a living room; objects on a table, seen from all around; a workshop full of small things; a wide
     hall of plain surfaces; a sunny yard before far hills and houses."""
-    views: int | None = None
-    """Number of photos to train on; by default 80 in the rooms, 72 of the table, 64 of the yard."""
-    test_views: int | None = None
-    """Number of held-out photos between them; by default 12 (10 of the
-    table), and with points every eighth of all."""
+    views: Annotated[int | None, common.optional("N", "80 in rooms, 72 of the table, 64 of the yard")] = None
+    """Number of photos to train on."""
+    test_views: Annotated[int | None, common.optional("N", "12, 10 of the table; with points every eighth of all")] = (
+        None
+    )
+    """Number of held-out photos between them."""
     width: int = 240
     """Width of the photos in pixels."""
     height: int = 180
@@ -42,9 +43,9 @@ class Arguments:
     with neighbours, with bent borders. 1 is as bad as a segmenter's; 0 gives the true masks."""
     depth: TrueOrFalse = True
     """Write exact depth images."""
-    points: int | None = None
+    points: Annotated[int | None, common.optional("N", "4000 of the yard, else none")] = None
     """Number of sparse surface points; with any, the folder is written as COLMAP would: images, sparse/0, and the exact
-    depth in true_depth, where training does not look. By default 4000 of the yard, else none."""
+    depth in true_depth, where training does not look."""
     overwrite: common.Switch = False
     """Replace an earlier sample in OUT."""
     device: Device = "auto"
